@@ -1,0 +1,1 @@
+"""The language that learners are written in. Imports the standard library only."""
