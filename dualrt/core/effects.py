@@ -1,0 +1,214 @@
+"""Effects: everything a learner may ask for that takes time or crosses a boundary.
+
+Owns the vocabulary between learners and drivers, and nothing else: it must not know who answers.
+
+A strand is an `async def` that awaits effects. There is no event loop underneath: awaiting an
+effect yields *the effect itself* to whoever exhausts the coroutine, and returns what that driver
+sends back. The simulator lets virtual time pass and answers; the real runtime does the thing and
+answers. So the algorithm cannot tell the two apart, and a unit test is a third driver: it pushes an
+answer in and compares the effect that comes out.
+
+    effect                         answer
+    ---------------------------    -----------------------------------------------------------
+    Compute(work, cost, on)        what `work()` returned
+    Send(peer, tag, packet)        None, once buffered (not: once received)
+    Recv(tag, peer=None)           Delivery(sender, packet), in order for each (sender, tag)
+    AllReduce(group, vector)       the mean over the group's vectors
+    Broadcast(group, root, packet) the root's packet
+    Sleep(duration_s), Now()       None; seconds since the run began
+    Together(a, b, ...)            the tuple of all results
+    Report(update)                 None, at once: tells the observers of an applied update
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
+
+from dualrt.core.records import Update
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+Body: TypeAlias = Coroutine["Effect[Any]", Any, T]
+"""A running strand, or a part of one: a coroutine that yields effects and returns a `T`."""
+
+
+class Vector(Protocol):
+    """Model-sized data that learners pass on and never look into: a flat tensor, or a phantom."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes, which is what it costs to move."""
+
+
+class Place(Enum):
+    """What a computation occupies."""
+
+    DEVICE = "device"
+    """The learner's accelerator: one kernel sequence at a time."""
+    HOST = "host"
+    """The memory of the learner's server, which all learners of that server share."""
+
+
+class Cost(NamedTuple):
+    """What a computation asks of its place; the device model turns it into seconds.
+
+    `kind` names the computation in records and in measured profiles ("gradient", "blend").
+    `samples` is the batch size where a profile T(batch) applies; `flops` and `bytes_moved` serve a
+    roofline where none does.
+    """
+
+    kind: str
+    samples: int = 0
+    flops: float = 0.0
+    bytes_moved: int = 0
+
+
+class Group(NamedTuple):
+    """An ordered set of learners that call collectives together, known before the run starts."""
+
+    name: str
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """What a message carries: the sender's versions, a model-sized body, and a small note.
+
+    The note must survive a trip over a wire: None, bool, int, float, str, or tuples of these.
+    """
+
+    versions: tuple[int, ...] = ()
+    body: Any = None
+    note: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the body; headers are the transport's own affair."""
+        return 0 if self.body is None else cast(Vector, self.body).nbytes
+
+
+class Delivery(NamedTuple):
+    """A received message."""
+
+    sender: int
+    packet: Packet
+
+
+class Effect(Generic[T_co]):
+    """A request to the driver; awaiting it gives the driver's answer, of type `T_co`."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Effect[Any], Any, T_co]:
+        # The only place in dualrt that yields to a driver.
+        return cast(T_co, (yield self))
+
+
+@dataclass(frozen=True, slots=True)
+class Compute(Effect[T]):
+    """Run `work()` on a place. State that `work` changes, changes when the time has passed."""
+
+    work: Callable[[], T]
+    cost: Cost
+    on: Place = Place.DEVICE
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Effect[None]):
+    """Hand a packet to the transport. The body must not be written to afterwards."""
+
+    peer: int
+    tag: str
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Recv(Effect[Delivery]):
+    """Wait for a message with this tag, from `peer` or, when that is None, from anyone."""
+
+    tag: str
+    peer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllReduce(Effect[Any]):
+    """Mean of one vector a member, taken in rank order; every member of the group must call it."""
+
+    group: Group
+    vector: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast(Effect[Packet]):
+    """The packet of the member `root`; the others pass None."""
+
+    group: Group
+    root: int
+    packet: Packet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep(Effect[None]):
+    """Let time pass."""
+
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Effect[float]):
+    """Seconds since the run began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Effect[None]):
+    """Tell the observers that an update was applied. Takes no time."""
+
+    update: Update
+
+
+class Together(Effect[T_co]):
+    """Run several bodies at once and wait for all: structured, so that none outlives the wait.
+
+    If one raises, the run ends with its error.
+    """
+
+    __slots__ = ("children",)
+
+    @overload
+    def __init__(self: Together[tuple[A]], a: Body[A], /) -> None: ...
+    @overload
+    def __init__(self: Together[tuple[A, B]], a: Body[A], b: Body[B], /) -> None: ...
+    @overload
+    def __init__(self: Together[tuple[A, B, C]], a: Body[A], b: Body[B], c: Body[C], /) -> None: ...
+    @overload
+    def __init__(self: Together[tuple[A, ...]], *children: Body[A]) -> None: ...
+
+    def __init__(self, *children: Body[Any]) -> None:
+        self.children = children
+
+    def __repr__(self) -> str:
+        return f"Together({', '.join(child.__qualname__ for child in self.children)})"
+
+
+def describe(effect: Effect[Any]) -> str:
+    """One short line for a story or a log: what was asked for, without the payload."""
+    match effect:
+        case Compute(cost=cost, on=on):
+            return f"Compute {cost.kind} on {on.value}"
+        case Send(peer=peer, tag=tag, packet=packet):
+            return f"Send {tag} to {peer}, {packet.nbytes} bytes"
+        case Recv(tag=tag, peer=peer):
+            return f"Recv {tag} from {'anyone' if peer is None else peer}"
+        case AllReduce(group=group):
+            return f"AllReduce in {group.name}"
+        case Broadcast(group=group, root=root):
+            return f"Broadcast in {group.name} from {root}"
+        case _:
+            return repr(effect)

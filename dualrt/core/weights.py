@@ -1,0 +1,108 @@
+"""Weights: the only state that strands of one learner share.
+
+Owns atomicity, the version vector and the audit. Must not know what a vector is made of: the
+concrete weights (a torch tensor, a phantom) add the arithmetic.
+
+Each method is one atomic step, and no lock is ever held across an await. Averaging is a **delta
+blend**: the initiator I offers m_I, the responder R answers m_R and applies share * (m_I - m_R) at
+once, and I applies share * (m_R - m_I) when the answer arrives. Whatever landed in between stays,
+so the sum over learners is conserved exactly, with nothing locked across the network, and there is
+no cycle of waiting in any graph. (Averaging a peer's weights with one's *current* ones loses the
+gradients that land during the exchange.)
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from dualrt.core.versions import Staleness, VersionVector
+
+V = TypeVar("V")
+
+
+class Snapshot(NamedTuple, Generic[V]):
+    """Weights as they stood at one instant, with the versions that had entered them."""
+
+    vector: V
+    versions: tuple[int, ...]
+
+
+class Gradient(NamedTuple, Generic[V]):
+    """A gradient and the mini-batch's mean loss (None where nothing is computed)."""
+
+    vector: V
+    loss: float | None
+
+
+class Weights(ABC, Generic[V]):
+    """One learner's weights.
+
+    Parameters: `rank` is the learner, `learners` their number.
+    """
+
+    def __init__(self, rank: int, learners: int) -> None:
+        self.rank = rank
+        self.versions = VersionVector(learners)
+        self._lock = threading.Lock()
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of one vector."""
+
+    @abstractmethod
+    def _copy(self) -> V:
+        """A vector that later mutations do not change."""
+
+    @abstractmethod
+    def _descend(self, gradient: V, learning_rate: float) -> None:
+        """One optimizer step."""
+
+    @abstractmethod
+    def _add(self, share: float, theirs: V, mine: V) -> None:
+        """w += share * (theirs - mine)."""
+
+    @abstractmethod
+    def _replace(self, vector: V) -> None:
+        """w = vector."""
+
+    def snapshot(self) -> Snapshot[V]:
+        """The weights now; the caller may keep and send them."""
+        with self._lock:
+            return Snapshot(self._copy(), self.versions.freeze())
+
+    def descend(self, gradient: V, learning_rate: float, read: Sequence[int]) -> Staleness:
+        """Apply a gradient that was taken at weights whose versions were `read`.
+
+        Counts as one update of this learner; returns how stale the gradient was.
+        """
+        with self._lock:
+            staleness = self.versions.since(read)
+            self._descend(gradient, learning_rate)
+            self.versions.advance(self.rank)
+            return staleness
+
+    def blend(self, mine: Snapshot[V], theirs: Snapshot[V], share: float) -> None:
+        """w += share * (theirs - mine), where `mine` is what the peer was or will be sent."""
+        with self._lock:
+            self._add(share, theirs.vector, mine.vector)
+            self.versions.merge(theirs.versions)
+
+    def adopt(self, theirs: Snapshot[V]) -> None:
+        """w = theirs: what a follower does with its leader's weights."""
+        with self._lock:
+            self._replace(theirs.vector)
+            self.versions.merge(theirs.versions)
+
+    def hear(self, versions: Sequence[int]) -> None:
+        """Learn of progress that no weights came with."""
+        with self._lock:
+            self.versions.merge(versions)
+
+    def witness(self, learners: Sequence[int], count: int) -> None:
+        """A synchronous step proved that each of `learners` has applied `count` updates."""
+        with self._lock:
+            self.versions.witness(learners, count)
