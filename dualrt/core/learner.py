@@ -1,0 +1,141 @@
+"""Learner: the base of all algorithms.
+
+Owns what an algorithm is given (its `Seat`), what it gives a driver (`Strand`s, and before the run
+a `Layout`), and the two steps that every algorithm takes: a gradient, and its application. Must
+not know a driver, a clock, a graph or a model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from dualrt.core.effects import Body, Compute, Cost, Group, Place, Report
+from dualrt.core.progress import Progress
+from dualrt.core.records import Update
+from dualrt.core.weights import Gradient, Snapshot, Weights
+from dualrt.core.workload import Workload
+
+Shares = tuple[tuple[int, float], ...]
+"""(peer, share) pairs, ascending by peer."""
+
+
+class Mixing(Protocol):
+    """One learner's rows of the mixing matrices T_0, T_1, ... (1907.05701, eq. 7), by rank."""
+
+    def row(self, round_: int) -> Shares:
+        """Everyone it averages with in a round; its own share is what is left of 1."""
+
+    def initiates(self, round_: int) -> Shares:
+        """Those of the round's exchanges that it starts; each edge has one initiator."""
+
+
+class Layout(NamedTuple):
+    """What the run must set up for an algorithm before the first step."""
+
+    gossipers: tuple[int, ...]
+    """Ranks that are the vertices of the communication graph; empty if it uses none."""
+    groups: tuple[Group, ...] = ()
+    """Groups in which collectives are called."""
+    samples_factor: int = 1
+    """Mini-batches that one count of a version vector stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a learner is given: its place in the run."""
+
+    rank: int
+    learners: int
+    weights: Weights[Any]
+    workload: Workload[Any]
+    progress: Progress
+    layout: Layout
+    mixing: Mixing | None
+    """None for a learner that is not a vertex of the graph."""
+
+
+class Strand(NamedTuple):
+    """A named coroutine function of a learner, run concurrently with its other strands.
+
+    A run is over when every strand of every learner that is no `daemon` has returned; daemons
+    answer others until then and are dropped.
+    """
+
+    name: str
+    body: Callable[[], Body[None]]
+    daemon: bool = False
+
+
+class Learner(ABC):
+    """One replica under one algorithm; subclasses are final and say what their update is.
+
+    Keyword parameters of a subclass's constructor are the algorithm's settings in a scenario.
+    """
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self.rank = seat.rank
+        self.weights = seat.weights
+        self.draws = 0
+
+    @classmethod
+    def layout(cls, learners: int) -> Layout:
+        """What a run with this many learners sets up; takes the same settings as `__init__`.
+
+        By default no graph and no group. Raises UsageError if the number does not fit.
+        """
+        return Layout(gossipers=())
+
+    @abstractmethod
+    def strands(self) -> Sequence[Strand]:
+        """What runs, from the beginning."""
+
+    @property
+    def step(self) -> int:
+        """Updates that this learner has applied to its weights."""
+        return self.weights.versions[self.rank]
+
+    @property
+    def finished(self) -> bool:
+        """Whether, as far as this learner knows, the agreed end has been reached."""
+        return self.seat.progress.finished(self.weights.versions.total)
+
+    async def gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
+        """g(w; xi): the next mini-batch's gradient at the weights that were read."""
+        workload, rank, draw = self.seat.workload, self.rank, self.draws
+        self.draws += 1
+        return await Compute(
+            lambda: workload.gradient(read.vector, rank, draw), workload.gradient_cost
+        )
+
+    async def descend(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+        """w <- w - a g, at the current weights, and the report of how stale g was."""
+        progress, weights = self.seat.progress, self.weights
+        updates = weights.versions.total
+        rate = progress.learning_rate(updates)
+        staleness = await Compute(
+            lambda: weights.descend(gradient.vector, rate, read.versions),
+            Cost("update", bytes_moved=3 * weights.nbytes),
+        )
+        await Report(
+            Update(
+                learner=self.rank,
+                step=self.step,
+                epoch=progress.epoch(updates),
+                learning_rate=rate,
+                loss=gradient.loss,
+                staleness=staleness.steps,
+                missed=staleness.missed,
+                samples=progress.samples_per_update,
+            )
+        )
+
+    async def blend(self, mine: Snapshot[Any], theirs: Snapshot[Any], share: float) -> None:
+        """w <- w + share * (theirs - mine), in the server's memory."""
+        weights = self.weights
+        # Reads w, mine and theirs and writes w.
+        cost = Cost("blend", bytes_moved=4 * weights.nbytes)
+        await Compute(lambda: weights.blend(mine, theirs, share), cost, Place.HOST)

@@ -1,0 +1,56 @@
+"""Workload: what is being learned, behind one protocol.
+
+Owns the contract between learners and a model with its data. Must not know any model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from dualrt.core.effects import Cost
+from dualrt.core.weights import Gradient, Weights
+
+V = TypeVar("V")
+
+
+class Workload(Protocol[V]):
+    """A model, its data, its loss and its cost.
+
+    One object serves all learners that live in a process (in the simulator: all of them), so its
+    methods keep no state of a learner. All randomness comes from the seed that it was made with
+    and the arguments: the same (vector, rank, draw) gives the same gradient in every process.
+    """
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Size of the pool that all learners draw from."""
+
+    @property
+    def batch(self) -> int:
+        """Samples of one learner's mini-batch."""
+
+    @property
+    def gradient_cost(self) -> Cost:
+        """What one call of `gradient` costs."""
+
+    def weights(self, rank: int) -> Weights[V]:
+        """Fresh weights for a learner; the same values for every rank."""
+
+    def gradient(self, at: V, rank: int, draw: int) -> Gradient[V]:
+        """Mean gradient over learner `rank`'s mini-batch number `draw` (from 0), taken at `at`.
+
+        `at` is not changed. Learner i's draw k is batch k * learners + i of the shared pool.
+        """
+
+    def evaluate(self, at: V) -> Mapping[str, float]:
+        """Held-out figures of a model: "loss", and "accuracy" where there is one; may be empty."""
+
+    def consensus(self, vectors: Sequence[V]) -> tuple[V, float | None]:
+        """The delivered model, which is the mean over all learners, and the consensus distance.
+
+        The distance is sqrt(mean_i ||w_i - mean||^2); None where there are no numbers.
+        """
+
+    def digest(self, vector: V) -> bytes:
+        """A hash of a vector's exact bits; empty where there are no numbers."""
