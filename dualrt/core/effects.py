@@ -194,7 +194,8 @@ class Together(Effect[T_co]):
         self.children = children
 
     def __repr__(self) -> str:
-        return f"Together({', '.join(child.__qualname__ for child in self.children)})"
+        names = (getattr(child, "__qualname__", repr(child)) for child in self.children)
+        return f"Together({', '.join(names)})"
 
 
 def describe(effect: Effect[Any]) -> str:

@@ -35,11 +35,13 @@ class Mixing(Protocol):
 class Layout(NamedTuple):
     """What the run must set up for an algorithm before the first step."""
 
-    gossipers: tuple[int, ...]
+    replicas: tuple[int, ...]
+    """Ranks whose weights the delivered model is the mean of, and whose sum is conserved."""
+    gossipers: tuple[int, ...] = ()
     """Ranks that are the vertices of the communication graph; empty if it uses none."""
     groups: tuple[Group, ...] = ()
     """Groups in which collectives are called."""
-    samples_factor: int = 1
+    batches_per_update: int = 1
     """Mini-batches that one count of a version vector stands for."""
 
 
@@ -82,12 +84,14 @@ class Learner(ABC):
         self.draws = 0
 
     @classmethod
-    def layout(cls, learners: int) -> Layout:
+    def layout(cls, learners: int, *_: Any, **settings: Any) -> Layout:
         """What a run with this many learners sets up; takes the same settings as `__init__`.
 
-        By default no graph and no group. Raises UsageError if the number does not fit.
+        By default every learner is a replica and a vertex of the graph, and there is no group.
+        Raises UsageError if the number does not fit.
         """
-        return Layout(gossipers=())
+        ranks = tuple(range(learners))
+        return Layout(replicas=ranks, gossipers=ranks)
 
     @abstractmethod
     def strands(self) -> Sequence[Strand]:
@@ -99,9 +103,14 @@ class Learner(ABC):
         return self.weights.versions[self.rank]
 
     @property
+    def updates(self) -> int:
+        """Updates by all learners together, as far as this learner knows."""
+        return self.weights.versions.total
+
+    @property
     def finished(self) -> bool:
         """Whether, as far as this learner knows, the agreed end has been reached."""
-        return self.seat.progress.finished(self.weights.versions.total)
+        return self.seat.progress.finished(self.updates)
 
     async def gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
         """g(w; xi): the next mini-batch's gradient at the weights that were read."""
@@ -114,7 +123,7 @@ class Learner(ABC):
     async def descend(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
         """w <- w - a g, at the current weights, and the report of how stale g was."""
         progress, weights = self.seat.progress, self.weights
-        updates = weights.versions.total
+        updates = self.updates
         rate = progress.learning_rate(updates)
         staleness = await Compute(
             lambda: weights.descend(gradient.vector, rate, read.versions),
@@ -133,9 +142,15 @@ class Learner(ABC):
             )
         )
 
-    async def blend(self, mine: Snapshot[Any], theirs: Snapshot[Any], share: float) -> None:
-        """w <- w + share * (theirs - mine), in the server's memory."""
+    async def blend(
+        self,
+        mine: Snapshot[Any],
+        theirs: Snapshot[Any],
+        share: float,
+        on: Place = Place.HOST,
+    ) -> None:
+        """w <- w + share * (theirs - mine)."""
         weights = self.weights
         # Reads w, mine and theirs and writes w.
         cost = Cost("blend", bytes_moved=4 * weights.nbytes)
-        await Compute(lambda: weights.blend(mine, theirs, share), cost, Place.HOST)
+        await Compute(lambda: weights.blend(mine, theirs, share), cost, on)

@@ -63,8 +63,7 @@ class VersionVector:
         """
         self._frozen = None
         for learner in learners:
-            if self._counts[learner] < count:
-                self._counts[learner] = count
+            self._counts[learner] = max(self._counts[learner], count)
 
     def freeze(self) -> tuple[int, ...]:
         """An immutable copy, to be sent or remembered; shared until the next change."""

@@ -54,6 +54,10 @@ class Weights(ABC, Generic[V]):
         """Bytes of one vector."""
 
     @abstractmethod
+    def mean(self, vectors: Sequence[V]) -> V:
+        """The mean of vectors like this learner's, summed in the order given."""
+
+    @abstractmethod
     def _copy(self) -> V:
         """A vector that later mutations do not change."""
 

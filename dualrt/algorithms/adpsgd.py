@@ -1,0 +1,44 @@
+"""Asynchronous decentralised parallel SGD (1710.06952; 2110.11199, alg. 1; 1907.05701, sec. 3).
+
+Each learner, with no barrier, repeats
+
+    g       = g(w_k; xi_k)                 } concurrently
+    w_{k+1/2} = sum_j t_ij w_j             }
+    w_{k+1} = w_{k+1/2} - a g
+
+Stale: w moves by averaging while g is being computed, both by the exchange that this learner
+starts and by those that it answers. Conserved: the sum over learners of weights, but for the
+applied gradients. Waits for: the answer to its own offer, which needs no step of the peer's.
+
+The mixing plan says with whom and how much: left and right by turns with 1/2 each (1907.05701),
+both neighbours with 1/3 each (2002.01119), or 1/3 on a ring drawn afresh each round (2110.11199).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from dualrt.algorithms.gossip import Gossiper
+from dualrt.core.effects import Together
+from dualrt.core.learner import Strand
+
+
+@final
+class ADPSGD(Gossiper):
+    """Gradient and averaging at once, each learner at its own pace."""
+
+    def strands(self) -> Sequence[Strand]:
+        """Training, and answering others meanwhile."""
+        return (Strand("train", self.train), *self.listeners())
+
+    async def train(self) -> None:
+        """Repeat the equations above until the agreed end."""
+        while not self.finished:
+            read = self.weights.snapshot()  # w_k
+            gradient, _ = await Together(
+                self.gradient(read),  # g(w_k; xi_k)
+                self.average(self.step),  # w_{k+1/2} = sum_j t_ij w_j
+            )
+            await self.descend(gradient, read)  # w_{k+1} = w_{k+1/2} - a g
+        await self.spread_the_end()

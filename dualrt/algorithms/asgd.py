@@ -1,0 +1,63 @@
+"""Asynchronous SGD with a parameter server (1907.05701, eq. 5), for comparison.
+
+    W_{k+1} = W_k - a_k g(W_{k - tau_k}; xi_k)
+
+Learner 0 serves the weights beside its own training; every learner pulls, computes, pushes.
+
+Stale: tau_k, the updates that the server applied between a learner's pull and the application of
+its gradient: about n - 1. Conserved: nothing is averaged; there is one replica. Waits for: the
+server's link and memory, which all learners share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from dualrt.core.effects import Packet, Recv, Send
+from dualrt.core.learner import Layout, Learner, Strand
+from dualrt.core.weights import Gradient, Snapshot
+
+SERVER = 0
+
+
+@final
+class ASGD(Learner):
+    """Pull, compute, push; the server applies gradients as they come."""
+
+    @classmethod
+    def layout(cls, learners: int) -> Layout:
+        """No graph and no group; the server's weights are the model."""
+        return Layout(replicas=(SERVER,))
+
+    def strands(self) -> Sequence[Strand]:
+        """Training everywhere, serving at the server."""
+        train = Strand("train", self.train)
+        if self.rank != SERVER:
+            return (train,)
+        return (train, Strand("serve", self.serve, daemon=True))
+
+    async def train(self) -> None:
+        """A push is answered by the next weights, or by the word that it is over."""
+        request = Packet()
+        while True:
+            await Send(SERVER, "push", request)
+            _, reply = await Recv("pull", SERVER)
+            if reply.body is None:
+                return
+            read = Snapshot(reply.body, reply.versions)  # W_{k - tau}
+            gradient = await self.gradient(read)
+            request = Packet(read.versions, gradient.vector, gradient.loss)
+
+    async def serve(self) -> None:
+        """Apply what was pushed, in the order of arrival, and answer with the weights."""
+        while True:
+            learner, push = await Recv("push")
+            if push.body is not None and not self.finished:
+                pushed = Snapshot(None, push.versions)
+                await self.descend(Gradient(push.body, push.note), pushed)
+            if self.finished:
+                await Send(learner, "pull", Packet())
+            else:
+                now = self.weights.snapshot()
+                await Send(learner, "pull", Packet(now.versions, now.vector))

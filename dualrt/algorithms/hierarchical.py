@@ -1,0 +1,86 @@
+"""Hierarchical AD-PSGD (1907.05701, sec. 4; H-ring of 2002.10502).
+
+The N learners of a node are one super-learner. Inside it a step is synchronous; between
+super-learners runs AD-PSGD. With lambda learners in nodes of N it converges like lambda / N AD-PSGD
+learners that have N times the batch. For each super-learner s with leader l:
+
+    g_s       = mean_{i in s} g(w_k; xi_{i,k})    allreduce inside      } concurrently
+    w_{k+1/2} = sum_j t_sj w_j                    the leader gossips    }
+    w_{k+1}   = w_{k+1/2} - a g_s                 at the leader
+    all of s take w_{k+1}                         broadcast inside
+
+Stale: nothing inside a super-learner; between them as in AD-PSGD. Conserved: the sum over the
+leaders' weights, but for applied gradients. Waits for: the slowest learner of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from dualrt.algorithms.gossip import Gossiper
+from dualrt.core.effects import AllReduce, Broadcast, Group, Packet, Together
+from dualrt.core.errors import UsageError
+from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.weights import Gradient, Snapshot
+
+
+@final
+class HierarchicalADPSGD(Gossiper):
+    """Super-learners of `learners_per_group` neighbouring ranks; the lowest rank leads."""
+
+    def __init__(self, seat: Seat, *, learners_per_group: int) -> None:
+        super().__init__(seat)
+        self.group = seat.layout.groups[seat.rank // learners_per_group]
+        self.leader = self.group.ranks[0]
+
+    @classmethod
+    def layout(cls, learners: int, *, learners_per_group: int) -> Layout:
+        """One group a super-learner; leaders are the vertices of the graph.
+
+        Raises UsageError if groups of that size do not divide the learners.
+        """
+        size = learners_per_group
+        if size < 1 or learners % size:
+            raise UsageError(
+                f"learners_per_group = {size} does not divide {learners} learners into equal "
+                f"groups; choose a divisor of {learners}"
+            )
+        leaders = tuple(range(0, learners, size))
+        groups = tuple(
+            Group(f"node {number}", tuple(range(leader, leader + size)))
+            for number, leader in enumerate(leaders)
+        )
+        return Layout(replicas=leaders, gossipers=leaders, groups=groups, batches_per_update=size)
+
+    def strands(self) -> Sequence[Strand]:
+        """A leader trains and answers other leaders; a follower follows."""
+        if self.rank == self.leader:
+            return (Strand("lead", self.lead), *self.listeners())
+        return (Strand("follow", self.follow),)
+
+    async def lead(self) -> None:
+        """The equations above; the leader alone decides the rate and the end."""
+        while True:
+            read, over = self.weights.snapshot(), self.finished  # w_k
+            await Broadcast(self.group, self.leader, Packet(read.versions, read.vector, over))
+            if over:
+                break
+            gradient, _ = await Together(self.group_gradient(read), self.average(self.step))
+            await self.descend(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
+        await self.spread_the_end()
+
+    async def follow(self) -> None:
+        """Take the leader's weights, give a gradient, until told that it is over."""
+        while True:
+            packet = await Broadcast(self.group, self.leader)
+            read = Snapshot(packet.body, packet.versions)
+            self.weights.adopt(read)
+            if packet.note:
+                return
+            await self.group_gradient(read)
+
+    async def group_gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
+        """g_s: the mean over the super-learner's mini-batches, all taken at the same weights."""
+        mine = await self.gradient(read)
+        return mine._replace(vector=await AllReduce(self.group, mine.vector))

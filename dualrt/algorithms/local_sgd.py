@@ -1,0 +1,56 @@
+"""Local SGD with periodic averaging (1805.09767), for comparison.
+
+    w_{i,k+1} = w_{i,k} - a_k g(w_{i,k}; xi_{i,k}),   and  w_i = mean_j w_j  after every H-th step
+
+Stale: nothing within a learner; others' updates arrive only with the average, when no gradient is
+under way, so staleness is 0 (the drift between averages shows as consensus distance instead).
+Conserved: the average leaves the sum as it is. Waits for: the slowest learner, every H steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from dualrt.algorithms.synchronous import Collective
+from dualrt.core.effects import AllReduce
+from dualrt.core.errors import UsageError
+from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.weights import Snapshot
+
+
+@final
+class LocalSGD(Collective):
+    """H steps alone, then the mean of all; `period` is H."""
+
+    def __init__(self, seat: Seat, *, period: int = 8) -> None:
+        super().__init__(seat)
+        self.period = period
+
+    @classmethod
+    def layout(cls, learners: int, *, period: int = 8) -> Layout:
+        """One group of all learners; raises UsageError unless `period` is at least 1."""
+        if period < 1:
+            raise UsageError(f"period = {period}: learners average every so many steps; at least 1")
+        return super().layout(learners)
+
+    def strands(self) -> Sequence[Strand]:
+        """Training only."""
+        return (Strand("train", self.train),)
+
+    async def train(self) -> None:
+        """Steps and averages by turns; the last is always an average."""
+        while not self.finished:
+            await self.steps_alone()
+            mine = self.weights.snapshot()
+            level = self.level
+            mean = await AllReduce(self.everyone, mine.vector)
+            self.weights.adopt(Snapshot(mean, level))
+
+    async def steps_alone(self) -> None:
+        """H steps on the learner's own weights, or fewer at the end of the run."""
+        for _ in range(self.period):
+            if self.finished:
+                return
+            read = self.weights.snapshot()
+            await self.descend(await self.gradient(read), read)

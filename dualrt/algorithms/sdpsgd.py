@@ -1,0 +1,52 @@
+"""Synchronous decentralised SGD (1907.05701, eq. 7; D-PSGD of 1705.09056).
+
+    W_{k+1} = W_k T_k - a_k g(W_k; xi_k)
+
+Columns of W are learners; T_k is doubly stochastic, with the entries of the communication graph.
+The gradient is taken at w_k, before the averaging, so that the two overlap.
+
+Stale: a gradient does not see the neighbours' k-th updates, which the averaging of the same step
+brings in: one version a neighbour, always. Conserved: the averaging leaves the sum over learners
+as it is, since both ends of an edge apply opposite differences. Waits for: its neighbours' weights
+of the same step, which is the barrier. Averages are taken in the order of ranks, so that the bits
+of the result depend on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from dualrt.algorithms.synchronous import Synchronous
+from dualrt.core.effects import Packet, Recv, Send
+from dualrt.core.errors import UsageError
+from dualrt.core.learner import Seat, Strand
+from dualrt.core.weights import Snapshot
+
+
+@final
+class SDPSGD(Synchronous):
+    """Weights to all neighbours, gradient meanwhile, then the average and the update."""
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        if seat.mixing is None:
+            raise UsageError("sd-psgd averages over a graph; give it a [topology]")
+        self.mixing = seat.mixing
+
+    def strands(self) -> Sequence[Strand]:
+        """Training only."""
+        return (Strand("train", self.train),)
+
+    async def train(self) -> None:
+        """Repeat the equation above until the agreed end."""
+        while not self.finished:
+            row = self.mixing.row(self.step)  # T_k
+            mine = self.weights.snapshot()  # w_k
+            for peer, _ in row:
+                await Send(peer, "weights", Packet(mine.versions, mine.vector))
+            gradient = await self.gradient(mine)  # g(w_k; xi_k)
+            for peer, share in row:
+                _, theirs = await Recv("weights", peer)
+                await self.blend(mine, Snapshot(theirs.body, theirs.versions), share)
+            await self.descend(gradient, mine)
