@@ -1,0 +1,162 @@
+"""Collectives between processes, through torch.distributed.
+
+Owns the process groups and the one thread that calls them. Must not know what is reduced or why.
+
+NCCL deadlocks when two threads call it, even on separate streams (pytorch#175145), so every
+collective of a process is called from one thread, in the order in which its strands asked. Strands
+wait for the result at a gate, which bounds the wait and ends it when the run is stopped; a call
+that hangs inside the library cannot be interrupted, so its thread is a daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import Store
+
+from dualrt.core.effects import Group, Packet
+from dualrt.core.errors import StalledError
+from dualrt.real.gate import Gate
+from dualrt.real.wire import Assembly, seal
+
+
+class _Call:
+    """A collective that a strand waits for."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.over = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Collectives:
+    """The collectives of one process.
+
+    Parameters: `store` is the rendezvous that all processes share, `groups` all groups of the run
+    in the same order everywhere, `device` where vectors live (NCCL on CUDA, gloo otherwise).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rank: int,
+        learners: int,
+        groups: Sequence[Group],
+        *,
+        device: torch.device,
+        timeout_s: float,
+        max_body_bytes: int,
+        loopback: bool,
+    ) -> None:
+        self._rank, self._device = rank, device
+        self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
+        self._gate = Gate()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._groups: dict[Group, dist.ProcessGroup] = {}
+        self._thread = threading.Thread(target=self._serve, name="collectives", daemon=True)
+        self._thread.start()
+        if loopback:
+            # Otherwise gloo listens where the host's name points, which may be nowhere.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        wide = [group for group in groups if len(group.ranks) > 1]
+        if wide:
+            self._wait(lambda: self._join(store, learners, wide))
+
+    def allreduce(self, group: Group, vector: torch.Tensor) -> torch.Tensor:
+        """The mean of the group's vectors, as a new tensor like `vector`."""
+        if len(group.ranks) == 1:
+            return vector.clone()
+        return self._wait(lambda: self._allreduce(self._groups[group], vector))
+
+    def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
+        """The packet of the rank `root`; its body is nobody else's, save at the root."""
+        if self._rank == root and packet is None:
+            raise ValueError(f"learner {root} is the root of a broadcast and brought no packet")
+        if packet is not None and len(group.ranks) == 1:
+            return packet
+        return self._wait(lambda: self._broadcast(self._groups[group], root, packet))
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """End every wait, now and later, with `error`."""
+        self._gate.close(error)
+
+    def close(self) -> None:
+        """Leave the process groups if no call hangs; idempotent."""
+        if self._thread.is_alive():
+            self._calls.put(None)
+            self._thread.join(timeout=1.0)
+
+    def _wait(self, work: Callable[[], Any]) -> Any:
+        call = _Call(work)
+        self._calls.put(call)
+        with self._gate:
+            if not self._gate.wait(lambda: call.over, self._timeout_s):
+                raise StalledError(f"a collective was not over within {self._timeout_s:g} s")
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                call.result = call.work()
+            except (RuntimeError, ValueError, OSError) as error:
+                call.error = error
+            with self._gate:
+                call.over = True
+                self._gate.announce()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def _join(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
+        timeout = timedelta(seconds=self._timeout_s)
+        backend = "nccl" if self._device.type == "cuda" else "gloo"
+        dist.init_process_group(
+            backend, store=store, rank=self._rank, world_size=learners, timeout=timeout
+        )
+        # Every process must make every group, in the same order, also those that it is not in.
+        for group in groups:
+            self._groups[group] = dist.new_group(list(group.ranks), timeout=timeout)
+
+    def _allreduce(self, group: dist.ProcessGroup, vector: torch.Tensor) -> torch.Tensor:
+        total = vector.clone()
+        dist.all_reduce(total, group=group)
+        return total.div_(dist.get_world_size(group))
+
+    def _broadcast(self, group: dist.ProcessGroup, root: int, packet: Packet | None) -> Packet:
+        def send(tensor: torch.Tensor) -> torch.Tensor:
+            there = tensor.to(self._device)
+            dist.broadcast(there, root, group=group)
+            return there.cpu()
+
+        if packet is not None:
+            letter = seal("broadcast", _on_cpu(packet), self._max_body_bytes)
+            send(torch.tensor([len(letter.opening), len(letter.body)]))
+            send(torch.frombuffer(bytearray(letter.opening), dtype=torch.uint8))
+            if letter.body:
+                send(torch.frombuffer(letter.body, dtype=torch.uint8))
+            return packet
+        opening_bytes, body_bytes = send(torch.zeros(2, dtype=torch.int64)).tolist()
+        opening = send(torch.empty(opening_bytes, dtype=torch.uint8))
+        assembly = Assembly(opening.numpy().tobytes(), self._max_body_bytes)
+        if body_bytes:
+            body = send(torch.empty(body_bytes, dtype=torch.uint8))
+            assembly.add(0, memoryview(body.numpy()))
+        packet = assembly.packet()
+        return Packet(packet.versions, _on(packet.body, self._device), packet.note)
+
+
+def _on(body: Any, device: torch.device) -> Any:
+    return body.to(device) if isinstance(body, torch.Tensor) else body
+
+
+def _on_cpu(packet: Packet) -> Packet:
+    return Packet(packet.versions, _on(packet.body, torch.device("cpu")), packet.note)

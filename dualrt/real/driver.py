@@ -1,0 +1,270 @@
+"""The real runtime's driver: makes effects happen.
+
+Owns one learner's strands, each on a thread of its own, and their end. Must not know any algorithm,
+nor how bytes travel: it asks the gossip and the collectives.
+
+Every wait is at a gate of the mailbox or of the collectives, or on the stop event; each has a bound
+and all end at once when the run is stopped. So an error anywhere, or a signal, ends all strands.
+
+A clean end: when the strands that are no daemons have returned, the learner says good-bye and its
+daemons go on answering until everyone has; then what is left in the mailbox is worked off, so that
+nothing is lost from the sum over learners.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from dualrt.core.effects import (
+    AllReduce,
+    Body,
+    Broadcast,
+    Compute,
+    Delivery,
+    Effect,
+    Now,
+    Packet,
+    Place,
+    Recv,
+    Report,
+    Send,
+    Sleep,
+    Together,
+    describe,
+)
+from dualrt.core.errors import DualrtError, RunError, StrandError
+from dualrt.core.faults import Slowdown, slowness
+from dualrt.core.learner import Learner, Strand
+from dualrt.core.records import Observer, Span
+from dualrt.real.collectives import Collectives
+from dualrt.real.gate import Gate
+from dualrt.real.gossip import Gossip
+
+STORY_LENGTH = 8
+"""How many last effects an error tells."""
+
+
+class StoppedError(RunError):
+    """The run was stopped from outside, or by another strand's error."""
+
+
+class _Course(NamedTuple):
+    """A strand under way, with all parts of it that run on helper threads."""
+
+    name: str
+    patience_s: float
+    """How long it waits for a message."""
+    story: deque[Effect[Any]]
+
+
+class RealDriver:
+    """Runs one learner in this process.
+
+    Parameters: `collectives` may be None for an algorithm that has no groups; `device` is where
+    the learner's vectors live; `slowdowns` make it a straggler. The driver closes neither gossip
+    nor collectives, but stops both when the run fails.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        gossip: Gossip,
+        collectives: Collectives | None,
+        observer: Observer,
+        *,
+        timeout_s: float,
+        device: torch.device,
+        slowdowns: Sequence[Slowdown] = (),
+    ) -> None:
+        self._learner, self._gossip, self._collectives = learner, gossip, collectives
+        self._observer, self._observing = observer, threading.Lock()
+        self._timeout_s, self._device, self._slowdowns = timeout_s, device, slowdowns
+        self._stopping = threading.Event()
+        # Guards and announces the count below.
+        self._gate = Gate()
+        self._mains = 0
+        self._began_s = time.monotonic()
+
+    def run(self) -> float:
+        """Run the learner to its end; returns the seconds until its last main strand returned.
+
+        Raises StrandError when a strand raised, StoppedError when `stop` was called.
+        """
+        strands = self._learner.strands()
+        daemons = sum(strand.daemon for strand in strands)
+        self._mains = len(strands) - daemons
+        self._began_s = time.monotonic()
+        threads = [self._thread(partial(self._strand, strand)) for strand in strands]
+        try:
+            with self._gate:
+                self._gate.wait(lambda: not self._mains, math.inf)
+            elapsed_s = self._now_s()
+            self._gossip.finish(self._timeout_s)
+            self._gossip.await_quiet(daemons, self._timeout_s)
+            return elapsed_s
+        finally:
+            self.stop()
+            for thread in threads:
+                thread.join(timeout=1.0)
+
+    def stop(self, error: DualrtError | None = None) -> None:
+        """End all strands; any thread, or a signal handler's thread, may call this. Idempotent."""
+        error = error or StoppedError("the run was stopped")
+        self._stopping.set()
+        self._gate.close(error)
+        self._gossip.stop_waiting(error)
+        if self._collectives is not None:
+            self._collectives.stop(error)
+
+    def _thread(self, run: Callable[[], None]) -> threading.Thread:
+        # A Python daemon: a computation that never returns must not keep the process alive.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
+
+    def _strand(self, strand: Strand) -> None:
+        # What a daemon waits for may never come, and nobody waits for the daemon.
+        patience_s = math.inf if strand.daemon else self._timeout_s
+        course = _Course(strand.name, patience_s, deque(maxlen=STORY_LENGTH))
+        try:
+            self._exhaust(course, strand.body())
+        except StoppedError:
+            return
+        except Exception as cause:
+            self._fail(course, cause)
+            return
+        if not strand.daemon:
+            with self._gate:
+                self._mains -= 1
+                self._gate.announce()
+
+    def _fail(self, course: _Course, cause: Exception) -> None:
+        if self._stopping.is_set():
+            # The end of another strand, seen from here; the first error is the one to tell.
+            return
+        story = [describe(effect) for effect in course.story]
+        error = StrandError(self._learner.rank, course.name, self._learner.draws, story, cause)
+        error.__cause__ = cause
+        self.stop(error)
+
+    def _exhaust(self, course: _Course, body: Body[Any]) -> Any:
+        advance: Callable[[], Effect[Any]] = partial(body.send, None)
+        while True:
+            try:
+                effect = advance()
+            except StopIteration as returned:
+                return returned.value
+            course.story.append(effect)
+            try:
+                answer = self._answer(course, effect)
+            except StoppedError:
+                body.close()
+                raise
+            except Exception as error:
+                # An error of awaited work arises at the await.
+                advance = partial(body.throw, error)
+            else:
+                advance = partial(body.send, answer)
+
+    def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
+        start_s = self._now_s()
+        match effect:
+            case Compute(work=work, cost=cost, on=on):
+                answer = work()
+                if on is Place.DEVICE:
+                    self._await_device()
+                    self._lag(start_s)
+                self._span(course, cost.kind, start_s, cost.bytes_moved)
+                return answer
+            case Recv(tag=tag, peer=peer):
+                sender, packet = self._gossip.recv(tag, peer, course.patience_s)
+                self._span(course, "recv " + tag, start_s, packet.nbytes, sender)
+                return Delivery(sender, self._on(packet, self._device))
+            case Send(peer=peer, tag=tag, packet=packet):
+                self._gossip.send(peer, tag, self._on(packet, torch.device("cpu")))
+                self._span(course, "send " + tag, start_s, packet.nbytes, peer)
+                return None
+            case Report(update=update):
+                with self._observing:
+                    self._observer.update(start_s, update)
+                return None
+            case Together(children=children):
+                return self._together(course, children)
+            case AllReduce(group=group, vector=vector):
+                answer = self._groups.allreduce(group, vector)
+                self._span(course, "allreduce", start_s, vector.nbytes)
+                return answer
+            case Broadcast(group=group, root=root, packet=packet):
+                answer = self._groups.broadcast(group, root, packet)
+                self._span(course, "broadcast", start_s, 0 if packet is None else packet.nbytes)
+                return answer
+            case Sleep(duration_s=duration_s):
+                self._stopping.wait(duration_s)
+                return None
+            case Now():
+                return start_s
+            case _:
+                raise RunError(f"the real runtime does not know the effect {effect!r}")
+
+    def _together(self, course: _Course, bodies: Sequence[Body[Any]]) -> tuple[Any, ...]:
+        """All but the first on helper threads; the first error of any ends the strand."""
+        results: list[Any] = [None] * len(bodies)
+        errors: list[Exception] = []
+
+        def run(place: int, body: Body[Any]) -> None:
+            try:
+                results[place] = self._exhaust(course, body)
+            except Exception as error:
+                errors.append(error)
+
+        helpers = [
+            self._thread(partial(run, place, body)) for place, body in enumerate(bodies) if place
+        ]
+        run(0, bodies[0])
+        for helper in helpers:
+            # Bounded: whatever the helper waits for is, and ends when the run is stopped.
+            helper.join()
+        if errors:
+            raise errors[0]
+        return tuple(results)
+
+    @property
+    def _groups(self) -> Collectives:
+        if self._collectives is None:
+            raise RunError("a collective was asked for, but the algorithm's layout names no group")
+        return self._collectives
+
+    def _await_device(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+
+    def _lag(self, start_s: float) -> None:
+        """Be the straggler that the scenario asks for."""
+        factor = slowness(self._slowdowns, start_s)
+        if factor > 1:
+            self._stopping.wait((factor - 1) * (self._now_s() - start_s))
+
+    def _on(self, packet: Packet, device: torch.device) -> Packet:
+        if packet.body is None or packet.body.device == device:
+            return packet
+        return replace(packet, body=packet.body.to(device))
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def _span(
+        self, course: _Course, kind: str, start_s: float, nbytes: int, peer: int = -1
+    ) -> None:
+        rank, draws = self._learner.rank, self._learner.draws
+        span = Span(rank, course.name, kind, start_s, self._now_s(), nbytes, peer, draws)
+        with self._observing:
+            self._observer.span(span)

@@ -1,0 +1,100 @@
+"""A process: one body under way in virtual time.
+
+Owns the advancing of a coroutine, its story and its failure. Must not know what effects mean: it
+asks its driver for each answer.
+
+A process is *running* while its code runs, *waiting* after its driver answered PENDING, and *over*
+once its body has returned. It is advanced by callbacks and no SimPy process stands behind it,
+because a step costs several effects and each process switch would cost as much as the event itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dualrt.core.effects import Body, Effect, describe
+from dualrt.core.errors import RunError, StrandError
+from dualrt.core.learner import Learner
+
+STORY_LENGTH = 8
+"""How many last effects an error tells."""
+
+
+class Pending:
+    """The type of PENDING."""
+
+
+PENDING = Pending()
+"""Says that an answer will be pushed in later."""
+
+
+class Answerer(Protocol):
+    """What a process asks of its driver."""
+
+    def answer(self, process: Process, effect: Effect[Any]) -> Any:
+        """The answer to an effect, or PENDING."""
+
+
+class Process:
+    """Advances `body` for `learner`; calls `done` with what it returns."""
+
+    __slots__ = ("_body", "_done", "_driver", "learner", "name", "story")
+
+    def __init__(
+        self,
+        driver: Answerer,
+        learner: Learner,
+        name: str,
+        body: Body[Any],
+        done: Callable[[Process, Any], None],
+    ) -> None:
+        self._driver, self.learner, self.name = driver, learner, name
+        self._body, self._done = body, done
+        self.story: deque[Effect[Any]] = deque(maxlen=STORY_LENGTH)
+
+    def resume(self, answer: Any = None) -> None:
+        """Push an answer in, and go on until an answer is pending or the body returns.
+
+        Raises StrandError when the body raises.
+        """
+        answer_to, send, tell = self._driver.answer, self._body.send, self.story.append
+        try:
+            while answer is not PENDING:
+                effect = send(answer)
+                tell(effect)
+                answer = answer_to(self, effect)
+        except StopIteration as returned:
+            self._done(self, returned.value)
+        except RunError:
+            raise
+        except Exception as cause:
+            raise self._failure(cause) from cause
+
+    def raise_at_await(self, cause: Exception) -> None:
+        """Let an error of awaited work arise at the await, as it does in a real strand."""
+        try:
+            effect = self._body.throw(cause)
+        except StopIteration as returned:
+            self._done(self, returned.value)
+        except Exception as uncaught:
+            raise self._failure(uncaught) from uncaught
+        else:
+            self.story.append(effect)
+            self.resume(self._driver.answer(self, effect))
+
+    def close(self) -> None:
+        """Drop the body without running it further."""
+        self._body.close()
+
+    def __str__(self) -> str:
+        waits = describe(self.story[-1]) if self.story else "its start"
+        return (
+            f"learner {self.learner.rank}, strand {self.name!r}, step {self.learner.draws}: "
+            f"waits for {waits}"
+        )
+
+    def _failure(self, cause: Exception) -> StrandError:
+        story = [describe(effect) for effect in self.story]
+        return StrandError(self.learner.rank, self.name, self.learner.draws, story, cause)

@@ -1,0 +1,83 @@
+"""Transport: ordered connections between learners, over the flow network, and their mail.
+
+Owns what a socket adds to a flow (messages of one connection leave one after another, as in one
+TCP stream) and who waits for which message. Must not know what a message is for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from dualrt.core.effects import Delivery, Packet
+from dualrt.sim.cluster import Cluster
+from dualrt.sim.network import Network
+
+HEADER_BYTES = 64
+"""What a message weighs beside its body and its version vector (8 bytes an entry)."""
+
+
+class _Message(NamedTuple):
+    tag: str
+    packet: Packet
+
+
+class Transport:
+    """All connections and mailboxes of a simulated run."""
+
+    def __init__(self, network: Network, cluster: Cluster) -> None:
+        self._network, self._cluster = network, cluster
+        self._cap = cluster.spec.socket_bytes_per_s
+        self._connections: dict[tuple[int, int], deque[_Message]] = {}
+        self._mail: dict[tuple[int, str], deque[Delivery]] = {}
+        self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
+        self._waiting = {}
+        self.in_flight = 0
+
+    def send(self, sender: int, receiver: int, tag: str, packet: Packet) -> None:
+        """Queue a message on the connection; delivered in order."""
+        self.in_flight += 1
+        queue = self._connections.setdefault((sender, receiver), deque())
+        queue.append(_Message(tag, packet))
+        if len(queue) == 1:
+            self._start(sender, receiver, queue)
+
+    def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
+        packet = queue[0].packet
+        self._network.transfer(
+            self._cluster.route(sender, receiver),
+            packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
+            partial(self._arrive, sender, receiver, queue),
+            cap_bytes_per_s=self._cap,
+        )
+
+    def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
+        message = queue.popleft()
+        if queue:
+            self._start(sender, receiver, queue)
+        self.in_flight -= 1
+        delivery, box = Delivery(sender, message.packet), (receiver, message.tag)
+        waiting = self._waiting.get(box)
+        if waiting:
+            for place, (peer, wake) in enumerate(waiting):
+                if peer is None or peer == sender:
+                    del waiting[place]
+                    wake(delivery)
+                    return
+        self._mail.setdefault(box, deque()).append(delivery)
+
+    def receive(
+        self, receiver: int, tag: str, peer: int | None, wake: Callable[[Delivery], None]
+    ) -> Delivery | None:
+        """The oldest fitting message if there is one; else None, and `wake` is called with it."""
+        box = (receiver, tag)
+        mail = self._mail.get(box)
+        if mail:
+            for place, delivery in enumerate(mail):
+                if peer is None or peer == delivery.sender:
+                    del mail[place]
+                    return delivery
+        self._waiting.setdefault(box, []).append((peer, wake))
+        return None

@@ -1,0 +1,27 @@
+"""Options, markers and settings that all tests share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Learners times threads must not exceed cores, and results must not depend on the number of cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("dualrt", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("dualrt")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run tests that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes; run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
