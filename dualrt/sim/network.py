@@ -1,0 +1,463 @@
+"""The network: bytes that flow over shared links as a fluid, in virtual time.
+
+Owns links, flows, who gets which rate, and the bytes that each link has carried. Must not know
+what a message, a learner or a cluster is: a route is a sequence of links, an end is a callback.
+
+Theory of operation. A flow waits out its latency and then moves at its *weighted max-min fair*
+rate: no flow can go faster without slowing one that, for its weight, is no faster (Bertsekas and
+Gallager, Data Networks, 2nd ed., sec. 6.5.2). Progressive filling finds the rates: raise one common
+level, rate = level * weight, until a link is full or a flow meets its own cap; fix the flows that
+this stops; go on with the others. Between two changes every rate is constant, so an end is known
+exactly and nothing is integrated step by step.
+
+Four things keep a change cheap:
+
+- Only the flows and links that a change reaches through shared links (a connected component) are
+  looked at. A flow alone on its links needs no filling at all.
+- The changes of one instant are gathered and settled together, once everything else of that
+  instant has happened. No time passes in between, so nothing is lost.
+- One timer is armed, for the earliest end. A flow whose rate changes gets a new stamp, and its old
+  entry in the heap of ends is dropped when it comes up. A timer that is no longer wanted stays in
+  the environment's queue and does nothing when its time comes (SimPy cannot take it out); so the
+  clock of an environment that is run until nothing is left may stand later than the last event that
+  meant something.
+- A link with a single flow is not a contest: it bounds that flow as a cap does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import TypeAlias
+
+import simpy
+from simpy.events import EventPriority
+
+from dualrt.core.errors import UsageError
+
+_LAST = EventPriority(2)
+"""Behind SimPy's URGENT (0) and NORMAL (1): after everything else of the same instant."""
+
+_CLOCK_SLACK = 4
+"""Ends closer than this many units in the last place of the clock are one instant: `now + delay`
+rounds, so the same end reached by two sums may differ in the last bits."""
+
+_COMPACT_ABOVE = 64
+"""Smallest heap of ends that is worth clearing of stale entries."""
+
+
+class Link:
+    """One direction of something that bytes cross, shared by all flows that cross it.
+
+    Parameters: `capacity_bytes_per_s` is finite and positive, `latency_s` finite and not negative.
+    A link belongs to the one `Network` that its flows are given to.
+
+    Raises `UsageError` for other values.
+    """
+
+    __slots__ = (
+        "_carried_bytes",
+        "_flows",
+        "_free",
+        "_load",
+        "_mark",
+        "_open",
+        "available_bytes_per_s",
+        "capacity_bytes_per_s",
+        "latency_s",
+        "name",
+    )
+
+    def __init__(self, name: str, capacity_bytes_per_s: float, latency_s: float) -> None:
+        if not 0 < capacity_bytes_per_s < math.inf:
+            raise UsageError(
+                f"link {name}: capacity {capacity_bytes_per_s!r} bytes/s is not positive and "
+                f"finite. Leave out a link that limits nothing"
+            )
+        if not 0 <= latency_s < math.inf:
+            raise UsageError(
+                f"link {name}: latency {latency_s!r} s is not a finite number from 0. "
+                f"Give seconds: 1 us is 1e-6"
+            )
+        self.name = name
+        self.capacity_bytes_per_s = capacity_bytes_per_s
+        self.latency_s = latency_s
+        self.available_bytes_per_s = capacity_bytes_per_s
+        """What is left of the capacity while the link is throttled; see `Network.throttle`."""
+        self._carried_bytes = 0.0
+        self._flows: dict[_Flow, None] = {}  # a set in order of arrival
+        # Scratch of one filling, valid where `_mark` is that filling's.
+        self._mark = 0
+        self._free = 0.0
+        self._load = 0.0
+        self._open = 0
+
+    def __repr__(self) -> str:
+        return f"Link({self.name!r}, {self.capacity_bytes_per_s:g} B/s, {self.latency_s:g} s)"
+
+
+class _Flow:
+    """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since."""
+
+    __slots__ = (
+        "cap",
+        "ceiling",
+        "mark",
+        "on_done",
+        "order",
+        "rate",
+        "remaining",
+        "route",
+        "settled_s",
+        "share",
+        "size",
+        "stamp",
+        "weight",
+    )
+
+    def __init__(  # noqa: PLR0917 - called once, by `transfer`, where keywords cost time
+        self,
+        order: int,
+        route: Sequence[Link],
+        size: int,
+        on_done: Callable[[], None],
+        cap: float,
+        weight: float,
+    ) -> None:
+        self.order = order
+        self.route = route
+        self.size = size
+        self.on_done = on_done
+        self.cap = cap
+        self.weight = weight
+        self.remaining: float = size
+        self.settled_s = 0.0
+        self.rate = 0.0
+        self.stamp = 0
+        # Scratch of one filling, valid where `mark` is that filling's.
+        self.mark = 0
+        self.ceiling = cap
+        self.share = 0.0
+
+
+class _EndOfInstant(simpy.Event):
+    """Happens once everything else that was scheduled for this instant has happened."""
+
+    def __init__(self, env: simpy.Environment, callback: Callable[[simpy.Event], None]) -> None:
+        super().__init__(env)
+        self.callbacks.append(callback)
+        self._ok = True
+        self._value = None
+        env.schedule(self, _LAST)
+
+
+_End: TypeAlias = tuple[float, int, int, _Flow]
+"""End in seconds, the flow's order, the stamp that must still be the flow's, the flow."""
+
+
+class Network:
+    """Flows over links, in the virtual time of `env`.
+
+    States of a flow: under latency (only an event of `env` knows it), running (its links know it),
+    done. Callbacks of flows that end at the same instant come in the order of their `transfer`.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._transfers = 0
+        self._running = 0
+        self._ends: list[_End] = []
+        self._timer: simpy.Event | None = None
+        self._armed_s = math.inf
+        self._touched: list[Link] = []
+        self._settling = False
+        self._mark = 0
+
+    def transfer(
+        self,
+        route: Sequence[Link],
+        size_bytes: int,
+        on_done: Callable[[], None],
+        *,
+        cap_bytes_per_s: float = math.inf,
+        weight: float = 1.0,
+        overhead_s: float = 0.0,
+    ) -> None:
+        """Move `size_bytes` over `route` and call `on_done` at the instant that the last arrives.
+
+        `overhead_s` and the latencies of the route pass first, once; then the bytes flow at the
+        weighted max-min fair rate, at most `cap_bytes_per_s`. Without bytes only the latency
+        passes. An empty route adds nothing to `overhead_s`, whatever the size. In every case
+        `on_done` is called from an event of the environment, never from within `transfer`.
+
+        Raises `UsageError` for a negative size or overhead, for a weight or cap that is not
+        positive, and for a route that crosses a link twice.
+        """
+        if size_bytes < 0 or overhead_s < 0 or not cap_bytes_per_s > 0 or not weight > 0:
+            raise UsageError(
+                f"transfer of {size_bytes} bytes with overhead {overhead_s} s, cap "
+                f"{cap_bytes_per_s} bytes/s and weight {weight}: size and overhead must not be "
+                f"negative, cap and weight must be positive"
+            )
+        if len(set(route)) < len(route):
+            raise UsageError(
+                f"route {[link.name for link in route]} crosses a link twice. Give every crossing "
+                f"a link of its own"
+            )
+        latency_s = overhead_s
+        for link in route:
+            latency_s += link.latency_s
+        self._transfers += 1
+        if not size_bytes or not route:
+            self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
+            return
+        flow = _Flow(self._transfers, route, size_bytes, on_done, cap_bytes_per_s, weight)
+        if latency_s:
+            self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
+        else:
+            self._admit(flow)
+            self._settle_later()
+
+    def throttle(self, link: Link, factor: float) -> None:
+        """Let `link` run at `factor` of its capacity from now on; 0 cuts it and 1 heals it.
+
+        Flows on a cut link stand still, and go on when it heals. Raises `UsageError` for a factor
+        outside 0 to 1.
+        """
+        if not 0 <= factor <= 1:
+            raise UsageError(
+                f"link {link.name}: factor {factor!r} is outside 0 (cut) to 1 (whole). "
+                f"Give the part of the capacity that is left"
+            )
+        link.available_bytes_per_s = factor * link.capacity_bytes_per_s
+        if link._flows:
+            self._touched.append(link)
+            self._settle_later()
+
+    def charge(self, link: Link, size_bytes: float) -> None:
+        """Count bytes that crossed `link` without being a flow: those of a closed-form cost."""
+        link._carried_bytes += size_bytes
+
+    def carried_bytes(self, link: Link) -> float:
+        """Bytes that have crossed `link`: all charged and done, and what flows moved until now."""
+        now_s = self._env.now
+        under_way = (
+            flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s)
+            for flow in link._flows
+        )
+        return link._carried_bytes + math.fsum(under_way)
+
+    def utilisation(self, link: Link, elapsed_s: float) -> float:
+        """Part of what `link` could have carried in `elapsed_s`, unthrottled, that it did carry."""
+        if elapsed_s <= 0:
+            return 0.0
+        return self.carried_bytes(link) / (link.capacity_bytes_per_s * elapsed_s)
+
+    def _arrive(self, event: simpy.Event) -> None:
+        """The latency of a flow has passed."""
+        flow: _Flow = event._value
+        self._admit(flow)
+        self._settle_soon()
+
+    def _admit(self, flow: _Flow) -> None:
+        """Put a flow on its links. Alone there, it has its rate at once."""
+        flow.settled_s = self._env.now
+        self._running += 1
+        rate = flow.cap
+        shared: Link | None = None
+        for link in flow.route:
+            if link._flows:
+                shared = link
+            elif link.available_bytes_per_s < rate:
+                rate = link.available_bytes_per_s
+            link._flows[flow] = None
+        if shared is not None:
+            self._touched.append(shared)
+        elif rate > 0:
+            flow.rate = rate
+            end_s = flow.settled_s + flow.size / rate
+            heappush(self._ends, (end_s, flow.order, flow.stamp, flow))
+            if end_s < self._armed_s:
+                self._arm()
+
+    def _settle_soon(self) -> None:
+        """End an event of our own: settle now if it is the last of its instant."""
+        if not self._touched:
+            return
+        if self._env.peek() > self._env.now:
+            self._settle()
+        else:
+            self._settle_later()
+
+    def _settle_later(self) -> None:
+        """Settle at the end of this instant: whoever called may have more to change in it."""
+        if self._touched and not self._settling:
+            self._settling = True
+            _EndOfInstant(self._env, self._settle)
+
+    def _settle(self, _: simpy.Event | None = None) -> None:
+        """Give every flow that this instant's changes reach its new rate."""
+        self._settling = False
+        self._mark += 1
+        touched, self._touched = self._touched, []
+        for link in touched:
+            if link._mark != self._mark and link._flows:
+                self._apply(_fill(link, self._mark))
+        if len(self._ends) > _COMPACT_ABOVE + 4 * self._running:
+            self._ends = [end for end in self._ends if end[2] == end[3].stamp]
+            heapify(self._ends)
+        self._arm()
+
+    def _apply(self, flows: Sequence[_Flow]) -> None:
+        """Account for what moved at the old rates, and let the flows run on at their new shares."""
+        now_s = self._env.now
+        for flow in flows:
+            share = flow.share
+            if share == flow.rate:
+                continue
+            remaining = flow.remaining - flow.rate * (now_s - flow.settled_s)
+            flow.remaining = remaining if remaining > 0 else 0.0
+            flow.settled_s = now_s
+            flow.rate = share
+            flow.stamp += 1
+            if share > 0:
+                end_s = now_s + flow.remaining / share
+                heappush(self._ends, (end_s, flow.order, flow.stamp, flow))
+
+    def _arm(self) -> None:
+        """Make sure that a timer goes off at the earliest end."""
+        ends = self._ends
+        while ends:
+            end_s, _, stamp, flow = ends[0]
+            if stamp == flow.stamp:
+                break
+            heappop(ends)
+        else:
+            return
+        if end_s < self._armed_s:
+            self._armed_s = end_s
+            delay_s = end_s - self._env.now
+            self._timer = self._env.timeout(delay_s if delay_s > 0 else 0.0)
+            self._timer.callbacks.append(self._ring)
+
+    def _ring(self, timer: simpy.Event) -> None:
+        """End the flows whose time has come."""
+        if timer is not self._timer:
+            return
+        now_s = self._env.now
+        horizon_s = now_s + _CLOCK_SLACK * math.ulp(now_s)
+        ends = self._ends
+        done: list[_Flow] = []
+        while ends and ends[0][0] <= horizon_s:
+            _, _, stamp, flow = heappop(ends)
+            if stamp == flow.stamp:
+                done.append(flow)
+        if len(done) > 1:
+            done.sort(key=lambda flow: flow.order)
+        # Nothing arms a timer below minus infinity: it is armed once, when all callbacks are done.
+        self._armed_s = -math.inf
+        for flow in done:
+            self._retire(flow)
+        for flow in done:
+            flow.on_done()
+        self._armed_s = math.inf
+        if self._touched:
+            self._settle_soon()
+        else:
+            self._arm()
+
+    def _retire(self, flow: _Flow) -> None:
+        """Take a flow off its links."""
+        flow.stamp += 1
+        self._running -= 1
+        for link in flow.route:
+            del link._flows[flow]
+            link._carried_bytes += flow.size
+            if link._flows:
+                self._touched.append(link)
+
+
+def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
+    """The flows that share links with `seed`, however indirectly, each with its fair `share`.
+
+    `mark` is one that no link or flow has had in an earlier filling.
+    """
+    flows, contested = _component(seed, mark)
+    if not contested:  # then nothing connects a flow with another, and there is one
+        flows[0].share = flows[0].ceiling
+        return flows
+    # What may stop the rising level: a contested link when it is full, a flow at its ceiling. The
+    # number breaks ties, so that links and flows are never compared.
+    stops: list[tuple[float, int, Link | None, _Flow | None]] = [
+        (link._free / link._load, number, link, None) for number, link in enumerate(contested)
+    ]
+    stops += [
+        (flow.ceiling / flow.weight, number, None, flow)
+        for number, flow in enumerate(flows, len(stops))
+        if flow.ceiling < math.inf
+    ]
+    heapify(stops)
+    unfixed = len(flows)
+    while unfixed:
+        level, number, link, capped = stops[0]
+        if capped is not None:
+            heappop(stops)
+            if capped.share < 0:
+                _fix(capped, capped.ceiling)
+                unfixed -= 1
+            continue
+        assert link is not None
+        if not link._open:
+            heappop(stops)
+            continue
+        # Fixing others below its own level leaves a link more for the rest: its level only rises.
+        risen = link._free / link._load
+        if risen > level:
+            heapreplace(stops, (risen, number, link, None))
+            continue
+        heappop(stops)
+        for flow in link._flows:
+            if flow.share < 0:
+                _fix(flow, max(risen, 0.0) * flow.weight)
+                unfixed -= 1
+    return flows
+
+
+def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
+    """All flows that `seed` is connected with, and the links that two or more of them contest."""
+    flows: list[_Flow] = []
+    seed._mark = mark
+    seed._free, seed._load, seed._open = seed.available_bytes_per_s, 0.0, 0
+    reached = [seed]
+    for source in reached:  # grows while it is walked
+        for flow in source._flows:
+            if flow.mark == mark:
+                continue
+            flow.mark = mark
+            flow.share = -1.0
+            flows.append(flow)
+            weight = flow.weight
+            ceiling = flow.cap
+            for link in flow.route:
+                if len(link._flows) == 1:
+                    link._mark = mark
+                    ceiling = min(ceiling, link.available_bytes_per_s)
+                elif link._mark == mark:
+                    link._load += weight
+                    link._open += 1
+                else:
+                    link._mark = mark
+                    link._free, link._load, link._open = link.available_bytes_per_s, weight, 1
+                    reached.append(link)
+            flow.ceiling = ceiling
+    return flows, reached if len(seed._flows) > 1 else reached[1:]
+
+
+def _fix(flow: _Flow, rate: float) -> None:
+    """Settle on a share, and take it from what the flow's links have left for others."""
+    flow.share = rate
+    for link in flow.route:
+        link._free -= rate
+        link._load -= flow.weight
+        link._open -= 1
