@@ -1,0 +1,271 @@
+"""The cluster: servers of GPUs behind one switch, as links that flows can cross.
+
+Owns the description of a cluster, where each learner sits, and which links lie between two
+learners. Must not know what is sent, nor when.
+
+One server with two sockets and two GPUs on each. Every named line is two links, one a direction,
+shared by all that cross it:
+
+    gpu0   gpu1   gpu2   gpu3     with NVLink, each GPU also has a line to its server's crossbar
+      |      |      |      |
+      +------+      +------+
+      socket0        socket1
+         |              |         pcie.up, pcie.down
+         +--- server ---+         memory: what averaging on the host crosses
+                |                 nic.out, nic.in
+              switch
+
+The switch is non-blocking: it adds latency and limits nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from dualrt.core.errors import UsageError
+from dualrt.sim.network import Link, Network
+
+if TYPE_CHECKING:
+    import networkx
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """A cluster in numbers. Bandwidths are for one direction.
+
+    A default is either neutral (a latency of 0, a cap of infinity) or has its source beside it.
+    Raises `UsageError` for a count or bandwidth that is not positive and for a negative latency.
+    """
+
+    servers: int
+    gpus_per_server: int
+    nic_bytes_per_s: float
+    """Of a server's network card: 12.5e9 for 100 Gb/s Ethernet."""
+    host_memory_bytes_per_s: float
+    """What all of a server's learners together can move in its memory while they average."""
+
+    sockets_per_server: int = 2
+    """arXiv 1907.05701: two sockets a server. GPUs are dealt to sockets in equal blocks."""
+    pcie_bytes_per_s: float = 16e9
+    """Of a socket, shared by its GPUs. arXiv 1907.05701: 16 GB/s a direction a socket, PCIe 3."""
+    nvlink_bytes_per_s: float = 0.0
+    """Of a GPU to the others of its server; 0 where there is none, and PCIe serves instead. The
+    POWER9 servers of arXiv 2002.01119 have 50e9."""
+
+    nic_latency_s: float = 0.5e-6
+    """Of one card, met twice on the way from server to server. With `switch_latency_s` at 0 this
+    makes the network latency of 1 us that arXiv 2112.01433 states."""
+    switch_latency_s: float = 0.0
+    pcie_latency_s: float = 0.0
+    nvlink_latency_s: float = 0.0
+    """From GPU to GPU."""
+
+    message_overhead_s: float = 0.0
+    """Software cost of one gossip message, before its first byte moves."""
+    socket_bytes_per_s: float = math.inf
+    """The most that one gossip connection moves. A ZeroMQ I/O thread manages about 1e9 (the ZeroMQ
+    guide advises one thread for each gigabyte a second)."""
+    host_thread_bytes_per_s: float = math.inf
+    """The most of `host_memory_bytes_per_s` that one averaging thread can draw."""
+
+    collective_launch_s: float = 8.4e-6
+    """Of one collective call. NCCL's tuner: base latency of the Simple protocol."""
+    collective_network_hop_s: float = 14e-6
+    """Of one step of a collective from server to server, beside the latency of the links. NCCL's
+    tuner: network latency of the Simple protocol."""
+    collective_bytes_per_s: float = math.inf
+    """The most that one server sends in a collective over the network, where the library and not
+    the card is the limit: NCCL over TCP at 100 Gb/s reached 4e9 to 6e9 on 4 servers of 8 V100
+    (github.com/NVIDIA/nccl, issue 450)."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            self._check(field.name, getattr(self, field.name))
+
+    def _check(self, name: str, value: float) -> None:
+        if name in {"servers", "gpus_per_server", "sockets_per_server"}:
+            if isinstance(value, int) and value >= 1:
+                return
+            problem = "is not a whole number from 1"
+        elif name.endswith("_bytes_per_s"):
+            if value > 0 and (value < math.inf or name in _CAPS):
+                return
+            if name == "nvlink_bytes_per_s" and value == 0:
+                return
+            problem = "is not a positive number of bytes a second"
+        else:
+            if 0 <= value < math.inf:
+                return
+            problem = "is not a number of seconds from 0"
+        raise UsageError(
+            f"cluster: {name} = {value!r} {problem}. Correct it in the cluster's description"
+        )
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all, which is the most learners that there can be."""
+        return self.servers * self.gpus_per_server
+
+    @property
+    def local_latency_s(self) -> float:
+        """From a GPU to another of its server."""
+        return self.nvlink_latency_s if self.nvlink_bytes_per_s else 2 * self.pcie_latency_s
+
+    @property
+    def network_latency_s(self) -> float:
+        """From a GPU to one of another server."""
+        return 2 * (self.pcie_latency_s + self.nic_latency_s) + self.switch_latency_s
+
+
+_CAPS = {"socket_bytes_per_s", "host_thread_bytes_per_s", "collective_bytes_per_s"}
+"""Limits on one user of a link rather than links: infinity means that there is none."""
+
+
+class Placement(NamedTuple):
+    """Where a learner runs."""
+
+    server: int
+    gpu: int
+    """Within the server."""
+
+
+class Cluster:
+    """The links of a cluster, and the ways through them.
+
+    Learners fill the servers in the order of their ranks, one learner a GPU. All links are in
+    `links`, by name, in a fixed order.
+    """
+
+    def __init__(self, spec: ClusterSpec, network: Network) -> None:
+        self.spec = spec
+        self.links: dict[str, Link] = {}
+        self._network = network
+        self._ends: dict[str, tuple[str, str]] = {}
+        self._routes: dict[tuple[int, int], tuple[Link, ...]] = {}
+        for server in range(spec.servers):
+            self._cable(f"server{server}")
+
+    def _cable(self, server: str) -> None:
+        """Lay the links of one server."""
+        spec = self.spec
+        out_s, in_s = spec.nic_latency_s, spec.nic_latency_s + spec.switch_latency_s
+        nic, memory = f"{server}.nic", f"{server}.memory"
+        self._lay(f"{nic}.out", nic, "switch", spec.nic_bytes_per_s, out_s)
+        self._lay(f"{nic}.in", "switch", nic, spec.nic_bytes_per_s, in_s)
+        self._lay(memory, server, memory, spec.host_memory_bytes_per_s, 0.0)
+        for number in range(spec.sockets_per_server):
+            socket = f"{server}.socket{number}"
+            bandwidth, latency_s = spec.pcie_bytes_per_s, spec.pcie_latency_s
+            self._lay(f"{socket}.pcie.up", socket, server, bandwidth, latency_s)
+            self._lay(f"{socket}.pcie.down", server, socket, bandwidth, latency_s)
+        if not spec.nvlink_bytes_per_s:
+            return
+        for number in range(spec.gpus_per_server):
+            gpu, crossbar = f"{server}.gpu{number}", f"{server}.nvlink"
+            bandwidth, latency_s = spec.nvlink_bytes_per_s, spec.nvlink_latency_s
+            self._lay(f"{gpu}.nvlink.out", gpu, crossbar, bandwidth, latency_s)
+            self._lay(f"{gpu}.nvlink.in", crossbar, gpu, bandwidth, 0.0)
+
+    def _lay(self, name: str, tail: str, head: str, bytes_per_s: float, latency_s: float) -> None:
+        self.links[name] = Link(name, bytes_per_s, latency_s)
+        self._ends[name] = (tail, head)
+
+    def place(self, learner: int) -> Placement:
+        """Where a learner runs. Raises `UsageError` if the cluster has no GPU left for it."""
+        spec = self.spec
+        if learner >= spec.gpus:
+            raise UsageError(
+                f"learner {learner} has no GPU: {learner + 1} learners need {learner + 1} GPUs, "
+                f"and {spec.servers} servers of {spec.gpus_per_server} have {spec.gpus}. "
+                f"Use fewer learners or more servers"
+            )
+        return Placement(*divmod(learner, spec.gpus_per_server))
+
+    def socket_of(self, gpu: int) -> int:
+        """The socket whose PCIe link a GPU of any server hangs on."""
+        return gpu * self.spec.sockets_per_server // self.spec.gpus_per_server
+
+    def route(self, sender: int, receiver: int) -> tuple[Link, ...]:
+        """The links that a message from one learner's GPU to another's crosses, in order.
+
+        From server to server it goes through both hosts: up PCIe, out of one card and into the
+        other, down PCIe. In a server it takes NVLink, or PCIe where there is none. A learner needs
+        no link to reach itself.
+        """
+        known = self._routes.get((sender, receiver))
+        if known is None:
+            known = tuple(self.links[name] for name in self._way(sender, receiver))
+            self._routes[sender, receiver] = known
+        return known
+
+    def _way(self, sender: int, receiver: int) -> tuple[str, ...]:
+        if sender == receiver:
+            return ()
+        home, away = self.place(sender), self.place(receiver)
+        if home.server == away.server and self.spec.nvlink_bytes_per_s:
+            server = f"server{home.server}"
+            return f"{server}.gpu{home.gpu}.nvlink.out", f"{server}.gpu{away.gpu}.nvlink.in"
+        up = f"server{home.server}.socket{self.socket_of(home.gpu)}.pcie.up"
+        down = f"server{away.server}.socket{self.socket_of(away.gpu)}.pcie.down"
+        if home.server == away.server:
+            return up, down
+        return up, f"server{home.server}.nic.out", f"server{away.server}.nic.in", down
+
+    def host_route(self, learner: int) -> tuple[Link, ...]:
+        """The link that averaging on the host crosses: the memory of the learner's server.
+
+        One averaging thread draws at most `host_thread_bytes_per_s` of it.
+        """
+        return (self.links[f"server{self.place(learner).server}.memory"],)
+
+    def busiest(self, elapsed_s: float, n: int) -> list[tuple[str, float]]:
+        """The `n` links that were used most in `elapsed_s`, by name, with their utilisation."""
+        used = [
+            (name, self._network.utilisation(link, elapsed_s)) for name, link in self.links.items()
+        ]
+        return sorted(used, key=lambda entry: -entry[1])[:n]
+
+    @cached_property
+    def graph(self) -> networkx.DiGraph[str]:
+        """The cluster as a graph, for drawings and checks.
+
+        Nodes have a `kind`: switch, server, nic, memory, socket, nvlink or gpu. Edges have a
+        `capacity_bytes_per_s` and a `latency_s`, and the name of their `link`; an edge that limits
+        nothing (between a GPU and its socket, a server and its card) has infinity, 0 and None.
+        """
+        import networkx  # noqa: PLC0415 - a quarter of a second that a run need not spend
+
+        spec = self.spec
+        graph: networkx.DiGraph[str] = networkx.DiGraph()
+        graph.add_node("switch", kind="switch")
+        for number in range(spec.servers):
+            server = f"server{number}"
+            graph.add_node(server, kind="server")
+            graph.add_node(f"{server}.nic", kind="nic")
+            graph.add_node(f"{server}.memory", kind="memory")
+            near = [(server, f"{server}.nic")]
+            for socket in range(spec.sockets_per_server):
+                graph.add_node(f"{server}.socket{socket}", kind="socket")
+            if spec.nvlink_bytes_per_s:
+                graph.add_node(f"{server}.nvlink", kind="nvlink")
+            for gpu in range(spec.gpus_per_server):
+                graph.add_node(f"{server}.gpu{gpu}", kind="gpu")
+                near.append((f"{server}.gpu{gpu}", f"{server}.socket{self.socket_of(gpu)}"))
+            for pair in near:
+                for tail, head in (pair, pair[::-1]):
+                    graph.add_edge(
+                        tail, head, capacity_bytes_per_s=math.inf, latency_s=0.0, link=None
+                    )
+        for name, (tail, head) in self._ends.items():
+            link = self.links[name]
+            graph.add_edge(
+                tail,
+                head,
+                capacity_bytes_per_s=link.capacity_bytes_per_s,
+                latency_s=link.latency_s,
+                link=name,
+            )
+        return graph

@@ -1,0 +1,246 @@
+"""The device: how long a computation takes on one accelerator.
+
+Owns profiles, the roofline, jitter and slow periods. Must not know what is computed, or who waits.
+
+A duration is the nominal one (from a measured profile where there is one for the kind of
+computation, else from a roofline), times the device's own fixed factor, times the step's factor,
+stretched where slow periods cover it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+from dualrt.core.effects import Cost
+from dualrt.core.errors import UsageError
+
+Profile: TypeAlias = tuple[tuple[int, float], ...]
+"""Measured points (samples, seconds), by ascending number of samples."""
+
+
+class Slowdown(NamedTuple):
+    """A period in which a device needs `factor` times as long; without an end if `end_s` is inf.
+
+    Where periods overlap their factors multiply. A factor below 1 is a faster device.
+    """
+
+    start_s: float
+    end_s: float
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSpec:
+    """A kind of device, and how much its members and their steps differ.
+
+    Parameters: `profiles` has measured points for kinds of computation (see `Cost.kind`);
+    `flops_per_s`, `memory_bytes_per_s` and `launch_s` serve the roofline of all other kinds, and
+    `launch_s` is the floor of a profile; `device_sigma` is the sigma of a lognormal factor with
+    mean 1 that a device keeps for good; `step_cv` is the coefficient of variation of a gamma factor
+    with mean 1 that is drawn for every step.
+
+    Raises `UsageError` for a rate that is not positive, a negative time or spread, and a profile
+    whose points are not in order.
+    """
+
+    flops_per_s: float
+    memory_bytes_per_s: float
+    launch_s: float = 0.0
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
+    device_sigma: float = 0.0
+    step_cv: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flops_per_s", "memory_bytes_per_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(
+                    f"device: {name} = {getattr(self, name)!r} is not positive. "
+                    f"Give the rate of the data sheet or a measured one"
+                )
+        for name in ("launch_s", "device_sigma", "step_cv"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"device: {name} = {getattr(self, name)!r} is not a number from 0. "
+                    f"Use 0 for none"
+                )
+        for kind, profile in self.profiles.items():
+            _check_profile(kind, profile)
+
+    def nominal_s(self, cost: Cost) -> float:
+        """Seconds on a device without jitter or slow periods."""
+        profile = self.profiles.get(cost.kind)
+        if profile is not None:
+            return _interpolated_s(profile, cost.samples, self.launch_s)
+        arithmetic_s = cost.flops / self.flops_per_s
+        traffic_s = cost.bytes_moved / self.memory_bytes_per_s
+        return max(arithmetic_s, traffic_s) + self.launch_s
+
+
+def _check_profile(kind: str, profile: Profile) -> None:
+    counts = [samples for samples, _ in profile]
+    ascending = all(a < b for a, b in zip([0, *counts], counts, strict=False))
+    if not profile or not ascending or not all(0 < time_s < math.inf for _, time_s in profile):
+        raise UsageError(
+            f"device: profile {kind!r} = {profile!r} is not a list of measured points. Give "
+            f"(samples, seconds) pairs, both positive, by ascending number of samples"
+        )
+
+
+def _interpolated_s(profile: Profile, samples: int, floor_s: float) -> float:
+    """Seconds for `samples`, piecewise linear through the measured points.
+
+    Above the last point the last slope goes on. Below the first, the first slope does too, as what
+    a small batch saves is known from it, but never below the straight line from (0, `floor_s`) to
+    the first point: where time grows faster than samples, the slope would lead below zero. With one
+    point, that line serves on both sides.
+    """
+    first, first_s = profile[0]
+    proportional_s = floor_s + (first_s - floor_s) * samples / first
+    if len(profile) == 1:
+        return max(proportional_s, floor_s)
+    right = bisect_right(profile, samples, key=lambda point: point[0])
+    right = min(max(right, 1), len(profile) - 1)
+    (left, left_s), (upper, upper_s) = profile[right - 1], profile[right]
+    linear_s = left_s + (upper_s - left_s) * (samples - left) / (upper - left)
+    return max(linear_s, floor_s, proportional_s if samples < first else 0.0)
+
+
+class Device:
+    """One accelerator.
+
+    Parameters: the `spec`; the random stream `fixed`, from which the factor that it keeps is drawn,
+    once and now; the stream `steps`, one draw a computation; its slow periods.
+
+    Raises `UsageError` for a slow period that ends before it starts, or whose factor is not
+    positive and finite.
+    """
+
+    __slots__ = ("_boundaries_s", "_factors", "_fixed", "_scale", "_shape", "_spec", "_steps")
+
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        fixed: random.Random,
+        steps: random.Random,
+        slowdowns: Sequence[Slowdown] = (),
+    ) -> None:
+        self._spec = spec
+        self._steps = steps
+        sigma = spec.device_sigma
+        self._fixed = fixed.lognormvariate(-sigma * sigma / 2, sigma) if sigma else 1.0
+        # A gamma with shape 1 / cv^2 and scale cv^2 has mean 1 and coefficient of variation cv.
+        self._scale = spec.step_cv**2
+        self._shape = 1 / self._scale if self._scale else math.inf
+        self._boundaries_s, self._factors = _timeline(slowdowns)
+
+    def duration_s(self, cost: Cost, now_s: float) -> float:
+        """Seconds that a computation takes if it starts at `now_s`."""
+        nominal_s = self._spec.nominal_s(cost) * self._fixed
+        if self._scale:
+            nominal_s *= self._steps.gammavariate(self._shape, self._scale)
+        return self._stretched_s(nominal_s, now_s) if self._boundaries_s else nominal_s
+
+    def _stretched_s(self, work_s: float, now_s: float) -> float:
+        """How long `work_s` seconds of full speed take from `now_s` on, period after period."""
+        period = bisect_right(self._boundaries_s, now_s)
+        time_s = now_s
+        for boundary_s, factor in zip(
+            self._boundaries_s[period:], self._factors[period:], strict=False
+        ):
+            done_s = (boundary_s - time_s) / factor
+            if done_s >= work_s:
+                return time_s - now_s + work_s * factor
+            work_s -= done_s
+            time_s = boundary_s
+        return time_s - now_s + work_s * self._factors[-1]
+
+
+def _timeline(slowdowns: Sequence[Slowdown]) -> tuple[list[float], list[float]]:
+    """Boundaries of periods in ascending order, and the factor before, between and after them."""
+    for slow in slowdowns:
+        if not slow.start_s < slow.end_s or not 0 < slow.factor < math.inf:
+            raise UsageError(
+                f"{slow} cannot be: it must end after it starts, and its factor must be positive "
+                f"and finite. A device that is twice as slow has the factor 2"
+            )
+    edges = {edge_s for slow in slowdowns for edge_s in (slow.start_s, slow.end_s)}
+    boundaries_s = sorted(edge_s for edge_s in edges if edge_s < math.inf)
+    factors = [
+        math.prod(slow.factor for slow in slowdowns if slow.start_s <= time_s < slow.end_s)
+        for time_s in (-math.inf, *boundaries_s)
+    ]
+    return boundaries_s, factors
+
+
+SWB2000_EPOCH_SAMPLES = 31.87e6
+"""Segments of one epoch of SWB-2000, derived from the hours that the papers below print."""
+
+
+def _gradient_s(samples: int, hours: float, epochs: int) -> float:
+    """Seconds of one iteration, from the hours that `epochs` epochs of SWB-2000 take one GPU."""
+    return samples * hours * 3600 / (epochs * SWB2000_EPOCH_SAMPLES)
+
+
+P100 = DeviceSpec(
+    flops_per_s=9.3e12,
+    memory_bytes_per_s=732e9,
+    profiles=MappingProxyType(
+        {
+            "gradient": (
+                (32, _gradient_s(32, hours=18.33, epochs=1)),
+                (160, 0.171),
+                (256, _gradient_s(256, hours=8.58, epochs=1)),
+            )
+        }
+    ),
+)
+"""A P100 that trains the six-layer bidirectional LSTM of the SWB-2000 experiments.
+
+"gradient" is a whole iteration on one GPU (gradient and update, no communication), as the authors
+of arXiv 1904.04956 measured it; the rates are those of NVIDIA's data sheet for the PCIe board.
+Kernel launches were not measured apart: they are in the profile, and a roofline here has none.
+"""
+
+V100 = DeviceSpec(
+    flops_per_s=15.7e12,
+    memory_bytes_per_s=900e9,
+    profiles=MappingProxyType(
+        {
+            "gradient": (
+                (80, _gradient_s(80, hours=195, epochs=16)),
+                (128, _gradient_s(128, hours=203.21, epochs=16)),
+            )
+        }
+    ),
+)
+"""A V100 in an x86 server, with the same model and meaning as `P100`.
+
+Measured by the authors of arXiv 1904.04956 and its sequels. They do not agree on the batch of the
+195 h: 1904.04956 says 80, which is taken here, and 2002.10502 prints 256. That two points of
+different papers make time grow faster than samples (0.110 s for 80, 0.184 s for 128) is a reason to
+trust each near its own batch only. The rates are those of NVIDIA's data sheet (SXM2).
+"""
+
+V100_POWER9 = DeviceSpec(
+    flops_per_s=15.7e12,
+    memory_bytes_per_s=900e9,
+    profiles=MappingProxyType(
+        {
+            "gradient": (
+                (128, _gradient_s(128, hours=121.96, epochs=16)),
+                (256, _gradient_s(256, hours=99.00, epochs=16)),
+                (512, _gradient_s(512, hours=82.06, epochs=16)),
+            )
+        }
+    ),
+)
+"""A V100 in a POWER9 server with NVLink to the host; otherwise as `V100`.
+
+Measured by the authors of arXiv 2002.01119 and 2110.11199.
+"""

@@ -1,0 +1,209 @@
+"""The device: profiles, roofline, jitter and slow periods."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from itertools import pairwise
+from statistics import fmean, pstdev
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualrt.core.effects import Cost
+from dualrt.core.errors import UsageError
+from dualrt.sim.device import P100, V100, V100_POWER9, Device, DeviceSpec, Profile, Slowdown
+
+SPEC = DeviceSpec(
+    flops_per_s=1e12,
+    memory_bytes_per_s=1e11,
+    launch_s=0.5,
+    profiles={"gradient": ((10, 2.0), (20, 3.0), (40, 7.0))},
+)
+
+
+def device(spec: DeviceSpec, *slowdowns: Slowdown, seed: int = 0) -> Device:
+    return Device(spec, random.Random(seed), random.Random(seed + 1), slowdowns)
+
+
+def seconds(samples: int, spec: DeviceSpec = SPEC) -> float:
+    return device(spec).duration_s(Cost("gradient", samples=samples), 0.0)
+
+
+def with_profile(profile: Profile) -> DeviceSpec:
+    return replace(SPEC, profiles={"gradient": profile})
+
+
+def test_a_profile_is_met_at_its_points_and_linear_between() -> None:
+    assert [seconds(samples) for samples in (10, 15, 20, 30, 40)] == [2.0, 2.5, 3.0, 5.0, 7.0]
+
+
+def test_above_the_last_point_the_last_slope_goes_on() -> None:
+    assert seconds(60) == 11.0
+
+
+def test_below_the_first_point_the_first_slope_goes_on() -> None:
+    assert seconds(5) == 1.5
+    assert seconds(0) == 1.0
+
+
+def test_below_the_first_point_a_steep_profile_falls_to_the_launch_and_not_below() -> None:
+    steep = with_profile(((10, 2.5), (20, 12.5)))
+    assert seconds(5, steep) == 1.5
+    assert seconds(0, steep) == 0.5
+
+
+def test_a_profile_of_one_point_is_a_line_from_the_launch() -> None:
+    single = with_profile(((10, 2.5),))
+    assert [seconds(samples, single) for samples in (0, 10, 20)] == [0.5, 2.5, 4.5]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100), st.floats(0.01, 10)), min_size=1, max_size=5),
+    st.floats(0, 1),
+)
+def test_more_samples_never_take_less_time_on_a_rising_profile(
+    steps: list[tuple[int, float]], launch_s: float
+) -> None:
+    samples, time_s, points = 0, launch_s, []
+    for more, longer_s in steps:
+        samples, time_s = samples + more, time_s + longer_s
+        points.append((samples, time_s))
+    spec = replace(with_profile(tuple(points)), launch_s=launch_s)
+    times_s = [seconds(count, spec) for count in range(samples + 50)]
+    assert all(a <= b * (1 + 1e-12) for a, b in pairwise(times_s))
+    assert times_s[0] >= launch_s
+
+
+def test_without_a_profile_the_slower_of_arithmetic_and_memory_counts() -> None:
+    one = device(SPEC)
+    assert one.duration_s(Cost("blend", flops=3e12, bytes_moved=10**11), 0.0) == 3.5
+    assert one.duration_s(Cost("blend", flops=3e12, bytes_moved=4 * 10**11), 0.0) == 4.5
+
+
+def test_a_profile_serves_its_own_kind_only() -> None:
+    assert device(SPEC).duration_s(Cost("update", samples=10), 0.0) == SPEC.launch_s
+
+
+def test_fixed_jitter_is_drawn_once_a_device() -> None:
+    spec = replace(SPEC, device_sigma=0.1)
+    cost = Cost("gradient", samples=10)
+    one, other = device(spec, seed=1), device(spec, seed=2)
+    assert len({one.duration_s(cost, float(step)) for step in range(5)}) == 1
+    assert one.duration_s(cost, 0.0) != other.duration_s(cost, 0.0)
+    assert one.duration_s(cost, 0.0) == device(spec, seed=1).duration_s(cost, 0.0)
+
+
+def test_fixed_jitter_is_lognormal_with_mean_one() -> None:
+    spec = replace(SPEC, device_sigma=0.2)
+    factors = [
+        device(spec, seed=seed).duration_s(Cost("gradient", samples=10), 0.0) / 2.0
+        for seed in range(4000)
+    ]
+    assert fmean(factors) == pytest.approx(1.0, abs=0.02)
+    assert pstdev([math.log(factor) for factor in factors]) == pytest.approx(0.2, rel=0.05)
+
+
+def test_step_jitter_has_mean_one_and_the_variation_asked_for() -> None:
+    one = device(replace(SPEC, step_cv=0.3))
+    factors = [one.duration_s(Cost("gradient", samples=10), 0.0) / 2.0 for _ in range(8000)]
+    assert fmean(factors) == pytest.approx(1.0, abs=0.02)
+    assert pstdev(factors) == pytest.approx(0.3, rel=0.05)
+
+
+def test_streams_are_left_alone_where_there_is_no_jitter() -> None:
+    fixed, steps = random.Random(1), random.Random(2)
+    before = fixed.getstate(), steps.getstate()
+    Device(SPEC, fixed, steps).duration_s(Cost("gradient", samples=10), 0.0)
+    assert (fixed.getstate(), steps.getstate()) == before
+
+
+def test_a_permanent_straggler_is_slow_by_its_factor_from_its_start_on() -> None:
+    slow = device(SPEC, Slowdown(100.0, math.inf, 10.0))
+    cost = Cost("gradient", samples=10)
+    assert slow.duration_s(cost, 50.0) == 2.0
+    assert slow.duration_s(cost, 100.0) == 20.0
+    assert slow.duration_s(cost, 1e6) == 20.0
+
+
+def test_a_step_is_slow_only_while_the_slow_period_lasts() -> None:
+    slow = device(SPEC, Slowdown(1.0, 3.0, 4.0))
+    cost = Cost("gradient", samples=10)
+    # One second at full speed, two at a quarter, and the half second that is left.
+    assert slow.duration_s(cost, 0.0) == 3.5
+    assert slow.duration_s(cost, 2.0) == 2.75
+    assert slow.duration_s(cost, 3.0) == 2.0
+
+
+def test_overlapping_slow_periods_multiply() -> None:
+    slow = device(SPEC, Slowdown(0.0, math.inf, 2.0), Slowdown(10.0, 1000.0, 3.0))
+    cost = Cost("gradient", samples=10)
+    assert slow.duration_s(cost, 0.0) == 4.0
+    assert slow.duration_s(cost, 100.0) == 12.0
+    assert slow.duration_s(cost, 1000.0) == 4.0
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda start_s, length_s, factor: Slowdown(start_s, start_s + length_s, factor),
+            st.floats(0, 20),
+            st.floats(0.1, 10),
+            st.floats(0.5, 8),
+        ),
+        max_size=4,
+    ),
+    st.floats(0, 30),
+)
+def test_two_halves_one_after_the_other_take_as_long_as_the_whole(
+    slowdowns: list[Slowdown], now_s: float
+) -> None:
+    slow = device(with_profile(((1, 1.0), (2, 2.0))), *slowdowns)
+    whole_s = slow.duration_s(Cost("gradient", samples=2), now_s)
+    half_s = slow.duration_s(Cost("gradient", samples=1), now_s)
+    rest_s = slow.duration_s(Cost("gradient", samples=1), now_s + half_s)
+    assert whole_s == pytest.approx(half_s + rest_s)
+
+
+@pytest.mark.parametrize(
+    ("spec", "points"),
+    [
+        (P100, {32: 0.066, 160: 0.171, 256: 0.248}),
+        (V100, {80: 0.110, 128: 0.184}),
+        (V100_POWER9, {128: 0.110, 256: 0.179, 512: 0.296}),
+    ],
+    ids=["P100", "V100", "V100_POWER9"],
+)
+def test_known_devices_take_the_seconds_that_were_published(
+    spec: DeviceSpec, points: dict[int, float]
+) -> None:
+    for samples, published_s in points.items():
+        assert seconds(samples, spec) == pytest.approx(published_s, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("flops_per_s", 0.0), ("memory_bytes_per_s", -1.0), ("launch_s", -1.0), ("step_cv", math.nan)],
+)
+def test_a_number_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"device: {field} = "):
+        replace(SPEC, **{field: value})
+
+
+@pytest.mark.parametrize(
+    "profile", [(), ((10, 0.0),), ((0, 1.0),), ((20, 1.0), (10, 2.0)), ((10, 1.0), (10, 2.0))]
+)
+def test_a_profile_that_cannot_be_is_refused(profile: Profile) -> None:
+    with pytest.raises(UsageError, match="profile 'gradient'"):
+        with_profile(profile)
+
+
+@pytest.mark.parametrize(
+    "slow", [Slowdown(2.0, 1.0, 2.0), Slowdown(0.0, 1.0, 0.0), Slowdown(0.0, 1.0, math.inf)]
+)
+def test_a_slow_period_that_cannot_be_is_refused(slow: Slowdown) -> None:
+    with pytest.raises(UsageError, match="factor"):
+        device(SPEC, slow)
