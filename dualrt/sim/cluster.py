@@ -236,7 +236,7 @@ class Cluster:
         `capacity_bytes_per_s` and a `latency_s`, and the name of their `link`; an edge that limits
         nothing (between a GPU and its socket, a server and its card) has infinity, 0 and None.
         """
-        import networkx  # noqa: PLC0415 - a quarter of a second that a run need not spend
+        import networkx  # here: a quarter of a second that a run need not spend
 
         spec = self.spec
         graph: networkx.DiGraph[str] = networkx.DiGraph()
