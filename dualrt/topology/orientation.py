@@ -13,11 +13,9 @@ Arc = tuple[int, int]
 def balanced(graph: nx.Graph[int]) -> tuple[Arc, ...]:
     """Point every edge from initiator to responder so that a learner starts half of its edges.
 
-    The edges are taken along walks, one begun at each learner in turn, each of which goes on until
-    it is stuck. Passing through a learner uses one edge inwards and one outwards. A walk begins at
-    a learner once, and is stuck there once at most, since that uses its last edge. So the edges
-    out and in differ by one at most: a learner of degree d initiates d/2 exchanges, rounded up or
-    down when d is odd, as in an Eulerian orientation.
+    An Eulerian orientation. A dummy node, joined to all learners of odd degree, makes every degree
+    even. Such a graph falls into closed walks, and along a walk each visit enters once and leaves
+    once; so a learner of degree d initiates d/2 exchanges, rounded up or down when d is odd.
 
     Examples
     --------
@@ -27,15 +25,25 @@ def balanced(graph: nx.Graph[int]) -> tuple[Arc, ...]:
     >>> balanced(ring(4))
     ((0, 1), (1, 2), (2, 3), (3, 0))
     """
-    # Insertion-ordered and descending, so that popitem takes the lowest neighbour.
-    unused = [dict.fromkeys(sorted(graph[at], reverse=True)) for at in range(len(graph))]
+    learners = graph.number_of_nodes()
+    dummy = learners
+    joined = {at: list(graph[at]) for at in range(learners)}
+    joined[dummy] = [at for at in range(learners) if len(joined[at]) % 2]
+    for odd in joined[dummy]:
+        joined[odd].append(dummy)
+    # Insertion-ordered and descending, so that popitem takes the lowest neighbour, the dummy last.
+    unused = {at: dict.fromkeys(sorted(others, reverse=True)) for at, others in joined.items()}
+
     arcs = []
-    for start in range(len(graph)):
+    for start in range(learners):
         at = start
+        # With even degrees a walk is stuck only where it began, when no edge is left there. Were it
+        # stuck elsewhere, as without the dummy, edges of its start could be left over.
         while unused[at]:
             onward, _ = unused[at].popitem()
             del unused[onward][at]
-            arcs.append((at, onward))
+            if dummy not in (at, onward):
+                arcs.append((at, onward))
             at = onward
     return tuple(arcs)
 

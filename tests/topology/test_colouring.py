@@ -30,6 +30,15 @@ def test_one_colour_more_than_the_largest_degree_is_enough(graph: nx.Graph[int])
     assert len(matchings(graph)) <= degree + spare
 
 
+def test_every_small_graph_is_coloured_properly_and_with_few_colours() -> None:
+    for graph in nx.graph_atlas_g()[1:]:
+        coloured = matchings(graph)
+        spare = 0 if nx.is_bipartite(graph) else 1
+        assert len(coloured) <= max(degree for _, degree in graph.degree) + spare
+        assert sorted(edge for matching in coloured for edge in matching) == sorted(graph.edges)
+        assert all(nx.is_matching(graph, set(matching)) for matching in coloured)
+
+
 @given(connected_graphs())
 def test_matchings_do_not_depend_on_how_a_graph_was_built(graph: nx.Graph[int]) -> None:
     backwards: nx.Graph[int] = nx.Graph()
