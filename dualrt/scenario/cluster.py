@@ -1,0 +1,164 @@
+"""Cluster: the machines that the simulator simulates.
+
+Owns the `[cluster]` table and the files that describe clusters. Must not know how the simulator
+turns them into links and devices; it only keeps the simulator's names.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dualrt.scenario.quantities import (
+    Amount,
+    Cap,
+    Count,
+    Name,
+    Positive,
+    Table,
+    Text,
+    without_default,
+)
+
+Point = tuple[Count, Positive]
+"""(samples of the mini-batch, seconds)."""
+
+
+def _ascending(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    if any(left >= right for (left, _), (right, _) in pairwise(points)):
+        raise ValueError("is not in ascending order of samples")
+    return points
+
+
+Profile = Annotated[tuple[Point, ...], Field(min_length=1), AfterValidator(_ascending)]
+
+
+class Device(Table):
+    """What computes a learner's gradients: a known device, its own figures, or both.
+
+    Keys and meaning are those of the simulator's `DeviceSpec`; what is left out is as in the device
+    of that name, or none.
+    """
+
+    name: Name | None = Field(
+        default=None,
+        description="A device of which dualrt has the papers' measured times: V100-x86, V100-P9 or "
+        "P100; left out: flops_per_s and memory_bytes_per_s are needed.",
+    )
+    profiles: dict[str, Profile] | None = Field(
+        default=None,
+        description="Measured times: for each kind of computation ('gradient'), a list of "
+        "[samples, seconds] by ascending samples, between which time is linear.",
+    )
+    flops_per_s: Positive | None = Field(
+        default=None, description="Arithmetic speed, for kinds of computation without a profile."
+    )
+    memory_bytes_per_s: Positive | None = Field(
+        default=None,
+        description="Bandwidth of the device's memory, for kinds of computation without a profile.",
+    )
+    launch_s: Amount | None = Field(
+        default=None, description="Time that any computation takes at least, to be started."
+    )
+    device_sigma: Amount | None = Field(
+        default=None,
+        description="Spread between devices: sigma of a lognormal factor that each keeps for good.",
+    )
+    step_cv: Amount | None = Field(
+        default=None,
+        description="Spread between steps: coefficient of variation of a gamma factor that each "
+        "computation draws.",
+    )
+
+    @model_validator(mode="after")
+    def _rated(self) -> Self:
+        if self.name is None and None in {self.flops_per_s, self.memory_bytes_per_s}:
+            raise ValueError("has no name, and not both of flops_per_s and memory_bytes_per_s")
+        return self
+
+
+class ClusterDescription(Table):
+    """Servers, their links and their devices, as a file describes them.
+
+    Defaults are those of the simulator's `ClusterSpec`, which has their sources.
+    """
+
+    title: Text = Field(default="", description="What cluster this is.")
+    source: Text = Field(default="", description="Where its figures are published.")
+    servers: Count = Field(description="Number of servers.")
+    gpus_per_server: Count | None = Field(
+        default=None,
+        description="Devices in a server, one a learner; left out: as many as the learners need.",
+    )
+    sockets_per_server: Count = Field(
+        default=2, description="Processor sockets, each with a PCIe root that its devices share."
+    )
+    nic_bytes_per_s: Positive = Field(description="Network card, each direction.")
+    nic_latency_s: Amount = Field(
+        default=0.5e-6, description="Of one card, met twice from server to server."
+    )
+    switch_latency_s: Amount = Field(default=0.0, description="Of the switch between servers.")
+    pcie_bytes_per_s: Positive = Field(
+        default=16e9, description="PCIe root of a socket, each direction."
+    )
+    pcie_latency_s: Amount = Field(
+        default=0.0, description="Between the memory of a server and one of its devices."
+    )
+    nvlink_bytes_per_s: Amount = Field(
+        default=0.0,
+        description="From a device to the others of its server; 0: no NVLink, PCIe serves instead.",
+    )
+    nvlink_latency_s: Amount = Field(default=0.0, description="From device to device over NVLink.")
+    host_memory_bytes_per_s: Positive = Field(
+        description="What all learners of a server together move in its memory as they average."
+    )
+    host_thread_bytes_per_s: Cap = Field(
+        default=math.inf,
+        description="The most that one of them moves there.",
+        json_schema_extra=without_default,
+    )
+    socket_bytes_per_s: Cap = Field(
+        default=math.inf,
+        description="The most that one connection between two learners moves.",
+        json_schema_extra=without_default,
+    )
+    message_overhead_s: Amount = Field(
+        default=0.0,
+        description="Software cost of one message between learners, before its first byte moves.",
+    )
+    collective_launch_s: Amount = Field(
+        default=8.4e-6, description="Software cost of one collective call."
+    )
+    collective_network_hop_s: Amount = Field(
+        default=14e-6,
+        description="Of one step of a collective between servers, beside the links' latency.",
+    )
+    collective_bytes_per_s: Cap = Field(
+        default=math.inf,
+        description="The most that a server sends over the network in a collective.",
+        json_schema_extra=without_default,
+    )
+    device: Device = Field(description="What computes a learner's gradients.")
+
+
+class Cluster(ClusterDescription):
+    """The cluster of a run: a description by `file`, inline keys, or inline keys over a file's."""
+
+    file: Name | None = Field(
+        default=None,
+        description="A cluster description that the other keys are laid over: a path relative to "
+        "the scenario's file, or a name in topologies/.",
+    )
+
+    def fields(self, learners: int) -> dict[str, Any]:
+        """What the simulator's cluster is made of: everything but texts and the device."""
+        gpus = self.gpus_per_server or -(-learners // self.servers)
+        described = self.model_dump(exclude={"file", "title", "source", "device"})
+        return {**described, "gpus_per_server": gpus}
+
+    def device_fields(self) -> dict[str, Any]:
+        """What was said of the device; what was left out is absent."""
+        return self.device.model_dump(exclude_none=True)

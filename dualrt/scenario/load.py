@@ -1,0 +1,128 @@
+"""Load: from a file's name to a checked `Scenario`.
+
+Owns the order of things: read, override, lay over the cluster's description, validate, and check
+what concerns two tables at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dualrt.scenario import overrides as overriding
+from dualrt.scenario import shipped
+from dualrt.scenario.cluster import ClusterDescription
+from dualrt.scenario.diagnosis import translate
+from dualrt.scenario.keys import Table, leaves, overlay
+from dualrt.scenario.models import Scenario
+from dualrt.scenario.origin import Origin
+from dualrt.scenario.reading import absolute, is_file, locate, nearest, read
+
+M = TypeVar("M", bound=BaseModel)
+
+DEFAULT_CLUSTER = "desk.toml"
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), seed: int | None = None) -> Scenario:
+    """Read the scenario in a file, or the shipped one of that name ("digits-adpsgd").
+
+    `overrides` are the texts of `--set` options, "training.epochs=2", applied in order; `seed`
+    replaces the file's.
+
+    Raises ScenarioError, which names file, key, value and remedy, for anything that cannot be.
+    """
+    file = locate(path)
+    table = read(file)
+    options: dict[str, str] = {}
+    for text in overrides:
+        override = overriding.parse(text, file)
+        overriding.apply(table, override)
+        options[override.key] = override.option
+    if seed is not None:
+        table["seed"] = seed
+        options["seed"] = f"--seed {seed}"
+    origin = Origin(file, options, tuple(leaves(table)))
+    scenario = _validated(Scenario, {**table, "cluster": _cluster(table, origin)}, origin)
+    _check(scenario)
+    return scenario
+
+
+def load_cluster(file: Path) -> ClusterDescription:
+    """Read a file that describes a cluster; raises ScenarioError for anything that cannot be."""
+    return _validated(ClusterDescription, read(file), Origin(file))
+
+
+def _validated(model: type[M], table: Table, origin: Origin) -> M:
+    try:
+        return model.model_validate(table, context=origin)
+    except ValidationError as error:
+        raise translate(error, model, origin) from error
+
+
+def _cluster(table: Table, origin: Origin) -> object:
+    """The `[cluster]` table laid over the description that it names."""
+    cluster = table.get("cluster", {"file": DEFAULT_CLUSTER})
+    if not isinstance(cluster, dict):
+        return cluster
+    if "file" not in cluster:
+        _require_complete(cluster, origin)
+    if not isinstance(cluster.get("file"), str):
+        return cluster
+    described = load_cluster(_cluster_file(cluster["file"], origin)).model_dump(exclude_none=True)
+    device = cluster.get("device")
+    if isinstance(device, dict) and "name" in device:
+        # Another device: nothing that the file says of its own applies to it.
+        del described["device"]
+    return overlay(described, cluster)
+
+
+def _require_complete(cluster: Table, origin: Origin) -> None:
+    required = [name for name, key in ClusterDescription.model_fields.items() if key.is_required()]
+    lacking = [name for name in required if name not in cluster]
+    if lacking:
+        raise origin.error(
+            "cluster",
+            cluster,
+            f"names no description and lacks {', '.join(lacking)}",
+            f'Add a description for these keys to be laid over, file = "{DEFAULT_CLUSTER}", or '
+            "else all that is lacking.",
+        )
+
+
+def _cluster_file(name: str, origin: Origin) -> Path:
+    """A relative path starts where it was written: at the scenario's file, or at the shell."""
+    base = Path() if "cluster.file" in origin.options else origin.file.parent
+    if is_file(base / name):
+        return base / name
+    found = shipped.find("topologies", name)
+    if found is None:
+        known = shipped.names("topologies")
+        raise origin.error(
+            "cluster.file",
+            name,
+            f"there is neither the file {absolute(base / name)} nor a shipped description of that "
+            "name",
+            f"{nearest(name, known)}Shipped are: {', '.join(known)}.",
+        )
+    return found
+
+
+def _check(scenario: Scenario) -> None:
+    """What concerns two values at once."""
+    for position, straggler in enumerate(scenario.faults.stragglers):
+        key = f"faults.stragglers.{position}"
+        if straggler.learner >= scenario.learners:
+            raise scenario.error(
+                f"{key}.learner",
+                f"there is no such learner among {scenario.learners}",
+                f"Count learners from 0, up to {scenario.learners - 1}.",
+            )
+        if straggler.end_s <= straggler.start_s:
+            raise scenario.error(
+                f"{key}.end_s",
+                f"ends before it starts, at {straggler.start_s} s",
+                "Give an end_s after start_s, or leave it out.",
+            )

@@ -1,0 +1,168 @@
+"""Models: the tables of the one file that describes a run.
+
+Owns what a scenario can say, and what it leaves to defaults. Must not know the algorithms, the
+workloads or the drivers: an algorithm's and a workload's own settings pass through unread, and
+whoever builds these checks them, and complains through `Scenario.error`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from dualrt.core.errors import ScenarioError
+from dualrt.scenario import toml
+from dualrt.scenario.cluster import Cluster
+from dualrt.scenario.faults import Faults
+from dualrt.scenario.keys import lookup
+from dualrt.scenario.origin import Origin
+from dualrt.scenario.quantities import Count, Flag, Index, Name, Positive, Table, Text
+from dualrt.scenario.training import Training
+
+
+class Algorithm(Table):
+    """The algorithm; all keys but `name` are its own settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Name = Field(
+        description="ssgd, sd-psgd, adpsgd, delay-by-one, h-adpsgd, asgd, local-sgd, or your own "
+        "as module:Class."
+    )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The algorithm's own settings."""
+        return dict(self.model_extra or {})
+
+
+class Workload(Table):
+    """What is learned; all keys but `name` and `batch` are the workload's own settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Name = Field(description="phantom, acoustic-phantom, quadratic, digits or speech.")
+    batch: Count = Field(description="Samples of one learner's mini-batch.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The workload's own settings."""
+        return dict(self.model_extra or {})
+
+
+class Topology(Table):
+    """Who averages with whom, for algorithms that gossip."""
+
+    graph: Name = Field(
+        default="ring",
+        description="A family (ring, complete, torus:4x4, ...) or the path of a graph file, "
+        "relative to the scenario's.",
+    )
+    mixing: Literal["pairwise", "neighbours", "random-ring", "random-pairs"] = Field(
+        default="pairwise",
+        description="One neighbour a round in turn, all neighbours, the neighbours on a freshly "
+        "shuffled ring, or fresh random pairs.",
+    )
+
+
+class Simulation(Table):
+    """How `dualrt simulate` runs it."""
+
+    numerics: Flag = Field(
+        default=True, description="Compute every gradient; false: timing only, much faster."
+    )
+    epochs: Positive | None = Field(
+        default=None,
+        description="Simulate no more than this many epochs and extrapolate the hours, which the "
+        "results say; left out: all of them.",
+    )
+
+
+class Real(Table):
+    """How `dualrt train` runs it."""
+
+    timeout_s: Positive = Field(
+        default=60.0, description="Longest wait for a peer; all other time limits derive from it."
+    )
+    interface: Name = Field(
+        default="127.0.0.1", description="Address or name of the network interface to listen on."
+    )
+    threads_per_learner: Count = Field(
+        default=1, description="CPU threads for a learner; learners x threads should fit the cores."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where gradients are computed; auto: on a GPU if there is one."
+    )
+
+
+class Scenario(Table):
+    """One run, in either mode. Made by `load`, which also knows where each value came from."""
+
+    title: Name = Field(description="The run in a few words.")
+    about: Text = Field(default="", description="What it should show.")
+    seed: Index = Field(default=1, description="All randomness comes from this number.")
+    learners: Count = Field(description="Number of learners: replicas of the model.")
+    algorithm: Algorithm = Field(description="The algorithm, with its own settings.")
+    workload: Workload = Field(description="Model and data, with their own settings.")
+    topology: Topology = Field(
+        default_factory=Topology, description="Who averages with whom, for algorithms that gossip."
+    )
+    training: Training = Field(description="How long, at what learning rate.")
+    cluster: Cluster = Field(
+        description="The machines that the simulator simulates; left out: one server like the "
+        "desk of topologies/desk.toml, with a device for each learner. Real runs ignore it."
+    )
+    simulation: Simulation = Field(
+        default_factory=Simulation, description="How `dualrt simulate` runs it."
+    )
+    faults: Faults = Field(default_factory=Faults, description="What goes wrong, in either mode.")
+    real: Real = Field(default_factory=Real, description="How `dualrt train` runs it.")
+
+    _origin: Origin = PrivateAttr(default_factory=lambda: Origin(Path("scenario")))
+
+    def model_post_init(self, context: object, /) -> None:
+        """Remember where the values came from, if whoever validates says so."""
+        if isinstance(context, Origin):
+            self._origin = context
+
+    @property
+    def source(self) -> str:
+        """The file that was loaded."""
+        return str(self._origin.file)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in the scenario start."""
+        return self._origin.file.parent
+
+    def given_keys(self) -> tuple[str, ...]:
+        """Dotted keys of the values that the file or the command line set; the rest are defaults.
+
+        A cluster description is not looked into: its keys count as given by `cluster.file`.
+        """
+        return self._origin.given
+
+    def error(self, key: str, problem: str, remedy: str) -> ScenarioError:
+        """The error to raise when the value at a dotted key turns out to be impossible.
+
+        `problem` continues the sentence "<key> = <value>: " without a full stop; `remedy` is a
+        sentence of its own.
+        """
+        return self._origin.error(key, lookup(self.effective(), key), problem, remedy)
+
+    def effective(self) -> dict[str, Any]:
+        """All options with their values, defaults and the cluster's description included.
+
+        Options that are left out and have no value are absent.
+        """
+        return self.model_dump(exclude_none=True, exclude={"cluster": {"file"}})
+
+    def to_toml(self) -> str:
+        """The effective options as a scenario file that stands by itself."""
+        return toml.dumps(self.effective())
+
+    def cluster_fields(self) -> dict[str, Any]:
+        """What the simulator's cluster is made of, the device apart."""
+        return self.cluster.fields(self.learners)

@@ -1,0 +1,38 @@
+"""Quantities: the types of a scenario's values, and the base of its tables.
+
+Owns strictness: a number is a number (not a string that looks like one, nor a boolean), an unknown
+key is an error, and a table does not change once it is read. Must not know which tables there are.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
+
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Index = Annotated[int, Field(strict=True, ge=0)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+"""Zero or more, finite: a latency, a weight decay, a standard deviation."""
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+"""More than zero, finite: a bandwidth, a learning rate, a number of epochs."""
+Cap = Annotated[float, Field(strict=True, gt=0)]
+"""More than zero; infinity is no limit."""
+Name = Annotated[str, StringConstraints(min_length=1)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+def without_default(schema: JsonDict) -> None:
+    """For a default of infinity, which JSON cannot show in the published schema."""
+    del schema["default"]
+
+
+class Table(BaseModel):
+    """A TOML table whose keys are all known.
+
+    Validators are built at the first load, not at import: the command line's `--help` is quick.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

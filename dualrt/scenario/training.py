@@ -1,0 +1,83 @@
+"""Training: how long, at what learning rate, with which optimizer.
+
+Owns the `[training]` table, which both modes honour. Must not know a workload or an algorithm.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dualrt.core import progress
+from dualrt.scenario.quantities import Amount, Count, Flag, Positive, Table
+
+
+class Constant(Table):
+    """The same learning rate throughout."""
+
+    kind: Literal["constant"] = Field(description="The same learning rate throughout.")
+    rate: Positive = Field(description="The learning rate.")
+
+    def build(self) -> progress.Schedule:
+        """The schedule as learners use it."""
+        return progress.Constant(self.rate)
+
+
+class WarmupAnneal(Table):
+    """The recipe of 1907.05701, sec. 5: linear warm-up by whole epochs, then annealing."""
+
+    kind: Literal["warmup-anneal"] = Field(
+        description="Linear warm-up by whole epochs, then a constant factor an epoch."
+    )
+    base: Positive = Field(description="Learning rate of the first epoch.")
+    peak: Positive = Field(
+        description="Learning rate after the warm-up; the papers' is 0.1 x total batch / 256."
+    )
+    warmup_epochs: Count = Field(
+        default=10, description="The epoch, counted from 1, that runs at the peak."
+    )
+    decay: Positive = Field(
+        default=1 / math.sqrt(2),
+        description="Factor on the learning rate for each epoch after the warm-up.",
+    )
+
+    def build(self) -> progress.Schedule:
+        """The schedule as learners use it."""
+        return progress.WarmupAnneal(self.base, self.peak, self.warmup_epochs, self.decay)
+
+
+class Optimizer(Table):
+    """What turns a gradient into a step, on every learner by itself."""
+
+    kind: Literal["sgd"] = Field(default="sgd", description="Stochastic gradient descent.")
+    momentum: float = Field(
+        default=0.0,
+        strict=True,
+        ge=0,
+        lt=1,
+        description="Factor on the running sum of gradients; the papers mostly use none.",
+    )
+    weight_decay: Amount = Field(
+        default=0.0, description="Times the weights, is added to the gradient."
+    )
+    nesterov: Flag = Field(default=False, description="Look ahead along the momentum.")
+
+
+class Training(Table):
+    """The course of a run, in epochs: passes over the pool that all learners draw from."""
+
+    epochs: Positive = Field(
+        description="Passes over the pool of samples, by all learners together; need not be whole."
+    )
+    schedule: Annotated[Constant | WarmupAnneal, Field(discriminator="kind")] = Field(
+        description="Learning rate as a function of the epoch: a table whose `kind` says which."
+    )
+    optimizer: Optimizer = Field(
+        default_factory=Optimizer, description="What turns a gradient into a step."
+    )
+    audit: Flag = Field(
+        default=False,
+        description="Check all along that averaging conserves the sum over learners; costs time.",
+    )
