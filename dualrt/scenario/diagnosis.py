@@ -33,7 +33,6 @@ _PROBLEMS = {
 }
 """Where pydantic's own words speak of Python, or at length."""
 
-
 MORE = 4
 """How many further findings are listed."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dualrt.scenario import load, load_cluster, shipped
+from dualrt.sim.cluster import ClusterSpec
 
 SIMS, TOPOLOGIES = shipped.names("sims"), shipped.names("topologies")
 
@@ -21,8 +22,7 @@ def test_a_shipped_scenario_loads_and_says_what_it_should_show(name: str) -> Non
 @pytest.mark.parametrize("name", SIMS)
 def test_a_shipped_scenarios_cluster_has_room_for_its_learners(name: str) -> None:
     scenario = load(name)
-    fields = scenario.cluster_fields()
-    assert fields["servers"] * fields["gpus_per_server"] >= scenario.learners
+    assert ClusterSpec(**scenario.cluster_fields()).gpus >= scenario.learners
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
