@@ -1,0 +1,1 @@
+"""The real runtime: the same effects over threads, ZeroMQ and torch.distributed. Imports core."""

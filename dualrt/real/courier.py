@@ -1,0 +1,361 @@
+"""The courier: the one thread that owns every ZeroMQ socket of a learner.
+
+Owns the context, the sockets and the order in which they are served. Must not know what messages
+mean. Other threads reach it through `post` alone; all else here runs on its thread.
+
+Each learner binds one ROUTER, on which it hears everybody, and connects one DEALER to each peer
+that it sends to. On a connection, messages and goodbyes go one way; welcomes and credits come back
+the other, where no bulk is in front of them:
+
+    DEALER of the sender                            ROUTER of the receiver
+        hello  ------------------------------------->
+               <-------------------------------------  welcome
+        chunk, chunk, ..., bye  -------------------->
+               <-------------------------------------  credit
+
+The ROUTER is bound before its address is published, and is read only from the moment that the
+learners of the run are known: until then, ZeroMQ keeps what early peers send. Nothing but a hello
+goes to a peer that has not answered one, and nothing at all into a connection that does not stand.
+So it does not matter who starts first.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import zmq
+
+from dualrt.core.effects import Delivery
+from dualrt.core.errors import RunError
+from dualrt.real import sockets
+from dualrt.real.calls import Calls
+from dualrt.real.mailbox import Mailbox
+from dualrt.real.roster import Roster
+from dualrt.real.stream import Drop, DroppedError, Incoming, Outgoing
+from dualrt.real.wire import (
+    Buffer,
+    Bye,
+    Chunk,
+    Credit,
+    Frame,
+    Hello,
+    Letter,
+    Parts,
+    Welcome,
+    WireError,
+    cost_bytes,
+    decode,
+    encode,
+)
+
+LINGER_S = 0.5
+"""How long a learner that closes waits for its last frames to leave."""
+
+BURST_FRAMES = 32
+"""Frames that one socket may send or receive before the others get their turn."""
+
+
+@dataclass(slots=True)
+class _Link:
+    """The way to one peer."""
+
+    dealer: zmq.Socket[bytes]
+    outgoing: Outgoing
+    hello: bytes
+    ready: bool = False
+    hello_due_s: float = 0.0
+    awaits_room: bool = False
+    """There is something to send, and the poller says when the socket takes it."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """The way from one peer."""
+
+    incarnation: int
+    incoming: Incoming
+    route: bytes
+    """The ROUTER's name for the connection that the peer used last: replies go there."""
+
+
+class Courier:
+    """The thread, its sockets, and what it does with them.
+
+    Parameters: `origin` says who we are; `interface` is what the ROUTER binds; a peer that does not
+    answer is greeted again every `greet_interval_s`. Deliveries go to `mailbox`, what is learnt of
+    the peers to `roster`. If the thread ends by an error, all waits on these two end with it.
+    """
+
+    def __init__(
+        self,
+        origin: Frame,
+        *,
+        interface: str,
+        max_body_bytes: int,
+        greet_interval_s: float,
+        mailbox: Mailbox,
+        roster: Roster,
+    ) -> None:
+        self.counters = dict.fromkeys(Drop, 0)
+        """Frames that were dropped, by reason; written by the thread, read by any."""
+        self._origin = origin
+        self._interface = interface
+        self._max_body_bytes = max_body_bytes
+        self._greet_interval_s = greet_interval_s
+        self._mailbox = mailbox
+        self._roster = roster
+        self._calls = Calls()
+        self._address: Future[str] = Future()
+        self._addresses: Mapping[int, str] = {}
+        self._links: dict[int, _Link] = {}
+        self._sources: dict[int, _Source] = {}
+        self._stopping = False
+        # A daemon, so that a program which ends without closing its gossip does end.
+        self._thread = threading.Thread(
+            target=self._run, name=f"gossip-{origin.sender}", daemon=True
+        )
+
+    # For any thread.
+
+    def start(self, timeout_s: float) -> str:
+        """Start the thread; returns the address that it is bound to. Raises `UsageError`."""
+        self._thread.start()
+        return self._address.result(timeout_s)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the thread make a call to one of the methods below. Ignored once it has ended."""
+        self._calls.post(call)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread to end; returns whether it did."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # For other threads to post.
+
+    def listen(self, addresses: Mapping[int, str]) -> None:
+        """Begin to read the ROUTER; `addresses` has all other learners of the run."""
+        self._addresses = addresses
+        self._poller.register(self._router, zmq.POLLIN)
+
+    def greet(self, peer: int) -> None:
+        """Connect to a peer, unless that was done."""
+        self._link(peer)
+
+    def enqueue(self, peer: int, letter: Letter) -> None:
+        """Send a letter after all that was to be sent to this peer before."""
+        self._link(peer).outgoing.add(letter)
+
+    def part(self, peer: int) -> None:
+        """Say goodbye after all that was to be sent to this peer before."""
+        self._link(peer).outgoing.add_frames(self._farewell(peer))
+
+    def credit(self, peer: int) -> None:
+        """Tell a peer how much of what it has sent takes no room here any more."""
+        source = self._sources[peer]
+        # Less than nothing, while messages of the peer's previous incarnation are still held.
+        taken = max(0, source.incoming.settled_bytes - self._roster.held_bytes(peer))
+        self._reply(source.route, Credit(*self._signature(), taken))
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping = True
+
+    # The thread.
+
+    def _run(self) -> None:
+        failure: RunError | None = None
+        self._context = zmq.Context(io_threads=sockets.IO_THREADS)
+        try:
+            self._open()
+            while not self._stopping:
+                self._turn()
+        except BaseException as error:  # Of any kind: a thread that dies in silence hangs a run.
+            failure = RunError(
+                f"the gossip of learner {self._origin.sender} failed: "
+                f"{type(error).__name__}: {error}"
+            )
+            failure.__cause__ = error
+            if not self._address.done():
+                self._address.set_exception(error)
+        finally:
+            # Waiters first: frames may linger.
+            self._mailbox.close(failure)
+            self._roster.close(failure)
+            self._calls.close()
+            self._context.destroy(linger=round(1000 * LINGER_S))
+
+    def _open(self) -> None:
+        self._poller = zmq.Poller()
+        self._poller.register(self._calls.fileno(), zmq.POLLIN)
+        self._router = sockets.router(self._context)
+        self._address.set_result(sockets.bind(self._router, self._interface))
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and serve every socket once."""
+        events = dict(self._poller.poll(self._patience_ms()))
+        if self._calls.fileno() in events:
+            self._calls.run()
+        if self._router in events:
+            self._read(self._router, self._hear)
+        now_s = time.monotonic()
+        for peer, link in self._links.items():
+            event = events.get(link.dealer, 0)
+            if event & zmq.POLLIN:
+                self._read(link.dealer, partial(self._hear_reply, peer, link))
+            if event & zmq.POLLOUT or not link.awaits_room:
+                self._push(link, now_s)
+
+    def _patience_ms(self) -> int | None:
+        """Until somebody has to be greeted again; None if nobody has."""
+        due_s = [
+            link.hello_due_s
+            for link in self._links.values()
+            if not (link.ready or link.awaits_room)
+        ]
+        if not due_s:
+            return None
+        return max(0, math.ceil(1000 * (min(due_s) - time.monotonic())))
+
+    # Sending.
+
+    def _link(self, peer: int) -> _Link:
+        link = self._links.get(peer)
+        if link is None:
+            dealer = sockets.dealer(self._context, self._addresses[peer])
+            self._poller.register(dealer, zmq.POLLIN)
+            hello = encode(Hello(*self._signature(), receiver=peer))
+            link = self._links[peer] = _Link(dealer, Outgoing(self._origin), hello)
+        return link
+
+    def _push(self, link: _Link, now_s: float) -> None:
+        """Send what the socket takes, and have the poller tell when it takes the rest."""
+        awaits_room = self._send(link) if link.ready else self._greet(link, now_s)
+        if awaits_room != link.awaits_room:
+            link.awaits_room = awaits_room
+            self._poller.register(
+                link.dealer, zmq.POLLIN | zmq.POLLOUT if awaits_room else zmq.POLLIN
+            )
+
+    def _send(self, link: _Link) -> bool:
+        for _ in range(BURST_FRAMES):
+            parts = link.outgoing.peek()
+            if parts is None:
+                return False
+            if not sockets.offer(link.dealer, parts):
+                return True
+            link.outgoing.sent()
+        return True
+
+    def _greet(self, link: _Link, now_s: float) -> bool:
+        # More than once, because a hello is lost with a connection that breaks.
+        if now_s < link.hello_due_s:
+            return False
+        if not sockets.offer(link.dealer, (link.hello,)):
+            return True
+        link.hello_due_s = now_s + self._greet_interval_s
+        return False
+
+    def _farewell(self, peer: int) -> Iterator[Parts]:
+        yield (encode(Bye(*self._signature())),)
+        # The next frame is asked for when this one was sent.
+        self._roster.said_bye(peer)
+
+    def _reply(self, route: Buffer, frame: Frame) -> None:
+        if not sockets.reply(self._router, route, encode(frame)):
+            self.counters[Drop.UNREACHABLE] += 1
+
+    # Receiving.
+
+    def _read(self, socket: zmq.Socket[bytes], hear: Callable[[list[memoryview]], None]) -> None:
+        """Show a burst of frames to `hear`, and count those that it cannot use."""
+        for _ in range(BURST_FRAMES):
+            parts = sockets.fetch(socket)
+            if parts is None:
+                return
+            try:
+                hear(parts)
+            except DroppedError as dropped:
+                self.counters[dropped.reason] += 1
+            except WireError:
+                self.counters[Drop.MALFORMED] += 1
+
+    def _hear(self, parts: list[memoryview]) -> None:
+        route, header, data = _three(parts)
+        frame = decode(header)
+        self._admit(frame)
+        source = self._source(frame, bytes(route))
+        match frame:
+            case Hello():
+                self._reply(route, Welcome(*self._signature()))
+            case Chunk():
+                self._collect(frame.sender, source.incoming, frame, data)
+            case Bye():
+                self._roster.heard_bye(frame.sender)
+            case _:
+                raise WireError(f"{type(frame).__name__} is a reply, and comes the other way")
+
+    def _hear_reply(self, peer: int, link: _Link, parts: list[memoryview]) -> None:
+        frame = decode(parts[0])
+        self._admit(frame)
+        if frame.sender != peer:
+            raise DroppedError(Drop.UNKNOWN)
+        match frame:
+            case Welcome():
+                link.ready = True
+                self._roster.greeted(peer)
+            case Credit():
+                self._roster.credit(peer, frame.taken)
+            case _:
+                raise WireError(f"{type(frame).__name__} is no reply")
+
+    def _admit(self, frame: Frame) -> None:
+        if frame.run != self._origin.run:
+            raise DroppedError(Drop.FOREIGN)
+        if frame.sender not in self._addresses:
+            raise DroppedError(Drop.UNKNOWN)
+        if isinstance(frame, Hello) and frame.receiver != self._origin.sender:
+            raise DroppedError(Drop.UNKNOWN)
+
+    def _source(self, frame: Frame, route: bytes) -> _Source:
+        source = self._sources.get(frame.sender)
+        if source is None or source.incarnation < frame.incarnation:
+            incoming = Incoming(self._max_body_bytes)
+            source = self._sources[frame.sender] = _Source(frame.incarnation, incoming, route)
+        elif source.incarnation > frame.incarnation:
+            raise DroppedError(Drop.STALE)
+        source.route = route
+        return source
+
+    def _collect(self, sender: int, incoming: Incoming, chunk: Chunk, data: Buffer) -> None:
+        settled_bytes = incoming.settled_bytes
+        arrival = None
+        try:
+            arrival = incoming.accept(chunk, data)
+        finally:
+            # Room that a lost message took comes free now: no strand will ever take it.
+            if arrival is None and incoming.settled_bytes > settled_bytes:
+                self.credit(sender)
+        if arrival is not None:
+            self._roster.hold(sender, cost_bytes(arrival.packet.nbytes))
+            self._mailbox.put(Delivery(sender, arrival.packet), arrival.tag)
+
+    def _signature(self) -> tuple[str, int, int]:
+        return self._origin.run, self._origin.sender, self._origin.incarnation
+
+
+def _three(parts: list[memoryview]) -> tuple[memoryview, memoryview, Buffer]:
+    """The route, the header and the chunk's bytes; most frames have none."""
+    match parts:
+        case [route, header]:
+            return route, header, b""
+        case [route, header, data]:
+            return route, header, data
+        case _:
+            raise WireError(f"a frame of {len(parts)} parts")

@@ -1,0 +1,176 @@
+"""Gossip: how learners send to each other, each message on its own, with no group to be formed.
+
+Owns what a strand sees of the transport: send, receive, and a clean beginning and end. Must not
+know of frames or sockets, which belong to the courier's thread.
+
+    create            bound to a port; the address can be published
+    connect           the other learners' addresses are known; the chosen ones have answered
+    send, recv        from any thread
+    finish            everyone is told that we need nothing more, and still gets answers
+    close             the port is free, the thread gone, all waits ended
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from dualrt.core.effects import Delivery, Packet
+from dualrt.core.errors import RunError, UsageError
+from dualrt.real.courier import LINGER_S, Courier
+from dualrt.real.mailbox import Mailbox
+from dualrt.real.roster import Roster
+from dualrt.real.wire import Frame, cost_bytes, seal
+
+GREETINGS_A_TIMEOUT = 20
+"""How often a silent peer is greeted before it counts as silent."""
+
+
+class Gossip:
+    """The transport of one learner. Its methods may be called from any thread.
+
+    Parameters
+    - `rank`: the learner.
+    - `run_id`: the same for all learners of a run; messages of other runs are dropped.
+    - `timeout_s`: the bound of every wait that is not given its own.
+    - `interface`: the address or network interface of this host that peers reach it by.
+    - `max_body_bytes`: the largest body of any message, the same for all learners of a run. At most
+      two such bodies a peer wait here to be taken, and two a peer to be sent.
+
+    A learner that is started again is a new incarnation: what its dead self had under way is
+    dropped. Raises `UsageError` if the interface cannot be bound.
+
+    After `close`, and if the transport fails, every method that may wait raises `ClosedError` or
+    the `RunError` that says what failed.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        *,
+        run_id: str,
+        timeout_s: float,
+        interface: str = "127.0.0.1",
+        max_body_bytes: int,
+    ) -> None:
+        self.rank = rank
+        self._timeout_s = timeout_s
+        self._max_body_bytes = max_body_bytes
+        self._mailbox = Mailbox()
+        self._roster = Roster(max_body_bytes)
+        self._others: tuple[int, ...] = ()
+        self._courier = Courier(
+            # The time of birth grows from one incarnation to the next, with no state to be kept.
+            Frame(run_id, rank, incarnation=time.time_ns()),
+            interface=interface,
+            max_body_bytes=max_body_bytes,
+            greet_interval_s=timeout_s / GREETINGS_A_TIMEOUT,
+            mailbox=self._mailbox,
+            roster=self._roster,
+        )
+        self._address = self._courier.start(timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """Where the peers find this learner: "tcp://ip:port"."""
+        return self._address
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Frames that were dropped so far, by reason: see `dualrt.real.stream.Drop`."""
+        return {reason.value: count for reason, count in self._courier.counters.items()}
+
+    def connect(self, addresses: Mapping[int, str], greet: Iterable[int] = ()) -> None:
+        """Make the learners of the run known, once; ours may be among them.
+
+        Waits until each peer in `greet` has answered; any other is connected to when it is first
+        sent to. Until this call, what peers send waits.
+
+        Raises `UsageError` for what is no address, `StalledError` that names who did not answer.
+        """
+        for rank, address in addresses.items():
+            if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", address):
+                raise UsageError(f"learner {rank}: {address!r} is no address; write tcp://ip:port")
+        others = {rank: address for rank, address in addresses.items() if rank != self.rank}
+        self._roster.enrol(others)
+        self._others = tuple(others)
+        self._courier.post(partial(self._courier.listen, others))
+        greeted = [rank for rank in greet if rank != self.rank]
+        for peer in greeted:
+            self._courier.post(partial(self._courier.greet, peer))
+        self._roster.await_greeted(greeted, self._timeout_s)
+
+    def send(self, peer: int, tag: str, packet: Packet) -> None:
+        """Send a packet, whose body must not be written to any more; returns when it is queued.
+
+        Waits while the peer is two bodies behind. What is sent to oneself is there at once.
+
+        Raises `WireError` for a packet that cannot travel, `UsageError` for a peer that is not in
+        the run, `StalledError` if the peer takes nothing for `timeout_s`.
+        """
+        if peer == self.rank:
+            self._mailbox.put(Delivery(peer, packet), tag)
+            return
+        letter = seal(tag, packet, self._max_body_bytes)
+        self._roster.reserve(peer, letter.cost_bytes, self._timeout_s)
+        self._courier.post(partial(self._courier.enqueue, peer, letter))
+
+    def recv(self, tag: str, peer: int | None = None, timeout_s: float | None = None) -> Delivery:
+        """The oldest message with this tag, from `peer` or, when that is None, from anyone.
+
+        Messages with the same sender and tag come in the order that they were sent in.
+
+        Raises `StalledError` if none comes within `timeout_s`, by default the transport's own;
+        `math.inf` waits until there is one, or `close`.
+        """
+        patience_s = self._timeout_s if timeout_s is None else timeout_s
+        delivery = self._mailbox.get(tag, peer, patience_s)
+        sender, packet = delivery
+        if sender != self.rank and self._roster.release(sender, cost_bytes(packet.nbytes)):
+            self._courier.post(partial(self._courier.credit, sender))
+        return delivery
+
+    def finish(self, timeout_s: float) -> frozenset[int]:
+        """Tell all others that we need nothing more, and wait until all have said the same.
+
+        Messages come and go as before meanwhile, so strands that answer others can go on. When a
+        learner has said it, all that it sent before has arrived. Returns the ranks that had not
+        said it within `timeout_s`: empty, when all ended well.
+        """
+        for peer in self._others:
+            self._courier.post(partial(self._courier.part, peer))
+        return self._roster.await_byes(timeout_s)
+
+    def await_quiet(self, strands: int, timeout_s: float) -> bool:
+        """Wait until so many strands wait for a message and there is none for any of them.
+
+        After `finish`, when nobody sends any more, all that was sent has then been worked off.
+        Returns whether that was so within `timeout_s`.
+        """
+        return self._mailbox.await_quiet(strands, timeout_s)
+
+    def stop_waiting(self, error: BaseException | None = None) -> None:
+        """End all waits, now and later, with `error` or `ClosedError`; the rest goes on."""
+        self._mailbox.close(error)
+        self._roster.close(error)
+
+    def close(self) -> None:
+        """End all waits and the thread, and free the port. May be called again."""
+        self._courier.post(self._courier.stop)
+        if not self._courier.join(LINGER_S + self._timeout_s):
+            raise RunError(f"the gossip thread of learner {self.rank} does not end")

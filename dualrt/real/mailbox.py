@@ -1,0 +1,92 @@
+"""The mailbox: where messages wait for the strand that wants them.
+
+Owns their order: first in, first out for each sender and tag. Must not know how they arrive.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+from dualrt.core.effects import Delivery
+from dualrt.core.errors import StalledError
+from dualrt.real.gate import Gate
+
+
+class Mailbox:
+    """Deliveries by tag and sender; any thread may put and get.
+
+    Bounded by the senders' windows, not here: a mailbox that refused a message could only lose it.
+    """
+
+    def __init__(self) -> None:
+        self._gate = Gate()
+        self._arrivals = count()
+        self._queues: dict[str, dict[int, deque[tuple[int, Delivery]]]] = {}
+        self._wanted: Counter[tuple[str, int | None]] = Counter()
+        """What the threads that wait in `get` wait for."""
+
+    def put(self, delivery: Delivery, tag: str) -> None:
+        """Add a delivery and wake whoever waits for it."""
+        with self._gate:
+            senders = self._queues.setdefault(tag, {})
+            senders.setdefault(delivery.sender, deque()).append((next(self._arrivals), delivery))
+            self._gate.announce()
+
+    def get(self, tag: str, peer: int | None, timeout_s: float) -> Delivery:
+        """The oldest delivery with this tag, from `peer` or, when that is None, from anyone.
+
+        Raises `StalledError` when none came within `timeout_s` (which may be `math.inf`), and what
+        the mailbox was closed with.
+        """
+        with self._gate, self._wanting(tag, peer):
+            if not self._gate.wait(lambda: self._oldest(tag, peer) is not None, timeout_s):
+                whom = "anyone" if peer is None else f"learner {peer}"
+                raise StalledError(f"no {tag!r} came from {whom} within {timeout_s:g} s")
+            return self._take(tag, peer)
+
+    def await_quiet(self, takers: int, timeout_s: float) -> bool:
+        """Wait until so many threads wait in `get`, none with a delivery to take."""
+        with self._gate:
+            return self._gate.wait(lambda: self._quiet(takers), timeout_s)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Wake everyone who waits, now and later, with `error` or `ClosedError`."""
+        self._gate.close(error)
+
+    @contextmanager
+    def _wanting(self, tag: str, peer: int | None) -> Iterator[None]:
+        self._wanted[tag, peer] += 1
+        self._gate.announce()
+        try:
+            yield
+        finally:
+            self._wanted[tag, peer] -= 1
+            if not self._wanted[tag, peer]:
+                del self._wanted[tag, peer]
+
+    def _quiet(self, takers: int) -> bool:
+        served = any(self._oldest(tag, peer) is not None for tag, peer in self._wanted)
+        return self._wanted.total() >= takers and not served
+
+    def _oldest(self, tag: str, peer: int | None) -> int | None:
+        senders = self._queues.get(tag)
+        if not senders:
+            return None
+        if peer is not None:
+            return peer if peer in senders else None
+        return min(senders, key=lambda sender: senders[sender][0][0])
+
+    def _take(self, tag: str, peer: int | None) -> Delivery:
+        sender = self._oldest(tag, peer)
+        assert sender is not None
+        queue = self._queues[tag][sender]
+        _, delivery = queue.popleft()
+        # Tags may be as many as steps, so what is empty goes.
+        if not queue:
+            del self._queues[tag][sender]
+        if not self._queues[tag]:
+            del self._queues[tag]
+        return delivery

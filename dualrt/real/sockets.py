@@ -1,0 +1,109 @@
+"""The ZeroMQ sockets: how they are made, and how a frame goes through one without waiting.
+
+Owns every socket option, each with its reason. Must not know what the frames mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import zmq
+
+from dualrt.core.errors import UsageError
+from dualrt.real.wire import CHUNK_BYTES, MAX_HEADER_BYTES, Buffer
+
+IO_THREADS = 1
+"""ZeroMQ's own threads, which move the bytes: one carries about 1 GB/s."""
+
+BULK_HWM_FRAMES = 16
+"""Frames that ZeroMQ may hold for one peer in the direction of the messages: 8 MiB keep the wire
+busy while the courier does something else. What is beyond waits where its memory is counted."""
+
+REPLY_HWM_FRAMES = 1024
+"""The same for the direction of the replies, which are small, and few: a window is told in
+quarters."""
+
+RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
+"""A peer that is not there yet is tried again soon, and less often the longer it is away."""
+
+
+def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket on which a learner hears all others."""
+    made = _socket(context, zmq.ROUTER)
+    made.set(zmq.RCVHWM, BULK_HWM_FRAMES)
+    made.set(zmq.SNDHWM, REPLY_HWM_FRAMES)
+    # A reply to a connection that is gone is an error, which can be counted, and not silence.
+    made.set(zmq.ROUTER_MANDATORY, 1)
+    return made
+
+
+def dealer(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+    """The socket through which a learner sends to the one at `address`."""
+    made = _socket(context, zmq.DEALER)
+    made.set(zmq.SNDHWM, BULK_HWM_FRAMES)
+    made.set(zmq.RCVHWM, REPLY_HWM_FRAMES)
+    # Without a connection nothing is accepted: a frame given to a socket that never connects
+    # would be neither sent nor ours any more.
+    made.set(zmq.IMMEDIATE, 1)
+    made.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    made.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    made.connect(address)
+    return made
+
+
+def bind(socket: zmq.Socket[bytes], interface: str) -> str:
+    """Bind to a port that the system chooses, and hold it; returns the address for the peers.
+
+    A port that is looked for first and bound later may be somebody else's by then.
+    Raises `UsageError` if the interface does not exist, or is no single one.
+    """
+    if interface in {"*", "0.0.0.0"}:
+        raise UsageError(
+            f"interface {interface!r} is all of them, and peers must be told one; "
+            "name an address or a network interface of this host"
+        )
+    try:
+        socket.bind(f"tcp://{interface}:*")
+    except zmq.ZMQError as error:
+        raise UsageError(
+            f"interface {interface!r} cannot be bound ({error.strerror}); "
+            "name an address or a network interface of this host"
+        ) from error
+    return socket.get_string(zmq.LAST_ENDPOINT)
+
+
+def offer(socket: zmq.Socket[bytes], parts: Sequence[Buffer]) -> bool:
+    """Send a frame if the socket takes it now; returns whether it did. Copies no chunk."""
+    try:
+        # ZeroMQ takes all parts of a frame or, at the first, none.
+        socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return False
+    return True
+
+
+def reply(socket: zmq.Socket[bytes], route: Buffer, header: bytes) -> bool:
+    """Send a frame back along a connection of a ROUTER; returns whether there was a way."""
+    try:
+        socket.send_multipart((route, header), zmq.NOBLOCK)
+    except zmq.ZMQError as error:
+        if error.errno not in {zmq.EAGAIN, zmq.EHOSTUNREACH}:
+            raise
+        return False
+    return True
+
+
+def fetch(socket: zmq.Socket[bytes]) -> list[memoryview] | None:
+    """The parts of the next frame, in ZeroMQ's own memory, or None if there is none now."""
+    try:
+        return [part.buffer for part in socket.recv_multipart(zmq.NOBLOCK, copy=False)]
+    except zmq.Again:
+        return None
+
+
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: zmq.SocketType) -> zmq.Socket[bytes]:
+    made = context.socket(kind)
+    # Whoever sends more is disconnected before the memory for it is allocated.
+    made.set(zmq.MAXMSGSIZE, max(CHUNK_BYTES, MAX_HEADER_BYTES))
+    made.set(zmq.LINGER, 0)
+    return made

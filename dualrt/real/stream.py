@@ -1,0 +1,123 @@
+"""The two ends of a stream: all that one learner sends to another, in order.
+
+Owns order, loss and repetition, on both sides. Does no input or output: the outgoing end says which
+frame is next, the incoming end is shown the frames that came.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from dualrt.core.effects import Packet
+from dualrt.real.wire import Assembly, Buffer, Chunk, Frame, Letter, Parts, chunks
+
+
+class Drop(StrEnum):
+    """Why a frame was dropped; the courier counts each."""
+
+    MALFORMED = "malformed"
+    """Not a frame of ours, or one that makes no sense where it came."""
+    FOREIGN = "foreign"
+    """Of another run."""
+    UNKNOWN = "unknown"
+    """From a rank that is not in the run, or meant for another learner."""
+    STALE = "stale"
+    """From a previous incarnation of its sender, or a message that was opened already."""
+    CORRUPT = "corrupt"
+    """The checksum does not fit the bytes."""
+    STRAY = "stray"
+    """A chunk of a message whose beginning is missing."""
+    UNREACHABLE = "unreachable"
+    """A reply to a connection that is gone."""
+
+
+class DroppedError(Exception):
+    """A frame is of no use. Never leaves the courier, which counts it."""
+
+    def __init__(self, reason: Drop) -> None:
+        self.reason = reason
+        super().__init__(reason.value)
+
+
+class Outgoing:
+    """The frames that wait to be sent to one peer, each made when its turn comes."""
+
+    def __init__(self, origin: Frame) -> None:
+        self._origin = origin
+        self._position = 0
+        self._waiting: deque[Iterator[Parts]] = deque()
+        self._next: Parts | None = None
+
+    def add(self, letter: Letter) -> None:
+        """Send a letter after all that was added before."""
+        self.add_frames(chunks(letter, self._origin, self._position))
+        self._position += letter.cost_bytes
+
+    def add_frames(self, frames: Iterator[Parts]) -> None:
+        """Send frames that take no part in the flow control, after all that was added before."""
+        self._waiting.append(frames)
+
+    def peek(self) -> Parts | None:
+        """The next frame, the same until it was `sent`; None if nothing waits."""
+        while self._next is None and self._waiting:
+            self._next = next(self._waiting[0], None)
+            if self._next is None:
+                self._waiting.popleft()
+        return self._next
+
+    def sent(self) -> None:
+        """The next frame is on its way."""
+        self._next = None
+
+
+class Arrival(NamedTuple):
+    """A message that has arrived as a whole."""
+
+    tag: str
+    packet: Packet
+
+
+class Incoming:
+    """What arrives from one peer; at most one message is incomplete at a time."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._position = 0
+        """Cost of all messages up to the last that was opened, that one included."""
+        self._arriving: tuple[int, Assembly] | None = None
+        """The message that is incomplete, and its position."""
+
+    @property
+    def settled_bytes(self) -> int:
+        """Cost of all messages that have arrived or never will: they take no room here."""
+        return self._position if self._arriving is None else self._arriving[0]
+
+    def accept(self, chunk: Chunk, data: Buffer) -> Arrival | None:
+        """Take a chunk; returns the message that it completes.
+
+        Raises `DroppedError`, or `WireError` where the chunk contradicts itself. A chunk that is
+        missing costs its message, and no other.
+        """
+        if not chunk.matches(data):
+            raise DroppedError(Drop.CORRUPT)
+        if chunk.opening:
+            self._open(chunk)
+        if self._arriving is None or self._arriving[0] != chunk.position:
+            raise DroppedError(Drop.STRAY)
+        _, assembly = self._arriving
+        # Until the chunk has proved to be the next one, the message is as good as lost.
+        self._arriving = None
+        if not assembly.add(chunk.index, data):
+            self._arriving = chunk.position, assembly
+            return None
+        return Arrival(assembly.tag, assembly.packet())
+
+    def _open(self, chunk: Chunk) -> None:
+        if chunk.position < self._position:
+            raise DroppedError(Drop.STALE)
+        assembly = Assembly(chunk.opening, self._max_body_bytes)
+        self._position = chunk.position + assembly.cost_bytes
+        self._arriving = chunk.position, assembly
