@@ -6,22 +6,25 @@ times, the real runtime waits after a computation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """A straggler: computations that start in [start_s, end_s) take `factor` times as long."""
+    """A period in which a learner's device needs `factor` times as long; `end_s` may be inf.
 
+    Where periods overlap their factors multiply. A factor below 1 is a faster device, which only
+    the simulator can give.
+    """
+
+    start_s: float
+    end_s: float
     factor: float
-    start_s: float = 0.0
-    end_s: float = math.inf
 
 
 def slowness(slowdowns: Iterable[Slowdown], now_s: float) -> float:
-    """How many times as long a computation takes that starts now; factors multiply."""
+    """The factor at an instant."""
     factor = 1.0
     for slowdown in slowdowns:
         if slowdown.start_s <= now_s < slowdown.end_s:

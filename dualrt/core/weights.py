@@ -73,6 +73,13 @@ class Weights(ABC, Generic[V]):
     def _replace(self, vector: V) -> None:
         """w = vector."""
 
+    def unexplained(self) -> V | None:
+        """Weights less their start less all that gradients changed: what averaging moved in.
+
+        Sums to zero over replicas, to within rounding. None unless the weights keep count.
+        """
+        return None
+
     def snapshot(self) -> Snapshot[V]:
         """The weights now; the caller may keep and send them."""
         with self._lock:

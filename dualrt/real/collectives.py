@@ -40,13 +40,13 @@ class _Call:
 class Collectives:
     """The collectives of one process.
 
-    Parameters: `store` is the rendezvous that all processes share, `groups` all groups of the run
-    in the same order everywhere, `device` where vectors live (NCCL on CUDA, gloo otherwise).
+    Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
+    the run in the same order everywhere, `device` where vectors live (NCCL on CUDA, gloo otherwise).
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Store | None,
         rank: int,
         learners: int,
         groups: Sequence[Group],
@@ -67,14 +67,15 @@ class Collectives:
             # Otherwise gloo listens where the host's name points, which may be nowhere.
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         wide = [group for group in groups if len(group.ranks) > 1]
-        if wide:
+        if wide and store is not None:
             self._wait(lambda: self._join(store, learners, wide))
 
     def allreduce(self, group: Group, vector: torch.Tensor) -> torch.Tensor:
         """The mean of the group's vectors, as a new tensor like `vector`."""
         if len(group.ranks) == 1:
             return vector.clone()
-        return self._wait(lambda: self._allreduce(self._groups[group], vector))
+        mean: torch.Tensor = self._wait(lambda: self._allreduce(self._groups[group], vector))
+        return mean
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
         """The packet of the rank `root`; its body is nobody else's, save at the root."""
@@ -82,7 +83,8 @@ class Collectives:
             raise ValueError(f"learner {root} is the root of a broadcast and brought no packet")
         if packet is not None and len(group.ranks) == 1:
             return packet
-        return self._wait(lambda: self._broadcast(self._groups[group], root, packet))
+        sent: Packet = self._wait(lambda: self._broadcast(self._groups[group], root, packet))
+        return sent
 
     def stop(self, error: BaseException | None = None) -> None:
         """End every wait, now and later, with `error`."""
@@ -149,7 +151,7 @@ class Collectives:
         assembly = Assembly(opening.numpy().tobytes(), self._max_body_bytes)
         if body_bytes:
             body = send(torch.empty(body_bytes, dtype=torch.uint8))
-            assembly.add(0, memoryview(body.numpy()))
+            assembly.add(0, body.numpy().data)
         packet = assembly.packet()
         return Packet(packet.versions, _on(packet.body, self._device), packet.note)
 

@@ -41,7 +41,7 @@ from dualrt.core.effects import (
     Together,
     describe,
 )
-from dualrt.core.errors import DualrtError, RunError, StrandError
+from dualrt.core.errors import DualrtError, RunError, StalledError, StrandError
 from dualrt.core.faults import Slowdown, slowness
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.records import Observer, Span
@@ -97,24 +97,35 @@ class RealDriver:
     def run(self) -> float:
         """Run the learner to its end; returns the seconds until its last main strand returned.
 
-        Raises StrandError when a strand raised, StoppedError when `stop` was called.
+        Raises StrandError when a strand raised, StalledError when another learner does not end,
+        StoppedError when `stop` was called.
         """
         strands = self._learner.strands()
         daemons = sum(strand.daemon for strand in strands)
         self._mains = len(strands) - daemons
         self._began_s = time.monotonic()
-        threads = [self._thread(partial(self._strand, strand)) for strand in strands]
+        for strand in strands:
+            self._thread(partial(self._strand, strand))
         try:
             with self._gate:
                 self._gate.wait(lambda: not self._mains, math.inf)
             elapsed_s = self._now_s()
-            self._gossip.finish(self._timeout_s)
-            self._gossip.await_quiet(daemons, self._timeout_s)
-            return elapsed_s
-        finally:
+            self._end(daemons)
+        except BaseException:
             self.stop()
-            for thread in threads:
-                thread.join(timeout=1.0)
+            raise
+        # The daemons wait for messages that nobody sends, until the gossip is closed.
+        self._stopping.set()
+        return elapsed_s
+
+    def _end(self, daemons: int) -> None:
+        silent = self._gossip.finish(self._timeout_s)
+        if silent:
+            raise StalledError(
+                f"learners {sorted(silent)} had not ended {self._timeout_s:g} s after "
+                f"learner {self._learner.rank}"
+            )
+        self._gossip.await_quiet(daemons, self._timeout_s)
 
     def stop(self, error: DualrtError | None = None) -> None:
         """End all strands; any thread, or a signal handler's thread, may call this. Idempotent."""

@@ -15,24 +15,14 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
+from dualrt.core.faults import Slowdown
 
 Profile: TypeAlias = tuple[tuple[int, float], ...]
 """Measured points (samples, seconds), by ascending number of samples."""
-
-
-class Slowdown(NamedTuple):
-    """A period in which a device needs `factor` times as long; without an end if `end_s` is inf.
-
-    Where periods overlap their factors multiply. A factor below 1 is a faster device.
-    """
-
-    start_s: float
-    end_s: float
-    factor: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,3 +234,8 @@ V100_POWER9 = DeviceSpec(
 
 Measured by the authors of arXiv 2002.01119 and 2110.11199.
 """
+
+KNOWN: Mapping[str, DeviceSpec] = MappingProxyType(
+    {"P100": P100, "V100-x86": V100, "V100-P9": V100_POWER9}
+)
+"""The devices above, by the name that a scenario gives them."""

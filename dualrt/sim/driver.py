@@ -38,12 +38,13 @@ from dualrt.core.effects import (
     Together,
 )
 from dualrt.core.errors import DeadlockError, RunError
+from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer, Span
 from dualrt.core.seeds import stream
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives
-from dualrt.sim.device import Device, DeviceSpec, Slowdown
+from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.network import Network
 from dualrt.sim.process import PENDING, Process
 from dualrt.sim.rendezvous import Meeting, Rendezvous

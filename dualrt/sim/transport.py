@@ -30,6 +30,7 @@ class Transport:
     def __init__(self, network: Network, cluster: Cluster) -> None:
         self._network, self._cluster = network, cluster
         self._cap = cluster.spec.socket_bytes_per_s
+        self._overhead_s = cluster.spec.message_overhead_s
         self._connections: dict[tuple[int, int], deque[_Message]] = {}
         self._mail: dict[tuple[int, str], deque[Delivery]] = {}
         self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
@@ -51,6 +52,7 @@ class Transport:
             packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
             partial(self._arrive, sender, receiver, queue),
             cap_bytes_per_s=self._cap,
+            overhead_s=self._overhead_s,
         )
 
     def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
-from dualrt.sim.device import P100, V100, V100_POWER9, Device, DeviceSpec, Profile, Slowdown
+from dualrt.core.faults import Slowdown
+from dualrt.sim.device import P100, V100, V100_POWER9, Device, DeviceSpec, Profile
 
 SPEC = DeviceSpec(
     flops_per_s=1e12,

@@ -1,0 +1,315 @@
+"""The two modes as two functions: what the command line calls, and what a program can.
+
+Owns the joining of composition, driver, observers and results; with the command line the only
+place that knows both drivers. Neither torch nor a driver is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dualrt.composition import Composition
+from dualrt.core.errors import UsageError
+from dualrt.core.learner import Learner
+from dualrt.core.records import Observer, Span, Update
+from dualrt.core.workload import Workload
+from dualrt.observe.digest import TimingDigest
+from dualrt.observe.fan import Observers
+from dualrt.observe.recorder import Recorder
+from dualrt.observe.summary import Summary, summarise
+from dualrt.observe.tally import Tally
+from dualrt.scenario import Scenario
+from dualrt.settings import as_scenario_error
+from dualrt.workloads.phantom import Phantom
+
+if TYPE_CHECKING:
+    from dualrt.real.rendezvous import Launch
+    from dualrt.sim.device import DeviceSpec
+
+LINKS_SHOWN = 8
+
+OnProgress = Callable[[float], None]
+"""Told the share of the run that is done, from 0 to 1, as often as updates are applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run gives: its figures, the tally they were made from, and the delivered model."""
+
+    summary: Summary
+    tally: Tally
+    model: Any
+    """The mean over replicas, in the workload's own vectors."""
+
+
+def simulate(
+    scenario: Scenario, *, out: Path | None = None, on_progress: OnProgress | None = None
+) -> Outcome:
+    """Run a scenario in the simulator.
+
+    With `out`, records and results are kept in that folder. Raises UsageError for what cannot be
+    simulated, StrandError when a learner raised, DeadlockError when learners wait for one another.
+    """
+    from dualrt.sim.cluster import ClusterSpec
+    from dualrt.sim.driver import Machine, Simulator
+
+    began_s = time.perf_counter()
+    whole = scenario.training.epochs
+    composition = Composition(scenario, min(whole, scenario.simulation.epochs or whole))
+    workload = composition.workload()
+    if not scenario.simulation.numerics:
+        workload = Phantom.like(workload)
+    _set_threads(scenario)
+    learners = [composition.learner(rank, workload) for rank in range(scenario.learners)]
+    device = device_spec(scenario)
+    machine = Machine(
+        ClusterSpec(**scenario.cluster_fields()),
+        device,
+        scenario.seed,
+        {rank: composition.slowdowns(rank) for rank in range(scenario.learners)},
+    )
+    with _Watch(scenario, composition.epochs, out, on_progress) as watch:
+        try:
+            simulator = Simulator(learners, machine, watch.observer)
+        except UsageError as error:
+            raise as_scenario_error(scenario, "cluster", error) from error
+        elapsed_s = simulator.run()
+    finals = [_final(learners[rank], workload) for rank in composition.layout.replicas]
+    summary, model = _summed_up(
+        composition,
+        workload,
+        finals,
+        watch.tally,
+        mode="simulated",
+        wall_s=time.perf_counter() - began_s,
+        timing_digest=watch.digest.hexdigest(),
+        gradient_s=device.nominal_s(workload.gradient_cost),
+        links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
+    )
+    return _kept(scenario, Outcome(summary, watch.tally, model), out)
+
+
+def device_spec(scenario: Scenario) -> DeviceSpec:
+    """The simulated device: a known one by name, with whatever else the scenario says of it.
+
+    Raises ScenarioError for an unknown name or impossible figures.
+    """
+    from dualrt.sim.device import KNOWN, DeviceSpec
+
+    fields = scenario.cluster.device_fields()
+    name = fields.pop("name", None)
+    try:
+        if name is None:
+            return DeviceSpec(**fields)
+        if name not in KNOWN:
+            raise scenario.error(
+                "cluster.device.name",
+                "no device of that name is known",
+                f"Known are {', '.join(KNOWN)}; or give a profile, or flops_per_s.",
+            )
+        return replace(KNOWN[name], **fields)
+    except (UsageError, TypeError) as error:
+        raise as_scenario_error(scenario, "cluster.device", UsageError(str(error))) from error
+
+
+def train(
+    scenario: Scenario,
+    launch: Launch,
+    *,
+    out: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Outcome | None:
+    """Run one process's part of a scenario for real; the outcome is rank 0's.
+
+    Raises UsageError for what cannot be run, StrandError when this learner raised, RunError when
+    another process is gone.
+    """
+    from dualrt.real.hardware import choose_device
+    from dualrt.real.session import Contribution, Session, Terms
+
+    began_s = time.perf_counter()
+    if launch.learners != scenario.learners:
+        raise scenario.error(
+            "learners",
+            f"but {launch.learners} processes were started",
+            f"Start {scenario.learners} processes, or use --set learners={launch.learners}.",
+        )
+    composition = Composition(scenario, scenario.training.epochs)
+    device = choose_device(scenario.real.device, launch)
+    workload = composition.workload(device=str(device))
+    _set_threads(scenario)
+    learner = composition.learner(launch.rank, workload)
+    terms = Terms(scenario.real.timeout_s, scenario.real.interface, device)
+    groups, nbytes = composition.layout.groups, learner.weights.nbytes
+    with (
+        _Watch(scenario, composition.epochs, out, on_progress, launch.rank) as watch,
+        Session(launch, terms, groups, nbytes) as session,
+    ):
+        slowdowns = composition.slowdowns(launch.rank)
+        elapsed_s = session.run(learner, watch.observer, slowdowns)
+        final = _final(learner, workload)
+        vectors = final.vectors if launch.rank in composition.layout.replicas else ()
+        figures = _Figures(elapsed_s, watch.tally.to_builtins(), watch.digest.hexdigest())
+        mine = Contribution(
+            tuple(vector.cpu() for vector in vectors), msgspec.msgpack.encode(figures)
+        )
+        gathered = session.gather(mine)
+    if launch.rank != 0:
+        return None
+    parts = [msgspec.msgpack.decode(part.figures, type=_Figures) for part in gathered]
+    tally = Tally(scenario.learners)
+    for part in parts:
+        tally.merge(Tally.from_builtins(part.tally))
+    finals = [
+        _Final(*(vector.to(device) for vector in gathered[rank].vectors))
+        for rank in composition.layout.replicas
+    ]
+    summary, model = _summed_up(
+        composition,
+        workload,
+        finals,
+        tally,
+        mode="real",
+        wall_s=time.perf_counter() - began_s,
+        timing_digest=_hashed(part.timing_digest.encode() for part in parts),
+    )
+    return _kept(scenario, Outcome(summary, tally, model), out)
+
+
+class _Figures(msgspec.Struct):
+    """What each process of a real run sends to rank 0 beside its weights."""
+
+    elapsed_s: float
+    tally: Any
+    timing_digest: str
+
+
+class _Watch:
+    """The observers of a run, and the file that one of them may hold open."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        epochs: float,
+        out: Path | None,
+        on_progress: OnProgress | None,
+        rank: int = 0,
+    ) -> None:
+        self.tally = Tally(scenario.learners)
+        self.digest = TimingDigest()
+        self._recorder = Recorder(out, rank=rank) if out else None
+        listening: list[Observer] = [self.tally, self.digest]
+        if self._recorder is not None:
+            listening.append(self._recorder)
+        if on_progress is not None:
+            listening.append(_Progress(epochs, on_progress))
+        self.observer = Observers(*listening)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+
+
+class _Progress:
+    """Tells how far the run is, from what updates say of the epoch."""
+
+    def __init__(self, epochs: float, tell: OnProgress) -> None:
+        self._epochs, self._tell = epochs, tell
+
+    def span(self, span: Span) -> None:
+        """Nothing: a run's course is counted in updates."""
+
+    def update(self, time_s: float, update: Update) -> None:
+        """Tell the share of all epochs."""
+        self._tell(min(update.epoch / self._epochs, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Final:
+    """A replica at the end: its weights, and what averaging moved in if that was audited."""
+
+    weights: Any
+    unexplained: Any = None
+
+    @property
+    def vectors(self) -> tuple[Any, ...]:
+        """Both, as far as they are there."""
+        return (self.weights,) if self.unexplained is None else (self.weights, self.unexplained)
+
+
+def _final(learner: Learner, workload: Workload[Any]) -> _Final:
+    return _Final(learner.weights.snapshot().vector, learner.weights.unexplained())
+
+
+def _summed_up(
+    composition: Composition,
+    workload: Workload[Any],
+    finals: Sequence[_Final],
+    tally: Tally,
+    **figures: Any,
+) -> tuple[Summary, Any]:
+    """The same arithmetic for both modes, from the replicas' final weights."""
+    scenario = composition.scenario
+    vectors = [final.weights for final in finals]
+    model, distance = workload.consensus(vectors)
+    audited = [final.unexplained for final in finals if final.unexplained is not None]
+    summary = summarise(
+        tally,
+        title=scenario.title,
+        algorithm=scenario.algorithm.name,
+        batch=workload.batch,
+        samples_per_epoch=workload.samples_per_epoch,
+        epochs_total=scenario.training.epochs,
+        extrapolated=composition.epochs < scenario.training.epochs,
+        evaluation=workload.evaluate(model),
+        consensus_distance=distance,
+        conservation_error=_imbalance(workload, audited),
+        numerics_digest=_hashed(workload.digest(vector) for vector in vectors),
+        **figures,
+    )
+    return summary, model
+
+
+def _imbalance(workload: Workload[Any], unexplained: Sequence[Any]) -> float | None:
+    """The largest entry of the sum over replicas of what no gradient explains; 0 is ideal."""
+    if not unexplained:
+        return None
+    mean, _ = workload.consensus(unexplained)
+    return float(abs(mean).max()) * len(unexplained)
+
+
+def _hashed(parts: Iterable[bytes]) -> str | None:
+    """One hash over the parts in order; None if there is nothing to hash."""
+    joined = blake2b(digest_size=16)
+    empty = True
+    for part in parts:
+        joined.update(part)
+        empty = empty and not part
+    return None if empty else joined.hexdigest()
+
+
+def _set_threads(scenario: Scenario) -> None:
+    """Set torch's threads, if it is there: speed and bits depend on their number."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(scenario.real.threads_per_learner)
+
+
+def _kept(scenario: Scenario, outcome: Outcome, out: Path | None) -> Outcome:
+    """Write what was run and what came of it beside the records."""
+    if out is not None:
+        (out / "scenario.toml").write_text(scenario.to_toml())
+        (out / "summary.json").write_text(outcome.summary.to_json() + "\n")
+        (out / "tally.json").write_bytes(msgspec.json.encode(outcome.tally.to_builtins()))
+    return outcome

@@ -1,0 +1,166 @@
+"""Composition: from a scenario to learners, the same for both modes.
+
+Owns the making of everything that does not depend on how effects are answered: algorithm,
+workload, communication graph, progress, seats. Must not know a driver; `dualrt.api` hands the
+learners to one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dualrt import topology
+from dualrt.algorithms import BUILT_IN as ALGORITHMS
+from dualrt.core.errors import ScenarioError, TopologyError, UsageError
+from dualrt.core.faults import Slowdown
+from dualrt.core.learner import Layout, Learner, Seat, Shares
+from dualrt.core.progress import Progress
+from dualrt.core.workload import Workload
+from dualrt.scenario import Scenario
+from dualrt.settings import as_scenario_error, check_settings, find_class
+from dualrt.workloads import SHIPPED as WORKLOADS
+
+ALWAYS = ("seed", "learners", "batch")
+"""Arguments that every workload is made with."""
+
+WITH_NUMBERS = ("optimizer", "device", "audit")
+"""Arguments that a workload is made with if its constructor has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One vertex's rows of a mixing plan, by rank: what a learner is handed instead of a graph."""
+
+    plan: topology.Mixing
+    vertex: int
+    ranks: tuple[int, ...]
+
+    def row(self, round_: int) -> Shares:
+        """Everyone that this learner averages with in a round."""
+        return self._by_rank(self.plan.row(self.vertex, round_))
+
+    def initiates(self, round_: int) -> Shares:
+        """Those of the round's exchanges that it starts."""
+        return self._by_rank(self.plan.initiates(self.vertex, round_))
+
+    def _by_rank(self, shares: Shares) -> Shares:
+        return tuple((self.ranks[vertex], share) for vertex, share in shares)
+
+
+class Composition:
+    """What a scenario says, as objects.
+
+    `epochs` is where the run is to end. Raises ScenarioError for what cannot be.
+    """
+
+    def __init__(self, scenario: Scenario, epochs: float) -> None:
+        self.scenario, self.epochs = scenario, epochs
+        name = scenario.algorithm.name
+        self.algorithm: type[Learner] = find_class(scenario, "algorithm.name", name, ALGORITHMS)
+        if not issubclass(self.algorithm, Learner):
+            raise scenario.error(
+                "algorithm.name", "is no learner", "Name a subclass of dualrt.core.Learner."
+            )
+        self.settings = check_settings(scenario, "algorithm", self.algorithm)
+        self.layout = self._layout()
+        self._plan = self._mixing_plan()
+
+    def workload(self, *, device: str = "cpu") -> Workload[Any]:
+        """A new workload object; each thread that computes gradients needs one of its own."""
+        scenario = self.scenario
+        cls = find_class(scenario, "workload.name", scenario.workload.name, WORKLOADS)
+        settings = check_settings(scenario, "workload", cls, (*ALWAYS, *WITH_NUMBERS))
+        accepted = inspect.signature(cls).parameters
+        if "optimizer" in accepted:
+            # Here, because it brings torch along.
+            from dualrt.workloads.torch_weights import sgd
+
+            options = scenario.training.optimizer
+            settings["optimizer"] = sgd(options.momentum, options.weight_decay, options.nesterov)
+        if "device" in accepted:
+            settings["device"] = device
+        if "audit" in accepted:
+            settings["audit"] = scenario.training.audit
+        batch = scenario.workload.batch
+        try:
+            made: Workload[Any] = cls(
+                seed=scenario.seed, learners=scenario.learners, batch=batch, **settings
+            )
+        except ScenarioError:
+            raise
+        except UsageError as error:
+            raise as_scenario_error(scenario, "workload.name", error) from error
+        return made
+
+    def learner(self, rank: int, workload: Workload[Any]) -> Learner:
+        """Learner `rank`, in its seat."""
+        progress = Progress(
+            epochs=self.epochs,
+            samples_per_epoch=workload.samples_per_epoch,
+            samples_per_update=workload.batch * self.layout.batches_per_update,
+            schedule=self.scenario.training.schedule.build(),
+        )
+        seat = Seat(
+            rank=rank,
+            learners=self.scenario.learners,
+            weights=workload.weights(rank),
+            workload=workload,
+            progress=progress,
+            layout=self.layout,
+            mixing=self._row(rank),
+        )
+        return self.algorithm(seat, **self.settings)
+
+    def slowdowns(self, rank: int) -> Sequence[Slowdown]:
+        """When learner `rank` is a straggler."""
+        return tuple(
+            Slowdown(straggler.start_s, straggler.end_s, straggler.factor)
+            for straggler in self.scenario.faults.stragglers
+            if straggler.learner == rank
+        )
+
+    def warnings(self, workload: Workload[Any]) -> list[str]:
+        """What the scenario sets and this run has no use for."""
+        given = self.scenario.given_keys()
+        idle = {}
+        if not self.layout.gossipers:
+            idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
+        accepted = inspect.signature(type(workload)).parameters
+        for key in ("optimizer", "audit"):
+            if key not in accepted:
+                idle[f"training.{key}"] = f"workload {self.scenario.workload.name} has no numbers"
+        return [
+            f"{self.scenario.source}: {key} has no effect: {why}"
+            for key in given
+            for prefix, why in idle.items()
+            if key == prefix or key.startswith(prefix + ".")
+        ]
+
+    def _layout(self) -> Layout:
+        scenario = self.scenario
+        try:
+            return self.algorithm.layout(scenario.learners, **self.settings)
+        except UsageError as error:
+            raise as_scenario_error(scenario, "learners", error) from error
+
+    def _mixing_plan(self) -> topology.Mixing | None:
+        scenario, vertices = self.scenario, len(self.layout.gossipers)
+        if not vertices:
+            return None
+        try:
+            graph = topology.build(scenario.topology.graph, vertices, base=scenario.folder)
+        except TopologyError as error:
+            raise as_scenario_error(scenario, "topology.graph", error) from error
+        try:
+            return topology.plan(scenario.topology.mixing, graph, scenario.seed)
+        except TopologyError as error:
+            raise as_scenario_error(scenario, "topology.mixing", error) from error
+
+    def _row(self, rank: int) -> Row | None:
+        ranks = self.layout.gossipers
+        if self._plan is None or rank not in ranks:
+            return None
+        return Row(self._plan, ranks.index(rank), ranks)

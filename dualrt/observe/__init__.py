@@ -1,0 +1,1 @@
+"""What records become: tallies, digests, files, tables, pictures. Knows neither driver."""

@@ -1,0 +1,145 @@
+"""Curve: the course of a run, in a bounded number of points.
+
+Owns the thinning. Must not know where updates come from.
+
+Updates fall into bins of time that are 2**k seconds wide, and a bin keeps sums. Whenever more than
+`LIMIT` bins are occupied the width doubles. The width that results is the least power of two at
+which the updates seen occupy no more than `LIMIT` bins, whatever order they came in and however
+they were split over processes: so curves of several processes merge into the curve that one
+process would have drawn, with means equal to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+LIMIT = 2000
+"""Most points of a curve."""
+
+FINEST = -20
+"""Exponent of the first width: about a microsecond, below the time of any update."""
+
+
+class Point(NamedTuple):
+    """The mean of the updates of one bin."""
+
+    time_s: float
+    epoch: float
+    loss: float | None
+    """Mean training loss of the mini-batches; None where nothing is computed."""
+    samples: int
+    """Samples of all the bin's updates together."""
+
+
+@dataclass(slots=True)
+class Bin:
+    """Sums over the updates of one interval of time."""
+
+    index: int
+    """The interval is [index, index + 1) times the width."""
+    updates: int = 0
+    time_s: float = 0.0
+    epoch: float = 0.0
+    losses: int = 0
+    """Updates that had a loss."""
+    loss: float = 0.0
+    samples: int = 0
+
+    def absorb(self, other: Bin) -> None:
+        """Add another bin's sums."""
+        self.updates += other.updates
+        self.time_s += other.time_s
+        self.epoch += other.epoch
+        self.losses += other.losses
+        self.loss += other.loss
+        self.samples += other.samples
+
+    def point(self) -> Point:
+        """The means."""
+        return Point(
+            self.time_s / self.updates,
+            self.epoch / self.updates,
+            self.loss / self.losses if self.losses else None,
+            self.samples,
+        )
+
+
+class Curve:
+    """Loss, epoch and samples against time."""
+
+    __slots__ = ("_bins", "_bins_per_s", "exponent")
+
+    def __init__(self, exponent: int = FINEST, bins: Iterable[Bin] = ()) -> None:
+        self.exponent = exponent
+        self._bins_per_s = 2.0**-exponent
+        self._bins = {one.index: one for one in bins}
+
+    def add(self, time_s: float, epoch: float, loss: float | None, samples: int) -> None:
+        """Count one update, applied at `time_s` >= 0."""
+        index = int(time_s * self._bins_per_s)
+        one = self._bins.get(index)
+        if one is None:
+            one = self._bins[index] = Bin(index)
+        one.updates += 1
+        one.time_s += time_s
+        one.epoch += epoch
+        one.samples += samples
+        if loss is not None:
+            one.losses += 1
+            one.loss += loss
+        if len(self._bins) > LIMIT:
+            self._settle()
+
+    def merge(self, other: Curve) -> None:
+        """Add another's updates."""
+        theirs = Curve(other.exponent, map(replace, other._bins.values()))
+        while self.exponent < theirs.exponent:
+            self._coarsen()
+        while theirs.exponent < self.exponent:
+            theirs._coarsen()
+        for one in theirs.bins():
+            self._put(one)
+        self._settle()
+
+    def bins(self) -> list[Bin]:
+        """The occupied bins, in order of time."""
+        return [self._bins[index] for index in sorted(self._bins)]
+
+    def points(self) -> list[Point]:
+        """At most `LIMIT` points, in order of time."""
+        return [one.point() for one in self.bins()]
+
+    def recent_loss(self, share: float = 0.05) -> float | None:
+        """Mean loss of (at least) the last `share` of the mini-batches; None where there is none.
+
+        One mini-batch is too noisy to say where a run stands.
+        """
+        bins = self.bins()
+        wanted = math.ceil(share * sum(one.losses for one in bins))
+        losses, loss = 0, 0.0
+        while bins and losses < wanted:
+            last = bins.pop()
+            losses += last.losses
+            loss += last.loss
+        return loss / losses if losses else None
+
+    def _settle(self) -> None:
+        while len(self._bins) > LIMIT:
+            self._coarsen()
+
+    def _coarsen(self) -> None:
+        fine = self.bins()
+        self.exponent += 1
+        self._bins_per_s /= 2
+        self._bins = {}
+        for one in fine:
+            one.index >>= 1
+            self._put(one)
+
+    def _put(self, one: Bin) -> None:
+        mine = self._bins.setdefault(one.index, one)
+        if mine is not one:
+            mine.absorb(one)

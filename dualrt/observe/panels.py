@@ -1,0 +1,304 @@
+"""Panels: one question about a run, answered on one pair of axes.
+
+Owns how each figure is drawn. Must not know which picture a panel is part of. All functions draw
+on the `axes` they are given and return nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dualrt.observe import units
+from dualrt.observe.canvas import BLUE, COLOURS, GREY, SERIES, VERMILLION
+from dualrt.observe.distribution import Distribution
+from dualrt.observe.kinds import DEVICE, EXCHANGE, Activity
+from dualrt.observe.summary import Summary
+from dualrt.observe.tally import Tally
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Run: TypeAlias = tuple[Summary, Tally]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+_THROUGHPUT_INTERVALS = 60
+_MOST_STALENESS_BARS = 40
+_MOST_LINKS = 10
+_LONGEST_NAME = 34
+
+
+def loss_over_time(axes: Axes, runs: Sequence[Run]) -> None:
+    """Training loss of each run against its own time, and its held-out loss at the end."""
+    scale, unit = time_unit(max(tally.last_s for _, tally in runs))
+    for number, (summary, tally) in enumerate(runs):
+        points = tally.curve.points()
+        times = np.array([point.time_s for point in points]) / scale
+        _loss_curve(axes, times, _losses(tally), number, summary)
+    _held_out(axes, runs)
+    axes.set(title="Loss", xlabel=f"{_clock(runs)} [{unit}]", ylabel="training loss")
+    axes.set_xlim(left=0)
+    axes.grid(axis="y")
+
+
+def loss_over_epochs(axes: Axes, runs: Sequence[Run]) -> None:
+    """Training loss of each run against the passes over the pool."""
+    for number, (summary, tally) in enumerate(runs):
+        epochs = np.array([point.epoch for point in tally.curve.points()])
+        _loss_curve(axes, epochs, _losses(tally), number, summary)
+    _held_out(axes, runs)
+    axes.set(title="Loss by progress", xlabel="epochs", ylabel="training loss")
+    axes.set_xlim(left=0)
+    axes.grid(axis="y")
+
+
+def throughput(axes: Axes, runs: Sequence[Run]) -> None:
+    """Samples a second, over the run: shows faults and slow starts."""
+    scale, unit = time_unit(max(tally.last_s for _, tally in runs))
+    for number, (summary, tally) in enumerate(runs):
+        points = tally.curve.points()
+        edges = np.linspace(0, tally.last_s or 1.0, _THROUGHPUT_INTERVALS + 1)
+        samples, _ = np.histogram(
+            [point.time_s for point in points],
+            bins=edges,
+            weights=[point.samples for point in points],
+        )
+        axes.stairs(
+            samples / np.diff(edges),
+            edges / scale,
+            color=SERIES[number % len(SERIES)],
+            linewidth=1.6,
+            label=_label(summary),
+        )
+    axes.set(
+        title="Throughput", xlabel=f"{_clock(runs)} [{unit}]", ylabel="samples applied per second"
+    )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.grid(axis="y")
+
+
+def staleness(axes: Axes, runs: Sequence[Run]) -> None:
+    """How many updates had which staleness; of several runs, bars stand side by side."""
+    edges = _staleness_edges([tally.staleness for _, tally in runs])
+    width = 0.86 / len(runs)
+    for number, (summary, tally) in enumerate(runs):
+        counts = tally.staleness.counts()
+        held, _ = np.histogram(
+            [value for value, _ in counts], bins=edges, weights=[count for _, count in counts]
+        )
+        share = 100 * held / max(1, tally.updates)
+        steps = np.diff(edges)
+        # Edges stand half a step below the least value of their bin.
+        left = edges[:-1] + steps * (0.07 + number * width)
+        axes.bar(
+            left,
+            share,
+            width * steps,
+            align="edge",
+            color=SERIES[number % len(SERIES)],
+            label=_label(summary),
+        )
+    axes.set(title="Staleness", xlabel="versions missed", ylabel="updates [%]")
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.grid(axis="y")
+    if len(runs) == 1:
+        figures = runs[0][0].staleness
+        axes.text(
+            0.98,
+            0.97,
+            f"mean {units.significant(figures.mean)}\nmedian {units.count(figures.p50)}\n"
+            f"99 % ≤ {units.count(figures.p99)}\nmost {units.count(figures.max)}",
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            linespacing=1.4,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )
+
+
+def device_time(axes: Axes, tally: Tally) -> None:
+    """What each learner's device did, as shares of the run; what is left, it waited."""
+    bottom = _stacked(axes, tally, DEVICE)
+    idle = np.maximum(0.0, 100 - bottom)
+    axes.bar(
+        np.arange(tally.learners), idle, _bar_width(tally), bottom, color=GREY, label="waiting"
+    )
+    axes.set(title="Where the devices' time goes", ylabel="share of the run [%]", ylim=(0, 100))
+    _learner_axis(axes, tally)
+
+
+def exchange_time(axes: Axes, tally: Tally) -> None:
+    """What went on beside the device; exchanges that overlap add up, beyond 100 % if need be."""
+    bottom = _stacked(axes, tally, EXCHANGE)
+    axes.set(title="… and, beside it, the exchange's", ylabel="share of the run [%]")
+    axes.set_ylim(0, max(100.0, 1.04 * float(np.max(bottom))))
+    _learner_axis(axes, tally)
+
+
+def busiest_links(axes: Axes, links: Sequence[tuple[str, float]]) -> None:
+    """Mean utilisation of the links that were used most."""
+    shown = links[:_MOST_LINKS]
+    rows = np.arange(len(shown))
+    used = np.array([100 * utilisation for _, utilisation in shown])
+    axes.barh(rows, used, 0.7, color=[VERMILLION if share >= 90 else BLUE for share in used])
+    for row, share in enumerate(used):
+        axes.text(share + 1.5, row, f"{share:.0f} %", va="center", size=8.5)
+    axes.set_yticks(rows, [_shortened(name) for name, _ in shown], size=8.5)
+    axes.set_ylim(max(5, len(shown)) - 0.4, -0.6)
+    axes.set(title="Busiest links", xlabel="mean utilisation [%]", xlim=(0, 112))
+    axes.set_xticks(range(0, 101, 25))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def iteration_time(axes: Axes, runs: Sequence[Run]) -> None:
+    """Seconds in which every learner does one mini-batch, on average."""
+    rows = np.arange(len(runs))
+    times = np.array([summary.seconds_per_iteration or 0.0 for summary, _ in runs])
+    longest = float(np.max(times)) or 1.0
+    colours = [SERIES[number % len(SERIES)] for number in range(len(runs))]
+    axes.barh(rows, times, 0.6, color=colours)
+    for row, (summary, _) in enumerate(runs):
+        text = units.seconds(summary.seconds_per_iteration)
+        axes.text(times[row] + 0.015 * longest, row, text, va="center")
+    axes.set_yticks(rows, [_shortened(_label(summary)) for summary, _ in runs])
+    axes.set_ylim(max(3, len(runs)) - 0.4, -0.6)
+    axes.set(title="An iteration", xlabel="time [s]", xlim=(0, 1.22 * longest))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def has_loss(tally: Tally) -> bool:
+    """Whether a run computed any loss that can be drawn."""
+    return bool(np.isfinite(_losses(tally)).any())
+
+
+def time_unit(longest_s: float) -> tuple[float, str]:
+    """(seconds, name) of the unit in which an axis up to `longest_s` reads well."""
+    for seconds, name in ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")):
+        if longest_s >= 2 * seconds:
+            return seconds, name
+    return 1e-6, "µs"
+
+
+def _losses(tally: Tally) -> Floats:
+    """NaN where there is none, or where it is not finite."""
+    losses = np.array(
+        [np.nan if point.loss is None else point.loss for point in tally.curve.points()]
+    )
+    return np.where(np.isfinite(losses), losses, np.nan)
+
+
+def _loss_curve(axes: Axes, x: Floats, losses: Floats, number: int, summary: Summary) -> None:
+    """The points, faintly, and their running mean; a simulated run after the first is dashed."""
+    colour = SERIES[number % len(SERIES)]
+    axes.plot(x, losses, color=colour, alpha=0.22, linewidth=0.8)
+    axes.plot(x, _running_mean(losses), color=colour, linewidth=1.8, label=_label(summary))
+
+
+def _running_mean(values: Floats) -> Floats:
+    """Mean over a window of a fiftieth of the points, narrower at the ends; NaN counts as absent.
+
+    Where a value itself is absent so is its mean, so that a gap stays a gap.
+    """
+    half = max(1, len(values) // 100)
+    present = np.isfinite(values)
+    sums = np.concatenate(([0.0], np.cumsum(np.where(present, values, 0.0))))
+    counts = np.concatenate(([0], np.cumsum(present)))
+    at = np.arange(len(values))
+    # Symmetric, or a falling curve would seem flat at its ends.
+    reach = np.minimum(half, np.minimum(at, len(values) - 1 - at))
+    low, high = at - reach, at + reach + 1
+    window = np.maximum(1, counts[high] - counts[low])
+    return np.where(present, (sums[high] - sums[low]) / window, np.nan)
+
+
+def _held_out(axes: Axes, runs: Sequence[Run]) -> None:
+    for number, (summary, _) in enumerate(runs):
+        if summary.loss is None:
+            continue
+        axes.axhline(
+            summary.loss,
+            color=SERIES[number % len(SERIES)],
+            linewidth=1.1,
+            linestyle=(0, (1, 1.5)),
+            label=f"held-out at the end: {units.significant(summary.loss, 4)}",
+        )
+
+
+def _staleness_edges(distributions: Sequence[Distribution]) -> Floats:
+    """Edges of bins that hold whole numbers of values, so that no bar is fuller by its width."""
+    values = [value for one in distributions for value, _ in one.counts()] or [0]
+    low, high = min(0, *values), max(2, *values)
+    step = -(-(high - low + 1) // _MOST_STALENESS_BARS)
+    bins = -(-(high - low + 1) // step)
+    return low - 0.5 + step * np.arange(bins + 1, dtype=np.float64)
+
+
+def _stacked(axes: Axes, tally: Tally, activities: Sequence[Activity]) -> Floats:
+    """Bars of these activities, one stack a learner, in % of the run; returns their tops."""
+    learners = np.arange(tally.learners)
+    spent = [tally.seconds_by_activity(learner) for learner in range(tally.learners)]
+    bottom = np.zeros(tally.learners)
+    for activity in activities:
+        seconds = np.array([one.get(activity, 0.0) for one in spent])
+        if not seconds.any():
+            continue
+        share = 100 * seconds / (tally.last_s or 1.0)
+        width = _bar_width(tally)
+        colour = COLOURS[activity]
+        axes.bar(learners, share, width, bottom, color=colour, label=activity.value)
+        bottom = bottom + share
+    return bottom
+
+
+def _bar_width(tally: Tally) -> float:
+    # Gaps between many thin bars would shimmer.
+    return 0.8 if tally.learners <= 96 else 1.0
+
+
+def _learner_axis(axes: Axes, tally: Tally) -> None:
+    margin = 0.6 if tally.learners > 4 else 1.0
+    axes.set_xlim(-margin, tally.learners - 1 + margin)
+    # Learners come in powers of two, servers of 4 or 8.
+    apart = 1
+    while tally.learners > 16 * apart:
+        apart *= 2
+    axes.set_xticks(range(0, tally.learners, apart))
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="y")
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles,
+            labels,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=len(handles),
+            borderaxespad=0.2,
+            handlelength=1.0,
+            columnspacing=1.2,
+        )
+
+
+def _clock(runs: Sequence[Run]) -> str:
+    modes = {summary.mode for summary, _ in runs}
+    return "virtual time" if modes == {"simulated"} else "time"
+
+
+def _label(summary: Summary) -> str:
+    return f"{summary.algorithm}, {summary.mode}"
+
+
+def _shortened(name: str) -> str:
+    """The middle of a long name goes: a link's ends are what tells it apart."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    half = (_LONGEST_NAME - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"

@@ -1,0 +1,177 @@
+"""Recorder: records as files, written as they happen.
+
+Owns the file format. Must not know a clock: what is on disk depends on the records alone.
+
+A process writes `records-<rank>.jsonl` (`.jsonl.gz` if compressed), and once restarted
+`records-<rank>.<incarnation>.jsonl`. Each line is a JSON object with one key:
+
+    {"header": {"version": 1, "rank": 0, "span": [field names], "update": [field names]}}
+    {"span": [values]}
+    {"update": [time_s, [values]]}
+
+JSON has no NaN and no infinity: a loss that is not finite is written as null. What was flushed
+survives a crash; a last line that was cut short is left out when read.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple, Self, TypeAlias, cast
+
+import msgspec
+
+from dualrt.core.errors import UsageError
+from dualrt.core.records import Span, Update
+
+VERSION = 1
+
+
+class Applied(NamedTuple):
+    """An update, and when it was applied."""
+
+    time_s: float
+    update: Update
+
+
+Record: TypeAlias = Span | Applied
+
+
+class _Header(msgspec.Struct, frozen=True):
+    version: int
+    rank: int
+    span: tuple[str, ...]
+    update: tuple[str, ...]
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    header: _Header | None = None
+    span: Span | None = None
+    update: Applied | None = None
+
+
+class Recorder:
+    """An observer that writes every record to a file of its own.
+
+    Parameters: `directory` is made if need be; `rank` and `incarnation` name the process;
+    `records_per_flush` bounds what a crash loses. Use as a context manager, or call `close`.
+    Raises UsageError if the file is there already: the records of a run are never overwritten.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        rank: int = 0,
+        incarnation: int = 0,
+        compressed: bool = False,
+        records_per_flush: int = 4096,
+    ) -> None:
+        stem = f"records-{rank}.{incarnation}" if incarnation else f"records-{rank}"
+        self.path = Path(directory) / f"{stem}.jsonl{'.gz' if compressed else ''}"
+        self._limit = records_per_flush
+        self._pending: list[Record] = []
+        self._encode_lines = msgspec.json.Encoder().encode_lines
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._file = self.path.open("xb")
+        except FileExistsError:
+            raise UsageError(
+                f"{self.path} already exists. Choose another directory, or remove it"
+            ) from None
+        # No name and no time inside: equal records make equal files.
+        self._sink: IO[bytes] = (
+            cast(IO[bytes], gzip.GzipFile("", "wb", 1, self._file, mtime=0))
+            if compressed
+            else self._file
+        )
+        header = _Header(VERSION, rank, Span._fields, Update._fields)
+        self._sink.write(self._encode_lines([_Line(header=header)]))
+
+    def span(self, span: Span) -> None:
+        """Write one effect, at the latest when `records_per_flush` have come together."""
+        self._pending.append(span)
+        if len(self._pending) >= self._limit:
+            self.flush()
+
+    def update(self, time_s: float, update: Update) -> None:
+        """Write one update."""
+        self._pending.append(Applied(time_s, update))
+        if len(self._pending) >= self._limit:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything so far to the operating system."""
+        self._sink.write(self._encode_lines(map(_line, self._pending)))
+        self._pending.clear()
+        self._sink.flush()
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the file; a second call does nothing."""
+        if self._file.closed:
+            return
+        self.flush()
+        self._sink.close()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_records(path: Path | str) -> Iterator[Record]:
+    """The records of one file, or of all record files of a directory, one file after another.
+
+    Raises UsageError where there is no record file, or what is there is not one.
+    """
+    for file in _files(Path(path)):
+        yield from _read(file)
+
+
+def _line(record: Record) -> _Line:
+    return _Line(span=record) if isinstance(record, Span) else _Line(update=record)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = [*path.glob("records-*.jsonl"), *path.glob("records-*.jsonl.gz")]
+    if not files:
+        raise UsageError(f"{path} has no records-*.jsonl. Name a directory that a run recorded to")
+    # Shorter first, so that rank 10 follows rank 9.
+    return sorted(files, key=lambda file: (len(file.name.partition(".")[0]), file.name))
+
+
+def _read(path: Path) -> Iterator[Record]:
+    decode = msgspec.json.Decoder(_Line).decode
+    for number, text in enumerate(_whole_lines(path), start=1):
+        try:
+            line = decode(text)
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{path}, line {number}, is not a record: {error}") from error
+        if number == 1 and (line.header is None or line.header.version != VERSION):
+            raise UsageError(
+                f"{path} does not begin with a header of version {VERSION}. "
+                "Read it with the version of dualrt that wrote it"
+            )
+        record = line.span or line.update
+        if record is not None:
+            yield record
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                yield line
+    except EOFError:
+        # A compressed file that a crash cut short; its whole lines have been given.
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read as a file of records: {error}") from error

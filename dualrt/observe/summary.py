@@ -1,0 +1,188 @@
+"""Summary: one run in a page of figures; what `--json` prints and what scripts compare.
+
+Owns the definitions of the figures and their JSON names. Must not know which driver ran: a
+simulated and a real run are summed up by the same arithmetic on the same records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from dualrt.core.errors import UsageError
+from dualrt.observe.tally import Tally
+
+Mode = Literal["simulated", "real"]
+
+
+@dataclass(frozen=True, slots=True)
+class StalenessFigures:
+    """`Update.staleness` over all updates; percentiles are values that occurred."""
+
+    mean: float | None
+    p50: int | None
+    p99: int | None
+    max: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Hashes that tell whether two runs were the same; None where one was not taken."""
+
+    timing: str | None
+    numerics: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of one run. Its fields are the keys of its JSON; None is null, for unknown."""
+
+    title: str
+    mode: Mode
+    algorithm: str
+    learners: int
+    batch: int
+    """Samples of a mini-batch."""
+    samples_per_epoch: int
+    epochs_total: float
+    """Passes over the pool that the whole experiment takes, of which this run may be a part."""
+    extrapolated: bool
+    """Whether the run stopped before `epochs_total`, so that `hours_total` is a projection."""
+    elapsed_s: float
+    """Length of the run in its own time: virtual if simulated."""
+    wall_s: float
+    """What it took the computer that ran it."""
+    steps: int
+    """Mini-batches by all learners."""
+    steps_by_learner: tuple[int, ...]
+    updates: int
+    samples: int
+    """Samples of all updates."""
+    seconds_per_iteration: float | None
+    """Time in which every learner does one mini-batch on average: elapsed * learners / steps."""
+    hours_per_epoch: float | None
+    hours_total: float | None
+    speedup_over_one: float | None
+    """How much longer one undisturbed device would take for the same mini-batches."""
+    learner_steps_per_s: float | None
+    """Mini-batches a second of `wall_s`."""
+    wait_fraction: float | None
+    """Share of the devices' time in which they computed neither a gradient nor an update."""
+    bytes_sent: int
+    busiest_links: tuple[tuple[str, float], ...]
+    """(name, mean utilisation from 0 to 1), busiest first."""
+    staleness: StalenessFigures
+    missed_mean: float | None
+    consensus_distance: float | None
+    conservation_error: float | None
+    """How far the learners' sum is from what the gradients alone explain."""
+    loss: float | None
+    """Held-out loss of the delivered model."""
+    accuracy: float | None
+    """Held-out accuracy from 0 to 1; the key is absent where there is none."""
+    train_loss: float | None
+    """Mean over the last twentieth of the mini-batches."""
+    digest: Digests
+
+    def to_json(self) -> str:
+        """One JSON object on one line, with no NaN or infinity in it."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        if self.accuracy is None:
+            del plain["accuracy"]
+        return msgspec.json.encode(plain).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Summary:
+        """The inverse; raises UsageError for anything else."""
+        try:
+            plain = msgspec.json.decode(text)
+            if isinstance(plain, dict):
+                plain.setdefault("accuracy", None)
+            return msgspec.convert(plain, cls)
+        except msgspec.DecodeError as error:
+            raise UsageError(
+                f"this is not the summary of a run: {error}. "
+                "Give the JSON object that a run printed or wrote"
+            ) from error
+
+
+def summarise(
+    tally: Tally,
+    *,
+    title: str,
+    mode: Mode,
+    algorithm: str,
+    batch: int,
+    samples_per_epoch: int,
+    epochs_total: float,
+    wall_s: float,
+    extrapolated: bool = False,
+    gradient_s: float | None = None,
+    evaluation: Mapping[str, float] | None = None,
+    consensus_distance: float | None = None,
+    conservation_error: float | None = None,
+    timing_digest: str | None = None,
+    numerics_digest: str | None = None,
+    links: Sequence[tuple[str, float]] = (),
+) -> Summary:
+    """Sum a run up.
+
+    `gradient_s` is what one mini-batch takes on one undisturbed device, `evaluation` holds the
+    held-out "loss" and "accuracy" as far as there are any, and `links` (name, utilisation) pairs.
+    A figure that is not finite, such as the loss of a run that diverged, becomes None.
+    """
+    elapsed_s, steps, learners = tally.last_s, tally.steps, tally.learners
+    epochs = tally.samples / samples_per_epoch
+    hours_per_epoch = _ratio(elapsed_s / 3600, epochs)
+    busy = _ratio(math.fsum(tally.busy_s), learners * elapsed_s)
+    held_out = evaluation or {}
+    return Summary(
+        title=title,
+        mode=mode,
+        algorithm=algorithm,
+        learners=learners,
+        batch=batch,
+        samples_per_epoch=samples_per_epoch,
+        epochs_total=epochs_total,
+        extrapolated=extrapolated,
+        elapsed_s=elapsed_s,
+        wall_s=wall_s,
+        steps=steps,
+        steps_by_learner=tuple(tally.steps_by_learner),
+        updates=tally.updates,
+        samples=tally.samples,
+        seconds_per_iteration=_ratio(elapsed_s * learners, steps),
+        hours_per_epoch=hours_per_epoch,
+        hours_total=None if hours_per_epoch is None else hours_per_epoch * epochs_total,
+        speedup_over_one=None if gradient_s is None else _ratio(steps * gradient_s, elapsed_s),
+        learner_steps_per_s=_ratio(steps, wall_s),
+        # Rounding may bring the sum of what was busy a hair above the whole.
+        wait_fraction=None if busy is None else max(0.0, 1 - busy),
+        bytes_sent=tally.bytes_sent,
+        busiest_links=tuple(sorted(links, key=lambda link: (-link[1], link[0]))),
+        staleness=StalenessFigures(
+            mean=tally.staleness.mean,
+            p50=tally.staleness.percentile(50),
+            p99=tally.staleness.percentile(99),
+            max=tally.staleness.max,
+        ),
+        missed_mean=tally.missed_mean,
+        consensus_distance=_finite(consensus_distance),
+        conservation_error=_finite(conservation_error),
+        loss=_finite(held_out.get("loss")),
+        accuracy=_finite(held_out.get("accuracy")),
+        train_loss=_finite(tally.curve.recent_loss()),
+        digest=Digests(timing_digest, numerics_digest),
+    )
+
+
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator > 0 else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,204 @@
+"""Tables: summaries for a terminal.
+
+Owns which figures people see first, and how runs are set side by side. Must not know how a
+figure was obtained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from dualrt.observe import units
+from dualrt.observe.summary import Summary
+
+Rows: TypeAlias = Iterable[tuple[str, str]]
+
+
+def summary_table(summary: Summary) -> Table:
+    """One run, a figure a row, in groups."""
+    table = Table(
+        title=Text(f"{summary.title} ({summary.mode})"),
+        box=SIMPLE_HEAD,
+        show_header=False,
+        title_justify="left",
+    )
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for rows in (_run(summary), _time(summary), _model(summary), _asynchrony(summary)):
+        for label, value in rows:
+            # Text, because a name may hold the brackets of markup.
+            table.add_row(label, Text(value))
+        table.add_section()
+    for name, utilisation in summary.busiest_links:
+        table.add_row(Text(f"link {name}"), f"{units.percent(utilisation)} used")
+    return table
+
+
+def comparison_table(summaries: Sequence[Summary]) -> Table:
+    """Runs side by side.
+
+    Two (a simulated run and the real one, say) get a figure a row and a third column, which holds
+    second / first where ratios mean something, and second - first elsewhere. Any other number
+    (seeds x algorithms) gets a run a row.
+    """
+    return _of_two(*summaries) if len(summaries) == 2 else _of_many(summaries)
+
+
+def _run(summary: Summary) -> Rows:
+    fewest, most = min(summary.steps_by_learner), max(summary.steps_by_learner)
+    yield "algorithm", summary.algorithm
+    yield "learners", units.count(summary.learners)
+    yield "batch of a learner", f"{units.count(summary.batch)} samples"
+    yield "mini-batches", units.count(summary.steps)
+    yield "mini-batches a learner", f"{units.count(fewest)} to {units.count(most)}"
+
+
+def _time(summary: Summary) -> Rows:
+    virtual = "virtual time" if summary.mode == "simulated" else "time"
+    projected = ", projected" if summary.extrapolated else ""
+    yield virtual, units.seconds(summary.elapsed_s)
+    yield "time to run it", units.seconds(summary.wall_s)
+    yield "mini-batches a second of that", units.rate(summary.learner_steps_per_s)
+    yield "an iteration", units.seconds(summary.seconds_per_iteration)
+    yield "an epoch", units.hours(summary.hours_per_epoch)
+    yield f"{summary.epochs_total:g} epochs{projected}", units.hours(summary.hours_total)
+    yield "speed-up over one device", units.factor(summary.speedup_over_one)
+    yield "devices wait", units.percent(summary.wait_fraction)
+    yield "sent", units.size(summary.bytes_sent)
+
+
+def _model(summary: Summary) -> Rows:
+    yield "held-out loss", units.significant(summary.loss, 4)
+    if summary.accuracy is not None:
+        yield "held-out accuracy", units.percent(summary.accuracy)
+    yield "training loss at the end", units.significant(summary.train_loss, 4)
+    yield "consensus distance", units.significant(summary.consensus_distance)
+    if summary.conservation_error is not None:
+        yield "conservation error", f"{summary.conservation_error:.1e}"
+
+
+def _asynchrony(summary: Summary) -> Rows:
+    staleness = summary.staleness
+    yield "staleness, mean", units.significant(staleness.mean)
+    yield (
+        "staleness, median / 99 % / most",
+        " / ".join(map(units.count, (staleness.p50, staleness.p99, staleness.max))),
+    )
+    yield "updates not seen, mean", units.significant(summary.missed_mean)
+    if summary.digest.timing is not None:
+        yield "digest of timing", summary.digest.timing
+    if summary.digest.numerics is not None:
+        yield "digest of numerics", summary.digest.numerics
+
+
+Change: TypeAlias = Callable[[float, float], str]
+
+
+def _ratio(first: float, second: float) -> str:
+    return units.factor(second / first) if first else units.MISSING
+
+
+def _difference(first: float, second: float) -> str:
+    return f"{'+' if second >= first else '−'}{units.significant(abs(second - first))}"
+
+
+def _points(first: float, second: float) -> str:
+    return f"{'+' if second >= first else '−'}{100 * abs(second - first):.1f} points"
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure that runs are compared by."""
+
+    label: str
+    short: str
+    of: Callable[[Summary], float | None]
+    show: Callable[[float | None], str]
+    change: Change
+
+
+def _four(value: float | None) -> str:
+    return units.significant(value, 4)
+
+
+_FIGURES = (
+    _Figure("held-out loss", "loss", lambda s: s.loss, _four, _difference),
+    _Figure("held-out accuracy", "accuracy", lambda s: s.accuracy, units.percent, _points),
+    _Figure("training loss at the end", "train loss", lambda s: s.train_loss, _four, _difference),
+    _Figure(
+        "mini-batches a second",
+        "steps/s",
+        lambda s: s.steps / s.elapsed_s if s.elapsed_s else None,
+        units.rate,
+        _ratio,
+    ),
+    _Figure("an iteration", "iteration", lambda s: s.seconds_per_iteration, units.seconds, _ratio),
+    _Figure("an epoch", "epoch", lambda s: s.hours_per_epoch, units.hours, _ratio),
+    _Figure("devices wait", "wait", lambda s: s.wait_fraction, units.percent, _points),
+    _Figure(
+        "staleness, mean",
+        "staleness",
+        lambda s: s.staleness.mean,
+        units.significant,
+        _difference,
+    ),
+    _Figure("staleness, 99 %", "99 %", lambda s: s.staleness.p99, units.significant, _difference),
+    _Figure(
+        "updates not seen, mean",
+        "not seen",
+        lambda s: s.missed_mean,
+        units.significant,
+        _difference,
+    ),
+    _Figure(
+        "consensus distance",
+        "consensus",
+        lambda s: s.consensus_distance,
+        units.significant,
+        _ratio,
+    ),
+)
+
+
+def _shown(summaries: Sequence[Summary]) -> list[_Figure]:
+    return [one for one in _FIGURES if any(one.of(run) is not None for run in summaries)]
+
+
+def _of_two(first: Summary, second: Summary) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("")
+    for summary in (first, second):
+        table.add_column(
+            Text(f"{summary.title}\n{summary.algorithm}, {summary.mode}"), justify="right"
+        )
+    table.add_column("second ÷ first,\nsecond − first", justify="right")
+    for figure in _shown((first, second)):
+        one, other = figure.of(first), figure.of(second)
+        change = units.MISSING if one is None or other is None else figure.change(one, other)
+        table.add_row(figure.label, figure.show(one), figure.show(other), change)
+    return table
+
+
+def _of_many(summaries: Sequence[Summary]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("run", "algorithm", "mode"):
+        table.add_column(heading)
+    figures = _shown(summaries)
+    table.add_column("learners", justify="right")
+    for figure in figures:
+        table.add_column(figure.short, justify="right")
+    for run in summaries:
+        table.add_row(
+            Text(run.title),
+            Text(run.algorithm),
+            run.mode,
+            units.count(run.learners),
+            *(figure.show(figure.of(run)) for figure in figures),
+        )
+    return table

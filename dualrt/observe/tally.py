@@ -1,0 +1,175 @@
+"""Tally: the figures of a run, added up while it goes.
+
+Owns the aggregation of records. Must not know a driver, nor how figures are shown.
+
+Memory does not grow with the length of the run, but for one integer for each different staleness
+that occurs. A real run has one tally a process, and they `merge`; counts, times and staleness come
+out the same in any order of merging, the curve's means to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from dualrt.core.records import Span, Update
+from dualrt.observe.curve import Bin, Curve
+from dualrt.observe.distribution import Distribution
+from dualrt.observe.kinds import DEVICE, GRADIENT, SENT_BYTES, Activity, activity, word
+
+
+@dataclass(slots=True)
+class Spent:
+    """What one learner's spans of one kind add up to."""
+
+    count: int = 0
+    seconds_s: float = 0.0
+    bytes: int = 0
+
+
+class _Plain(NamedTuple):
+    """A tally in transit. `spent` holds one mapping, from kind, a learner."""
+
+    last_s: float
+    samples: int
+    missed: int
+    spent: list[dict[str, Spent]]
+    staleness: list[tuple[int, int]]
+    exponent: int
+    bins: list[Bin]
+
+
+class Tally:
+    """An observer that adds up; `learners` is their number in the whole run."""
+
+    def __init__(self, learners: int) -> None:
+        self.learners = learners
+        self.staleness = Distribution()
+        self.curve = Curve()
+        self.last_s = 0.0
+        """When the last record ended."""
+        self.samples = 0
+        """Samples of all updates together."""
+        self.missed = 0
+        """`Update.missed`, summed over all updates."""
+        self._spent: list[dict[str, Spent]] = [{} for _ in range(learners)]
+
+    def span(self, span: Span) -> None:
+        """Add up one effect."""
+        learner, _, kind, start_s, end_s, size, _, _ = span
+        kinds = self._spent[learner]
+        spent = kinds.get(kind)
+        if spent is None:
+            spent = kinds[kind] = Spent()
+        spent.count += 1
+        spent.seconds_s += end_s - start_s
+        spent.bytes += size
+        if end_s > self.last_s:  # noqa: PLR1730 - max() would take a third of this method's time
+            self.last_s = end_s
+
+    def update(self, time_s: float, update: Update) -> None:
+        """Add up one update."""
+        self.staleness.add(update.staleness)
+        self.missed += update.missed
+        self.samples += update.samples
+        self.curve.add(time_s, update.epoch, update.loss, update.samples)
+        self.last_s = max(self.last_s, time_s)
+
+    def merge(self, other: Tally) -> None:
+        """Add the tally of another process of the same run.
+
+        Raises ValueError if the numbers of learners differ: then it is another run.
+        """
+        if other.learners != self.learners:
+            raise ValueError(
+                f"a tally of {other.learners} learners cannot be added to one of {self.learners}"
+            )
+        self.staleness.merge(other.staleness)
+        self.curve.merge(other.curve)
+        self.last_s = max(self.last_s, other.last_s)
+        self.samples += other.samples
+        self.missed += other.missed
+        for mine, theirs in zip(self._spent, other._spent, strict=True):
+            for kind, spent in theirs.items():
+                total = mine.setdefault(kind, Spent())
+                total.count += spent.count
+                total.seconds_s += spent.seconds_s
+                total.bytes += spent.bytes
+
+    @property
+    def updates(self) -> int:
+        """Updates applied by all learners."""
+        return self.staleness.total
+
+    @property
+    def missed_mean(self) -> float | None:
+        """Updates by anyone that a gradient did not see, on average; None without updates."""
+        return self.missed / self.updates if self.updates else None
+
+    @property
+    def steps_by_learner(self) -> list[int]:
+        """Mini-batches whose gradient each learner computed."""
+        return [kinds.get(GRADIENT, Spent()).count for kinds in self._spent]
+
+    @property
+    def steps(self) -> int:
+        """Mini-batches of all learners."""
+        return sum(self.steps_by_learner)
+
+    @property
+    def busy_s(self) -> list[float]:
+        """Seconds that each learner's device spent on gradients and updates."""
+        activities = map(self.seconds_by_activity, range(self.learners))
+        return [sum(spent.get(one, 0.0) for one in DEVICE) for spent in activities]
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of the bodies that learners handed to the network.
+
+        A collective counts once for each member, with the size of its vector, however many times
+        the algorithm underneath moves it.
+        """
+        return sum(
+            spent.bytes
+            for kinds in self._spent
+            for kind, spent in kinds.items()
+            if word(kind) in SENT_BYTES
+        )
+
+    def seconds_by_kind(self, learner: int) -> dict[str, float]:
+        """Seconds of a learner's spans, by kind in alphabetical order; overlapping spans add up."""
+        return {kind: spent.seconds_s for kind, spent in sorted(self._spent[learner].items())}
+
+    def seconds_by_activity(self, learner: int) -> dict[Activity, float]:
+        """The same, by activity."""
+        seconds: dict[Activity, float] = {}
+        for kind, spent_s in self.seconds_by_kind(learner).items():
+            seconds[activity(kind)] = seconds.get(activity(kind), 0.0) + spent_s
+        return seconds
+
+    def to_builtins(self) -> Any:
+        """Plain lists, dicts, strings and numbers, for any wire that carries non-finite floats."""
+        return msgspec.to_builtins(
+            _Plain(
+                self.last_s,
+                self.samples,
+                self.missed,
+                self._spent,
+                self.staleness.counts(),
+                self.curve.exponent,
+                self.curve.bins(),
+            )
+        )
+
+    @classmethod
+    def from_builtins(cls, plain: Any) -> Tally:
+        """The inverse; raises msgspec.ValidationError for anything else."""
+        parts = msgspec.convert(plain, _Plain)
+        tally = cls(len(parts.spent))
+        tally.last_s, tally.samples, tally.missed = parts.last_s, parts.samples, parts.missed
+        tally._spent = parts.spent
+        tally.staleness = Distribution(parts.staleness)
+        tally.curve = Curve(parts.exponent, parts.bins)
+        return tally

@@ -1,0 +1,89 @@
+"""Rendezvous: how the processes of a real run find each other.
+
+Owns what the launcher says and the store that all processes share, which carries addresses and the
+name of the run before the first step, and nothing afterwards. Must not know what is sent later.
+
+Any launcher will do that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun does.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from dualrt.core.errors import StalledError, UsageError
+
+REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the launcher told this process."""
+
+    rank: int
+    learners: int
+    local_rank: int
+    """Rank among the processes of this host, which chooses the device."""
+
+    @classmethod
+    def from_environment(cls) -> Launch | None:
+        """None if no launcher started this process; raises UsageError if one did by halves."""
+        if "RANK" not in os.environ:
+            return None
+        missing = [name for name in REQUIRED if name not in os.environ]
+        if missing:
+            raise UsageError(
+                f"RANK is set but {', '.join(missing)} is not. Start the processes with torchrun, "
+                "or set all of " + ", ".join(REQUIRED)
+            )
+        rank = int(os.environ["RANK"])
+        return cls(rank, int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", rank)))
+
+
+class Rendezvous:
+    """The store that all processes of a run share. Raises StalledError if it is not reached."""
+
+    def __init__(self, launch: Launch, timeout_s: float) -> None:
+        self._launch, self._timeout = launch, timedelta(seconds=timeout_s)
+        self.store: Store | None = None
+        if launch.learners > 1:
+            try:
+                store, _, _ = next(iter(rendezvous("env://", timeout=self._timeout)))
+            except (RuntimeError, ValueError, OSError) as error:
+                raise StalledError(
+                    f"learner {launch.rank} cannot reach the rendezvous at "
+                    f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
+                ) from error
+            # A restarted launch may find the store of the last one.
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            self.store = PrefixStore(f"dualrt/{attempt}", store)
+            self.store.set_timeout(self._timeout)
+
+    def run_id(self) -> str:
+        """A name that no other run has, the same in all processes."""
+        if self.store is None:
+            return secrets.token_hex(8)
+        if self._launch.rank == 0:
+            self.store.set("run", secrets.token_hex(8))
+        return self._get("run")
+
+    def publish(self, address: str) -> Mapping[int, str]:
+        """Tell all others our address, and learn theirs."""
+        if self.store is None:
+            return {self._launch.rank: address}
+        self.store.set(f"address/{self._launch.rank}", address)
+        return {rank: self._get(f"address/{rank}") for rank in range(self._launch.learners)}
+
+    def _get(self, key: str) -> str:
+        assert self.store is not None
+        try:
+            return self.store.get(key).decode()
+        except RuntimeError as error:
+            seconds = self._timeout.total_seconds()
+            raise StalledError(f"nobody published {key!r} within {seconds:g} s") from error

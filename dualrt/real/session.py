@@ -1,0 +1,145 @@
+"""Session: one process's part in a real run, from the launcher's word to the gathered results.
+
+Owns the order of things: rendezvous, transport, groups, run, gathering, end. Must not know any
+algorithm or workload; learner and observers are handed in.
+
+At the end rank 0 has everyone's weights and whatever small thing each process adds (its figures),
+sent by the same gossip that trained. It keeps all of that until all have sent, so its memory holds
+the weights of all replicas once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dualrt.core.effects import Group, Packet
+from dualrt.core.errors import DualrtError
+from dualrt.core.faults import Slowdown
+from dualrt.core.learner import Learner
+from dualrt.core.records import Observer
+from dualrt.real.collectives import Collectives
+from dualrt.real.driver import RealDriver
+from dualrt.real.gossip import Gossip
+from dualrt.real.rendezvous import Launch, Rendezvous
+
+SLACK_BYTES = 64 * 1024 * 1024
+"""What a body may be larger than the weights: figures that are gathered at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a scenario says of a real run."""
+
+    timeout_s: float
+    interface: str
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one process adds to the results."""
+
+    vectors: tuple[Any, ...]
+    """Model-sized tensors on the CPU."""
+    figures: bytes
+
+
+class Session:
+    """The transport of one process. Use as a context: leaving it frees every port and thread.
+
+    Raises StalledError if the others are not there within the timeout.
+    """
+
+    def __init__(
+        self, launch: Launch, terms: Terms, groups: Sequence[Group], body_bytes: int
+    ) -> None:
+        self._launch, self._terms = launch, terms
+        self._driver: RealDriver | None = None
+        meeting = Rendezvous(launch, terms.timeout_s)
+        # The audit's vectors are float64, twice as large.
+        max_body_bytes = 2 * body_bytes + SLACK_BYTES
+        self._gossip = Gossip(
+            launch.rank,
+            run_id=meeting.run_id(),
+            timeout_s=terms.timeout_s,
+            interface=terms.interface,
+            max_body_bytes=max_body_bytes,
+        )
+        self._collectives: Collectives | None = None
+        try:
+            self._gossip.connect(meeting.publish(self._gossip.address))
+            if groups:
+                self._collectives = Collectives(
+                    meeting.store,
+                    launch.rank,
+                    launch.learners,
+                    groups,
+                    device=terms.device,
+                    timeout_s=terms.timeout_s,
+                    max_body_bytes=max_body_bytes,
+                    loopback=terms.interface.startswith("127."),
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """Where peers reach this process."""
+        return self._gossip.address
+
+    def run(
+        self, learner: Learner, observer: Observer, slowdowns: Sequence[Slowdown] = ()
+    ) -> float:
+        """Run the learner to its end; returns its seconds. Raises as `RealDriver.run` does."""
+        self._driver = RealDriver(
+            learner,
+            self._gossip,
+            self._collectives,
+            observer,
+            timeout_s=self._terms.timeout_s,
+            device=self._terms.device,
+            slowdowns=slowdowns,
+        )
+        return self._driver.run()
+
+    def stop(self, error: DualrtError | None = None) -> None:
+        """End the run from another thread."""
+        if self._driver is not None:
+            self._driver.stop(error)
+
+    def gather(self, mine: Contribution) -> list[Contribution]:
+        """Everyone's contributions in rank order at rank 0; empty elsewhere."""
+        rank, learners = self._launch.rank, self._launch.learners
+        if rank != 0:
+            figures = torch.frombuffer(bytearray(mine.figures), dtype=torch.uint8)
+            self._gossip.send(0, "figures", Packet(note=len(mine.vectors), body=figures))
+            for vector in mine.vectors:
+                self._gossip.send(0, "vector", Packet(body=vector))
+            self._gossip.recv("gathered", 0)
+            return []
+        gathered = [mine, *(self._from(peer) for peer in range(1, learners))]
+        for peer in range(1, learners):
+            self._gossip.send(peer, "gathered", Packet())
+        return gathered
+
+    def _from(self, peer: int) -> Contribution:
+        figures = self._gossip.recv("figures", peer).packet
+        vectors = tuple(self._gossip.recv("vector", peer).packet.body for _ in range(figures.note))
+        return Contribution(vectors, figures.body.numpy().tobytes())
+
+    def close(self) -> None:
+        """Free every port and thread; idempotent."""
+        self._gossip.close()
+        if self._collectives is not None:
+            self._collectives.close()

@@ -1,0 +1,215 @@
+"""A torch module with its data, as a workload.
+
+Owns the way from a flat vector into a module and from its gradient back into a flat vector. Must
+not know which model, and must not know who averages.
+
+The module is a workbench, not state: each call loads the vector that it is asked about. So one
+object serves every learner of a process, but only one call at a time: it is **not thread-safe**,
+and two threads need an object each. On the CPU, with one number of threads, the same call gives
+the same bits in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from dualrt.core.effects import Cost
+from dualrt.core.errors import UsageError
+from dualrt.core.seeds import derive
+from dualrt.core.weights import Gradient
+from dualrt.workloads.pool import Pool
+from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
+
+Figure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""A mean over samples, of the module's outputs and the targets; shape []."""
+
+_EVALUATION_CHUNK = 1024
+
+
+class Samples(NamedTuple):
+    """Inputs and targets; the first dimension of both counts samples."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+def top1_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of targets whose class has the largest output; outputs are [..., classes]."""
+    return (outputs.argmax(-1) == targets).float().mean()
+
+
+class TorchTask:
+    """The workload of training a module on samples that fit into memory.
+
+    Parameters: `module` makes the model, with torch's own random initialisation, which is seeded
+    here; its trainable parameters, in the order of `parameters()`, are the flat vector. `training`
+    is the pool, `held_out` what `evaluate` uses. `loss` and `accuracy` are means over samples.
+    `flops_per_sample` is the arithmetic of a sample's gradient; without it 6 a parameter, which
+    holds for linear layers: a recurrent module needs that times the length of the sequence.
+    `optimizer` and `audit` are those of `TorchWeights`. All data are moved to `device` once.
+
+    Raises:
+        UsageError: the module has buffers, no parameters, or parameters of several types; or
+            inputs and targets differ in number.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        learners: int,
+        batch: int,
+        module: Callable[[], nn.Module],
+        training: Samples,
+        held_out: Samples,
+        loss: Figure,
+        accuracy: Figure | None = None,
+        flops_per_sample: float | None = None,
+        optimizer: OptimizerFactory | None = None,
+        device: str = "cpu",
+        audit: bool = False,
+    ) -> None:
+        self._seed, self._learners, self._batch = seed, learners, batch
+        self._optimizer, self._audit = optimizer, audit
+        self._device = torch.device(device)
+        self._training = _moved(training, self._device)
+        self._held_out = _moved(held_out, self._device)
+        self._pool = Pool(len(training.inputs), batch, learners, seed)
+        self._loss = loss
+        self._figures = {"loss": loss} if accuracy is None else {"loss": loss, "accuracy": accuracy}
+
+        # Made on the CPU, so that every device starts from the same weights.
+        with _seeded(derive(seed, "init"), torch.device("cpu")):
+            made = module()
+        self._module = made.to(self._device).train()
+        self._parameters = [p for p in made.parameters() if p.requires_grad]
+        _check(made, self._parameters)
+        self._sizes = [p.numel() for p in self._parameters]
+        self._initial = _flat(self._parameters).detach()
+
+        if flops_per_sample is None:
+            flops_per_sample = 6.0 * len(self._initial)
+        sample_bytes = training.inputs[:1].nbytes
+        self._gradient_cost = Cost(
+            "gradient",
+            samples=batch,
+            flops=flops_per_sample * batch,
+            # The least there can be: weights read forward and backward, a gradient written.
+            bytes_moved=3 * self._initial.nbytes + sample_bytes * batch,
+        )
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples of one pass over the pool, without those that would not fill a batch."""
+        return self._pool.samples_per_pass
+
+    @property
+    def batch(self) -> int:
+        """Samples of one learner's mini-batch."""
+        return self._batch
+
+    @property
+    def gradient_cost(self) -> Cost:
+        """Arithmetic and least memory traffic of one gradient."""
+        return self._gradient_cost
+
+    def weights(self, rank: int) -> TorchWeights:
+        """The seeded initial weights, with an optimizer of the learner's own."""
+        return TorchWeights(rank, self._learners, self._initial, self._optimizer, audit=self._audit)
+
+    def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
+        """Mean gradient over learner `rank`'s mini-batch number `draw`; a new flat vector.
+
+        Random layers such as dropout draw from a stream of (seed, rank, draw).
+        """
+        self._load(at)
+        chosen = torch.from_numpy(self._pool.indices(rank, draw)).to(self._device)
+        with _seeded(derive(self._seed, "layers", rank, draw), self._device):
+            outputs = self._module(self._training.inputs[chosen])
+            loss = self._loss(outputs, self._training.targets[chosen])
+            parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        return Gradient(_flat(parts), loss.item())
+
+    def evaluate(self, at: Tensor) -> Mapping[str, float]:
+        """Held-out "loss", and "accuracy" if the task has one; empty without held-out samples."""
+        samples = len(self._held_out.inputs)
+        if samples == 0:
+            return {}
+        self._load(at)
+        sums = dict.fromkeys(self._figures, 0.0)
+        chunks = zip(
+            *(torch.split(part, _EVALUATION_CHUNK) for part in self._held_out), strict=True
+        )
+        self._module.eval()
+        with torch.no_grad():
+            for inputs, targets in chunks:
+                outputs = self._module(inputs)
+                for name, figure in self._figures.items():
+                    sums[name] += figure(outputs, targets).item() * len(inputs)
+        self._module.train()
+        return {name: total / samples for name, total in sums.items()}
+
+    def consensus(self, vectors: Sequence[Tensor]) -> tuple[Tensor, float]:
+        """The mean model and the consensus distance; see `torch_weights.consensus`."""
+        return consensus(vectors)
+
+    def digest(self, vector: Tensor) -> bytes:
+        """A hash of the vector's exact bits; 16 bytes."""
+        return digest(vector)
+
+    def _load(self, at: Tensor) -> None:
+        # Copied, not aliased: some modules write to their parameters (embeddings with a maximal
+        # norm), and cuDNN wants a recurrent module's parameters where the module put them.
+        with torch.no_grad():
+            for parameter, part in zip(self._parameters, torch.split(at, self._sizes), strict=True):
+                parameter.copy_(part.view_as(parameter))
+
+
+def _flat(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _moved(samples: Samples, device: torch.device) -> Samples:
+    inputs, targets = samples
+    if len(inputs) != len(targets):
+        raise UsageError(
+            f"{len(inputs)} inputs and {len(targets)} targets: each sample has one of both. "
+            "Make the first dimensions equal."
+        )
+    return Samples(inputs.to(device), targets.to(device))
+
+
+def _check(module: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
+    kind = type(module).__name__
+    buffers = [name for name, _ in module.named_buffers()]
+    if buffers:
+        raise UsageError(
+            f"module {kind}: it has buffers ({', '.join(buffers)}). A buffer such as BatchNorm's "
+            "running mean is no parameter, so it has no gradient and would not be averaged: each "
+            "learner's would drift, and the delivered model would have none that fits it. Use "
+            "layers without buffers, such as LayerNorm or GroupNorm."
+        )
+    types = sorted({str(parameter.dtype) for parameter in parameters})
+    if len(types) != 1:
+        raise UsageError(
+            f"module {kind}: its trainable parameters have the types ({', '.join(types)}); one "
+            "flat vector needs exactly one. Cast the module to one floating-point type."
+        )
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for what uses no other, and put them back afterwards."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        # Not torch.manual_seed, which seeds every device of the process.
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield
