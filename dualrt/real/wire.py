@@ -31,7 +31,7 @@ from dualrt.core.errors import DualrtError
 CHUNK_BYTES = 512 * 1024
 """Bytes of body in a frame. Copy, checksum, wire and the receiver's copy of successive chunks then
 overlap; a 165 MB body in one frame does all four one after the other. A smaller chunk pays the
-fixed cost of a frame (some 20 us at each end) more often; a larger one leaves the CPU's caches."""
+fixed cost of a frame more often; a larger one leaves the CPU's caches between one and the next."""
 
 MAX_HEADER_BYTES = 64 * 1024
 """Room for the versions of some 7,000 learners. A limit, so that an opening can't be a body."""
