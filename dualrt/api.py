@@ -48,6 +48,8 @@ class Outcome:
     tally: Tally
     model: Any
     """The mean over replicas, in the workload's own vectors."""
+    warnings: tuple[str, ...] = ()
+    """What the scenario sets and this run had no use for."""
 
 
 def simulate(
@@ -94,7 +96,8 @@ def simulate(
         gradient_s=device.nominal_s(workload.gradient_cost),
         links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
     )
-    return _kept(scenario, Outcome(summary, watch.tally, model), out)
+    outcome = Outcome(summary, watch.tally, model, tuple(composition.warnings()))
+    return _kept(scenario, outcome, out)
 
 
 def device_spec(scenario: Scenario) -> DeviceSpec:
@@ -181,7 +184,8 @@ def train(
         wall_s=time.perf_counter() - began_s,
         timing_digest=_hashed(part.timing_digest.encode() for part in parts),
     )
-    return _kept(scenario, Outcome(summary, tally, model), out)
+    outcome = Outcome(summary, tally, model, tuple(composition.warnings()))
+    return _kept(scenario, outcome, out)
 
 
 class _Figures(msgspec.Struct):

@@ -67,12 +67,17 @@ class Composition:
         self.settings = check_settings(scenario, "algorithm", self.algorithm)
         self.layout = self._layout()
         self._plan = self._mixing_plan()
+        self._workload_class: type[Any] = find_class(
+            scenario, "workload.name", scenario.workload.name, WORKLOADS
+        )
+        self._workload_settings = check_settings(
+            scenario, "workload", self._workload_class, (*ALWAYS, *WITH_NUMBERS)
+        )
 
     def workload(self, *, device: str = "cpu") -> Workload[Any]:
         """A new workload object; each thread that computes gradients needs one of its own."""
-        scenario = self.scenario
-        cls = find_class(scenario, "workload.name", scenario.workload.name, WORKLOADS)
-        settings = check_settings(scenario, "workload", cls, (*ALWAYS, *WITH_NUMBERS))
+        scenario, cls = self.scenario, self._workload_class
+        settings = dict(self._workload_settings)
         accepted = inspect.signature(cls).parameters
         if "optimizer" in accepted:
             # Here, because it brings torch along.
@@ -122,19 +127,18 @@ class Composition:
             if straggler.learner == rank
         )
 
-    def warnings(self, workload: Workload[Any]) -> list[str]:
+    def warnings(self) -> list[str]:
         """What the scenario sets and this run has no use for."""
-        given = self.scenario.given_keys()
         idle = {}
         if not self.layout.gossipers:
             idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
-        accepted = inspect.signature(type(workload)).parameters
+        accepted = inspect.signature(self._workload_class).parameters
         for key in ("optimizer", "audit"):
             if key not in accepted:
                 idle[f"training.{key}"] = f"workload {self.scenario.workload.name} has no numbers"
         return [
             f"{self.scenario.source}: {key} has no effect: {why}"
-            for key in given
+            for key in self.scenario.given_keys()
             for prefix, why in idle.items()
             if key == prefix or key.startswith(prefix + ".")
         ]

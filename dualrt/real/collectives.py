@@ -41,7 +41,7 @@ class Collectives:
     """The collectives of one process.
 
     Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
-    the run in the same order everywhere, `device` where vectors live (NCCL on CUDA, gloo otherwise).
+    the run in the same order everywhere, `device` where vectors live: NCCL on CUDA, else gloo.
     """
 
     def __init__(

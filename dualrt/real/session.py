@@ -71,7 +71,9 @@ class Session:
         )
         self._collectives: Collectives | None = None
         try:
-            self._gossip.connect(meeting.publish(self._gossip.address))
+            # Everyone has answered before anyone starts, so that clocks begin together.
+            addresses = meeting.publish(self._gossip.address)
+            self._gossip.connect(addresses, greet=addresses)
             if groups:
                 self._collectives = Collectives(
                     meeting.store,

@@ -1,0 +1,135 @@
+"""The commands and their options.
+
+Owns the words of the command line; what they do is `dualrt.api`. Nothing slow is imported before a
+command needs it: `dualrt --help` is to be there at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dualrt.cli.asr import app as asr
+
+app = typer.Typer(
+    name="dualrt",
+    help="Asynchronous decentralised SGD: one learner, on a real cluster or in a simulator of it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(asr)
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override any key of the scenario; repeatable."
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Override the scenario's seed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Keep records, results, picture: a new folder."
+    ),
+]
+Picture = Annotated[
+    Path | None,
+    typer.Option("--picture", metavar="FILE", help="Draw the run (.png, .svg or .pdf)."),
+]
+
+
+@app.command()
+def simulate(
+    file: File,
+    overrides: Set = None,
+    seed: Seed = None,
+    json: Json = False,
+    out: Out = None,
+    picture: Picture = None,
+) -> None:
+    """Run a scenario in the simulator."""
+    from dualrt.cli import runs
+
+    runs.simulate(runs.Request(file, tuple(overrides or ()), seed, json, out, picture))
+
+
+@app.command()
+def train(
+    file: File,
+    local: Annotated[
+        int | None,
+        typer.Option("--local", metavar="N", min=1, help="Start N processes on this machine."),
+    ] = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    json: Json = False,
+    out: Out = None,
+    picture: Picture = None,
+) -> None:
+    """Run a scenario for real: with --local, or in each process that torchrun starts.
+
+    On several machines: torchrun --nnodes ... --nproc-per-node ... -m dualrt train FILE
+    """
+    from dualrt.cli import runs
+
+    runs.train(runs.Request(file, tuple(overrides or ()), seed, json, out, picture), local)
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders that --out made.")
+    ],
+    json: Json = False,
+    picture: Picture = None,
+) -> None:
+    """Set kept runs side by side, say a simulated one and the real one that it predicts."""
+    from dualrt.cli import runs
+
+    runs.compare(folders, json, picture)
+
+
+@app.command()
+def sweep(
+    file: File,
+    over: Annotated[
+        list[str],
+        typer.Option("--over", metavar="KEY=V1,V2", help="Values for a key; repeatable."),
+    ],
+    overrides: Set = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Simulations at a time.")] = 2,
+    json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.csv", help="Write one row a run.")
+    ] = None,
+) -> None:
+    """Simulate a scenario for every combination of values, and print one row for each."""
+    from dualrt.cli import sweeps
+
+    sweeps.sweep(file, over, tuple(overrides or ()), jobs, json, out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files."""
+    import json
+
+    from dualrt.scenario import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios and clusters that come with dualrt."""
+    from dualrt.cli import runs
+
+    runs.list_shipped()

@@ -1,0 +1,217 @@
+"""What `simulate`, `train`, `compare` and `scenarios` do.
+
+Owns the way from options to results on the screen, and the talk between the parent of a local run
+and its processes: rank 0 prints a JSON line whenever it is further, and one with the summary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from dualrt import api
+from dualrt.cli import show
+from dualrt.composition import Composition
+from dualrt.core.errors import DualrtError, MissingExtraError, UsageError
+from dualrt.observe.plots import comparison_picture, run_picture
+from dualrt.observe.summary import Summary
+from dualrt.observe.tables import comparison_table, summary_table
+from dualrt.observe.tally import Tally
+from dualrt.scenario import Scenario, load, shipped
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of a run."""
+
+    file: str
+    overrides: tuple[str, ...]
+    seed: int | None
+    json: bool
+    out: Path | None
+    picture: Path | None
+
+    def scenario(self) -> Scenario:
+        """The scenario as asked for."""
+        return load(self.file, self.overrides, self.seed)
+
+    def arguments(self) -> list[str]:
+        """The same options for another process."""
+        words = [self.file]
+        for override in self.overrides:
+            words += ["--set", override]
+        if self.seed is not None:
+            words += ["--seed", str(self.seed)]
+        if self.out is not None:
+            words += ["--out", str(self.out.resolve())]
+        if self.picture is not None:
+            words += ["--picture", str(self.picture.resolve())]
+        return words
+
+
+def simulate(request: Request) -> None:
+    """Simulate, draw, print."""
+    scenario = request.scenario()
+    _refuse_used(request.out)
+    with show.progress(f"simulating {scenario.learners} learners") as tell:
+        outcome = api.simulate(scenario, out=request.out, on_progress=tell)
+    _warn(outcome.warnings)
+    _draw(request, outcome.summary, outcome.tally)
+    _print(outcome.summary, request)
+
+
+def train(request: Request, local: int | None) -> None:
+    """As the process that a launcher started, or as the parent of local ones."""
+    _require("torch", "train")
+    _require("zmq", "train")
+    if local is not None:
+        _train_locally(request, local)
+    else:
+        _train_here(request)
+
+
+def _train_locally(request: Request, processes: int) -> None:
+    from dualrt.real.launcher import run_local
+
+    if "RANK" in os.environ:
+        raise UsageError(
+            "--local starts processes, and this is one that a launcher started. Leave --local out"
+        )
+    scenario = request.scenario()
+    if processes != scenario.learners:
+        show.note(f"{scenario.learners} learners in the scenario, {processes} with --local")
+        request = replace(request, overrides=(*request.overrides, f"learners={processes}"))
+        scenario = request.scenario()
+    _refuse_used(request.out)
+    # What cannot be is found here, before processes start.
+    _warn(Composition(scenario, scenario.training.epochs).warnings())
+    show.note(
+        f"{processes} processes, {scenario.real.threads_per_learner} thread each, "
+        f"on {scenario.real.interface}, {os.cpu_count()} cores"
+    )
+    summaries: list[Summary] = []
+    with show.progress(f"training {processes} learners") as tell:
+
+        def hear(line: str) -> None:
+            said = json.loads(line)
+            if "progress" in said:
+                tell(said["progress"])
+            else:
+                summaries.append(Summary.from_json(json.dumps(said["summary"])))
+
+        run_local(["train", *request.arguments()], processes, hear)
+    _print(summaries[0], request)
+
+
+def _train_here(request: Request) -> None:
+    from dualrt.real import launcher, watchdog
+    from dualrt.real.rendezvous import Launch
+
+    launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0)
+    heard = launcher.REPORTS in os.environ
+    watchdog.install()
+    try:
+        scenario = request.scenario()
+        if heard:
+            outcome = api.train(scenario, launch, out=request.out, on_progress=_tell(launch.rank))
+        elif launch.rank == 0:
+            with show.progress(f"training {scenario.learners} learners") as tell:
+                outcome = api.train(scenario, launch, out=request.out, on_progress=tell)
+        else:
+            outcome = api.train(scenario, launch, out=request.out)
+    except DualrtError as error:
+        launcher.report(error, launch.rank)
+        raise
+    if outcome is None:
+        return
+    _draw(request, outcome.summary, outcome.tally)
+    if heard:
+        print(f'{{"summary": {outcome.summary.to_json()}}}', flush=True)
+    else:
+        _print(outcome.summary, request)
+
+
+def _tell(rank: int) -> api.OnProgress | None:
+    if rank != 0:
+        return None
+    told = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if share - told >= 0.01 or share >= 1.0 > told:
+            told = share
+            print(json.dumps({"progress": share}), flush=True)
+
+    return tell
+
+
+def compare(folders: Sequence[Path], as_json: bool, picture: Path | None) -> None:
+    """Kept runs side by side."""
+    runs = [_kept(folder) for folder in folders]
+    if picture is not None:
+        comparison_picture(picture, runs, title=runs[0][0].title)
+        show.note(f"picture: {picture}")
+    if as_json:
+        print(json.dumps({"runs": [json.loads(summary.to_json()) for summary, _ in runs]}))
+    else:
+        show.results.print(comparison_table([summary for summary, _ in runs]))
+
+
+def _kept(folder: Path) -> tuple[Summary, Tally]:
+    try:
+        summary = Summary.from_json((folder / "summary.json").read_bytes())
+        return summary, Tally.from_builtins(
+            msgspec.json.decode((folder / "tally.json").read_bytes())
+        )
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{folder} is no kept run: {error.filename} is missing. Name a folder that --out made"
+        ) from error
+
+
+def list_shipped() -> None:
+    """Names of shipped files, with what they show."""
+    for name in shipped.names("sims"):
+        show.results.print(f"[bold]{name}[/bold]")
+        show.results.print(f"  {load(name).about}", markup=False)
+    show.results.print(f"clusters: {', '.join(shipped.names('topologies'))}", markup=False)
+
+
+def _print(summary: Summary, request: Request) -> None:
+    if request.json:
+        print(summary.to_json())
+    else:
+        show.results.print(summary_table(summary))
+    if request.out is not None:
+        show.note(f"kept in {request.out}")
+
+
+def _draw(request: Request, summary: Summary, tally: Tally) -> None:
+    pictures = [request.picture] if request.picture is not None else []
+    if request.out is not None:
+        pictures.append(request.out / "picture.png")
+    for picture in pictures:
+        run_picture(picture, summary, tally)
+        show.note(f"picture: {picture}")
+
+
+def _refuse_used(out: Path | None) -> None:
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} is there already. Name a new folder, or remove it")
+
+
+def _require(package: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise MissingExtraError(package, extra, "dualrt train")
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        show.warn(warning)

@@ -1,0 +1,59 @@
+"""What the command line shows: progress and notes on stderr, results on stdout.
+
+Owns the split: stdout carries results alone, and with `--json` exactly one JSON object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+results = Console()
+notes = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr; the function that it gives is told the share that is done."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=notes,
+        transient=not notes.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(what, total=1.0)
+        shown = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal shown
+            # An update a step would cost more than the step.
+            if share - shown >= 0.002 or share >= 1.0:
+                shown = share
+                bar.update(task, completed=share)
+
+        yield tell
+        tell(1.0)
+
+
+def warn(message: str) -> None:
+    """A line on stderr that does not stop anything."""
+    notes.print(f"warning: {message}", style="yellow", markup=False)
+
+
+def note(message: str) -> None:
+    """A line on stderr."""
+    notes.print(message, markup=False)

@@ -1,0 +1,122 @@
+"""Launcher: real processes on this machine, through torch's own launcher, and their end.
+
+Owns the starting, the lines that rank 0 prints, the errors that processes leave behind, and that
+nothing outlives the run. Runs in the parent, which never loads torch. Must not know what the
+processes do.
+
+Each process finds in `REPORTS` a folder for the error that ends it. Everything else that a process
+says on stderr is kept until the end and shown only if it left no error of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from dualrt.core.errors import RunError, UsageError
+
+REPORTS = "DUALRT_REPORTS"
+"""Environment variable that names the folder for errors; set by this launcher only."""
+
+GRACE_S = 2.0
+"""How long processes have to end after they were asked to."""
+
+LOG_LINES = 20
+"""How much of a process's stderr is shown when it died without a word."""
+
+
+def run_local(arguments: Sequence[str], processes: int, on_line: Callable[[str], None]) -> None:
+    """Run `python -m dualrt ARGUMENTS` in so many processes; hands rank 0's lines to `on_line`.
+
+    Raises what the first process to fail reported, as UsageError or RunError. On any way out,
+    KeyboardInterrupt included, no process is left.
+    """
+    with tempfile.TemporaryDirectory(prefix="dualrt-") as folder:
+        reports = Path(folder)
+        launcher = _start(arguments, processes, reports)
+        try:
+            assert launcher.stdout is not None
+            for line in launcher.stdout:
+                on_line(line)
+            code = launcher.wait()
+        finally:
+            _end(launcher)
+        if code != 0:
+            raise _failure(reports)
+
+
+def report(error: Exception, rank: int) -> bool:
+    """Leave an error for the launcher; False if it was not this one that started the process."""
+    folder = os.environ.get(REPORTS)
+    if folder is None:
+        return False
+    found = {"usage": isinstance(error, UsageError), "message": str(error)}
+    unfinished = Path(folder) / f"error-{rank}.part"
+    unfinished.write_text(json.dumps(found))
+    unfinished.rename(unfinished.with_suffix(".json"))
+    return True
+
+
+def _start(arguments: Sequence[str], processes: int, reports: Path) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+        "--max-restarts=0",
+        f"--log-dir={reports / 'logs'}",
+        "--redirects=2",
+        "-m",
+        "dualrt",
+        *arguments,
+    ]
+    # Set, so that the launcher does not warn that it sets it.
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, REPORTS: str(reports)}
+    with (reports / "launcher.log").open("w") as log:
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            # So that Ctrl-C at a terminal comes to us alone, and the processes end in our order.
+            start_new_session=True,
+        )
+
+
+def _end(launcher: subprocess.Popen[str]) -> None:
+    """Ask, wait, and kill; processes whose launcher is gone end themselves."""
+    if launcher.poll() is None:
+        launcher.send_signal(signal.SIGTERM)
+        try:
+            launcher.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+    if launcher.stdout is not None:
+        launcher.stdout.close()
+
+
+def _failure(reports: Path) -> Exception:
+    """The first error that a process left, or the last words of those that left none."""
+    errors = sorted(reports.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if errors:
+        found = json.loads(errors[0].read_text())
+        return UsageError(found["message"]) if found["usage"] else RunError(found["message"])
+    logs = [*sorted(reports.glob("logs/**/stderr.log")), reports / "launcher.log"]
+    said = "".join(_tail(path.open()) for path in logs if path.exists())
+    return RunError(f"the processes ended without saying why; their last words:\n{said}")
+
+
+def _tail(log: IO[str]) -> str:
+    with log:
+        return "".join(log.readlines()[-LOG_LINES:])
