@@ -3,9 +3,11 @@
 Owns the data, their split and the network. Must not know an algorithm.
 
 scikit-learn ships 1,797 images of 8x8 pixels. They are few, but enough to show the discovery of
-1907.05701 and 2112.01433: at a large batch and a large constant learning rate the average gradient
-of SSGD goes astray where the same gradients, each taken at a learner's own weights and averaged
-with neighbours, learn.
+1907.05701 and 2112.01433: at a large batch and a large constant learning rate the mean gradient
+goes astray where the same gradients, each taken at a learner's own weights that are averaged with
+a neighbour's, learn. With 16 learners of batch 64, a rate of 1.4 and 100 epochs, held-out error
+over ten seeds was 57 to 92 % for SSGD (median 81 %) and 4 to 12 % (median 6 %) for a ring that
+averages in pairs. At a rate of 0.5 both learn; at 2 neither does.
 """
 
 from __future__ import annotations
@@ -72,17 +74,14 @@ class Digits(TorchTask):
 def _network(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
-        linear = nn.Linear(fan_in, fan_out)
-        nn.init.orthogonal_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        layers += [linear, nn.ReLU()]
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
 def _load() -> tuple[Samples, Samples]:
     try:
-        # Here and not above: it takes about a second, and naming the class should not.
-        from sklearn.datasets import load_digits  # noqa: PLC0415
+        # Not above: it takes about a second, which only those who load the data should pay.
+        from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise MissingExtraError("scikit-learn", "train", "The workload 'digits'") from error
     images, labels = load_digits(return_X_y=True)
