@@ -58,7 +58,7 @@ def resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
     a low-pass filter centred on it; only as many different weightings exist as the reduced ratio of
     the rates has phases.
     """
-    if from_hz == to_hz:
+    if from_hz == to_hz or not len(samples):
         return samples
     up, down = to_hz // gcd(from_hz, to_hz), from_hz // gcd(from_hz, to_hz)
     filters = _filters(up, down)

@@ -36,6 +36,7 @@ _TABLE: Final = 15
 _ENTRY: Final = struct.Struct(">12sBII")
 _MP3: Final = 1
 _SCRIPT_HEADER: Final = 20
+_NOTHING: Final = "0"  # stands where a greeting is left out
 _COMMAND: Final = re.compile(r"\*(?:XY.{11}|..)", re.DOTALL)
 
 _RESPONSES: Final = 40  # numbered JOE0001 to JOE0040; the descriptions of things follow
@@ -118,6 +119,8 @@ def _dialogue(source: _Source) -> Iterator[tuple[str, Line]]:
     other = _SCRIPT_HEADER + source.u16(_SCRIPT_HEADER + 22)
 
     def said(identifier: str, letter: str, text: str) -> Iterator[tuple[str, Line]]:
+        if text == _NOTHING:
+            return
         voice = LEAD if letter == "J" else group
         for number, segment in _segments(text):
             clip = f"{key:02d}{identifier}{letter}{number}"

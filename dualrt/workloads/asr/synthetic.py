@@ -24,7 +24,7 @@ def spoken_digits(count: int, *, seed: int) -> Corpus:
     """Synthetic speech: `count` strings of three to seven digits.
 
     The digits, the voice of each string and its speed are drawn from `seed`.
-    A voice is a group: whole voices are held out.
+    Each string is a group of its own: strings are held out, not voices.
 
     Raises:
         UsageError: espeak-ng is not installed, or failed.
@@ -35,8 +35,8 @@ def spoken_digits(count: int, *, seed: int) -> Corpus:
         voice = draw.choice(_VOICES)
         words = " ".join(draw.choices(_DIGITS, k=draw.randint(3, 7)))
         audio = _spoken(words, voice, words_per_minute=draw.randint(130, 190))
-        name = f"synthetic-{voice}"
-        utterances.append(Utterance(f"synthetic-{seed}-{index}", name, name, name, words, audio))
+        clip = f"synthetic-{seed}-{index}"
+        utterances.append(Utterance(clip, clip, clip, f"synthetic-{voice}", words, audio))
     name = f"synthetic digits: {count} strings, seed {seed}"
     audio_sha256 = hashlib.sha256(b"".join(utterance.audio for utterance in utterances))
     return Corpus(name, audio_sha256.hexdigest(), synthetic=True, utterances=tuple(utterances))

@@ -45,7 +45,7 @@ def test_a_frame_is_judged_by_what_comes_before_and_after() -> None:
     torch.manual_seed(0)
     model = AcousticModel(5, 1, 8, 4, 3)
     features = torch.randn(1, 21, 5, requires_grad=True)
-    model(features)[0, 10].sum().backward()
+    torch.autograd.backward(model(features)[0, 10].sum())
     assert features.grad is not None
     assert (features.grad[0].abs().sum(dim=1) > 0).all()
 
@@ -72,7 +72,7 @@ def test_a_few_steps_of_descent_lower_the_loss() -> None:
     for _ in range(40):
         loss = frame_cross_entropy(model(features), labels)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]

@@ -93,13 +93,13 @@ def test_without_apt_the_way_around_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="apt-get is needed.*--from FILE"):
+    with pytest.raises(UsageError, match=r"apt-get is needed.*--from FILE"):
         fotaq.read_corpus(None)
 
 
 def test_a_damaged_package_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "it.deb").write_bytes(b"!<arch>\nand no more")
-    with pytest.raises(UsageError, match="dpkg-deb.*--from FILE"):
+    with pytest.raises(UsageError, match=r"dpkg-deb.*--from FILE"):
         fotaq.read_corpus(tmp_path / "it.deb")
 
 

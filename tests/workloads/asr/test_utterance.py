@@ -20,7 +20,6 @@ def test_about_one_group_in_ten_is_held_out() -> None:
 
 
 def test_the_split_of_the_corpus_does_not_move() -> None:
-    held = [
-        g for g in ("BOB", "C73", "FAYE", "JOE", "WITCH") if replace(UTTERANCE, group=g).heldout
-    ]
+    groups = ("BOB", "C73", "FAYE", "JOE", "WITCH")
+    held = [group for group in groups if replace(UTTERANCE, group=group).heldout]
     assert held == ["C73", "FAYE", "WITCH"]
