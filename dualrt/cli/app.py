@@ -36,9 +36,7 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Override the scenario'
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[
     Path | None,
-    typer.Option(
-        "--out", metavar="DIR", help="Keep records, results, picture: a new folder."
-    ),
+    typer.Option("--out", metavar="DIR", help="Keep records, results, picture: a new folder."),
 ]
 Picture = Annotated[
     Path | None,

@@ -22,7 +22,7 @@ from torch import nn
 from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.core.seeds import derive
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
-from dualrt.workloads.torch_weights import sgd
+from dualrt.workloads.torch_weights import OptimizerFactory
 
 TRAINING_SAMPLES = 1_437
 HELD_OUT_SAMPLES = 360
@@ -33,7 +33,7 @@ class Digits(TorchTask):
     """A fully connected ReLU network on the digits, with cross-entropy and accuracy.
 
     Parameters: `hidden` are the widths of the hidden layers; 2112.01433 uses two of 50 on MNIST.
-    `momentum` is that of SGD. `device` and `audit` as in `TorchTask`. Pixels are scaled to 0..1.
+    `optimizer`, `device` and `audit` as in `TorchTask`. Pixels are scaled to 0..1.
     The split into 1,437 and 360 does not depend on `seed`, so held-out figures of different seeds
     compare.
 
@@ -49,7 +49,7 @@ class Digits(TorchTask):
         learners: int,
         batch: int,
         hidden: Sequence[int] = (50, 50),
-        momentum: float = 0.0,
+        optimizer: OptimizerFactory | None = None,
         device: str = "cpu",
         audit: bool = False,
     ) -> None:
@@ -65,7 +65,7 @@ class Digits(TorchTask):
             held_out=held_out,
             loss=nn.functional.cross_entropy,
             accuracy=top1_accuracy,
-            optimizer=sgd(momentum),
+            optimizer=optimizer,
             device=device,
             audit=audit,
         )

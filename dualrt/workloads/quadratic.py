@@ -21,7 +21,7 @@ from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.seeds import derive
 from dualrt.core.weights import Gradient
-from dualrt.workloads.torch_weights import TorchWeights, consensus, digest, sgd
+from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -32,8 +32,8 @@ class Quadratic:
     Parameters: `dimension` of w; `condition_number` of A; `heterogeneity`, which is
     sqrt(mean_i ||c_i - w*||^2), for a single learner 0; `noise`, the standard deviation of one
     sample's gradient, so that E||xi||^2 = noise^2 / batch; `samples_per_epoch`, a convention, as
-    there is no data set; `momentum` of the optimizer; `dtype`, "float64" or "float32".
-    `audit` as in `TorchWeights`.
+    there is no data set; `dtype`, "float64" or "float32"; `optimizer` and `audit` as in
+    `TorchWeights`.
 
     Attributes: `optimum` is w* and `optimal_loss` f(w*); `curvature` the diagonal of A and
     `optima` the c_i, one a row; all in float64.
@@ -53,7 +53,7 @@ class Quadratic:
         heterogeneity: float = 1.0,
         noise: float = 1.0,
         samples_per_epoch: int = 10_000,
-        momentum: float = 0.0,
+        optimizer: OptimizerFactory | None = None,
         dtype: str = "float64",
         audit: bool = False,
     ) -> None:
@@ -66,7 +66,7 @@ class Quadratic:
             )
         self._seed, self._learners, self._dtype = seed, learners, _DTYPES[dtype]
         self._noise_scale = noise / (batch * dimension) ** 0.5
-        self._optimizer, self._audit = sgd(momentum), audit
+        self._optimizer, self._audit = optimizer, audit
         self.batch = batch
         self.samples_per_epoch = samples_per_epoch
         self.gradient_cost = Cost(

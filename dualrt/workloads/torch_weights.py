@@ -31,8 +31,14 @@ _GPU_BLOCK = 1 << 24
 
 def sgd(
     momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
-) -> OptimizerFactory:
-    """A factory of stochastic gradient descent: w <- w - a g, with the classical options."""
+) -> OptimizerFactory | None:
+    """A factory of stochastic gradient descent with the classical options.
+
+    None if there are none: w <- w - a g needs no optimizer, and torch's would load its compiler
+    first, which takes seconds in every process.
+    """
+    if not (momentum or weight_decay or nesterov):
+        return None
 
     def make(tensors: list[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -47,7 +53,8 @@ class TorchWeights(Weights[Tensor]):
 
     Parameters: `initial` has shape [parameters], and is copied. `optimizer` makes any optimizer of
     torch that treats each weight alone (SGD with momentum, Adam; not LBFGS, nor one that looks at
-    a matrix or a layer); its learning rate is set before every step. With `audit`, `applied` holds
+    a matrix or a layer), and its learning rate is set before every step; without one a step is
+    w <- w - a g. With `audit`, `applied` holds
     in float64 the sum of all changes that descent made, so that over any number of learners
 
         sum_i w_i = sum_i initial_i + sum_i applied_i
@@ -75,18 +82,9 @@ class TorchWeights(Weights[Tensor]):
             )
         self._flat = initial.detach().clone()
         self._block = _CPU_BLOCK if initial.device.type == "cpu" else _GPU_BLOCK
-        self.optimizer = (optimizer or sgd())([self._flat])
-        if isinstance(self.optimizer, torch.optim.LBFGS):
-            raise UsageError(
-                "optimizer LBFGS: it evaluates the model several times a step, and a learner "
-                "applies one gradient a step. Choose one that needs only the gradient, like SGD."
-            )
-        for group in self.optimizer.param_groups:
-            # The multi-tensor paths gain nothing on one tensor, and some write to the gradient
-            # (Nesterov momentum does).
-            if "foreach" in group:
-                group["foreach"] = False
+        self.optimizer = None if optimizer is None else _checked(optimizer([self._flat]))
         self.applied = torch.zeros_like(self._flat, dtype=torch.float64) if audit else None
+        self._start = self._flat.clone() if audit else None
 
     @property
     def nbytes(self) -> int:
@@ -95,6 +93,12 @@ class TorchWeights(Weights[Tensor]):
     def mean(self, vectors: Sequence[Tensor]) -> Tensor:
         """Summed in float64, in the order given, and rounded once."""
         return _mean(vectors).to(self._flat.dtype)
+
+    def unexplained(self) -> Tensor | None:
+        """In float64, what averaging moved in; None without `audit`."""
+        if self.applied is None or self._start is None:
+            return None
+        return self._flat.double() - self._start - self.applied
 
     def _copy(self) -> Tensor:
         return self._flat.clone()
@@ -107,6 +111,9 @@ class TorchWeights(Weights[Tensor]):
             self.applied.add_(self._flat)
 
     def _step(self, gradient: Tensor, learning_rate: float) -> None:
+        if self.optimizer is None:
+            self._flat.add_(gradient, alpha=-learning_rate)
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         writes = gradient._version
@@ -126,6 +133,20 @@ class TorchWeights(Weights[Tensor]):
 
     def _replace(self, vector: Tensor) -> None:
         self._flat.copy_(vector)
+
+
+def _checked(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise UsageError(
+            "optimizer LBFGS: it evaluates the model several times a step, and a learner "
+            "applies one gradient a step. Choose one that needs only the gradient, like SGD."
+        )
+    for group in optimizer.param_groups:
+        # The multi-tensor paths gain nothing on one tensor, and some write to the gradient
+        # (Nesterov momentum does).
+        if "foreach" in group:
+            group["foreach"] = False
+    return optimizer
 
 
 def consensus(vectors: Sequence[Tensor]) -> tuple[Tensor, float]:

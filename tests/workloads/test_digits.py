@@ -10,6 +10,7 @@ import torch
 
 from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.workloads.digits import Digits
+from dualrt.workloads.torch_weights import sgd
 
 SEEDS = range(5)
 LEARNERS, BATCH, RATE, EPOCHS = 16, 64, 1.4, 100
@@ -57,8 +58,9 @@ def test_one_learner_learns() -> None:
     assert workload.evaluate(weights.snapshot().vector)["accuracy"] >= 0.95
 
 
-def test_momentum_reaches_the_optimizer() -> None:
-    weights = Digits(seed=0, learners=1, batch=64, momentum=0.9).weights(0)
+def test_the_optimizer_reaches_the_weights() -> None:
+    weights = Digits(seed=0, learners=1, batch=64, optimizer=sgd(momentum=0.9)).weights(0)
+    assert weights.optimizer is not None
     assert weights.optimizer.param_groups[0]["momentum"] == 0.9
 
 

@@ -85,7 +85,7 @@ def test_the_corpus_of_the_acoustic_model_is_a_setting() -> None:
 
 def test_phantoms_need_neither_torch_nor_numpy() -> None:
     check = (
-        "import sys; import dualrt.workloads as w; w.workload_class('acoustic-phantom')"
+        "import sys; from dualrt.workloads.phantom import AcousticPhantom; AcousticPhantom"
         "(seed=0, learners=2, batch=4).weights(0).snapshot();"
         "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
     )
