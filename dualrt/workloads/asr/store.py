@@ -11,8 +11,8 @@ nothing of how features and labels were made.
         format        "dualrt speech", and `version`
         description   JSON of `Description`
 
-Features have zero mean and unit variance over a clip, where float16's 11 bits are far below the
-noise; half the size is twice the clips in a page cache. The same preparation gives the same bytes.
+Features have zero mean and unit variance over a clip, so that float16 rounds them by less than one
+part in a thousand; it halves the file. The same preparation gives the same bytes.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class SpeechFile:
                 raise self._unreadable(failure) from failure
 
     def load(self) -> SpeechData:
-        """All of it. An hour of speech takes 170 MB."""
+        """All of it. An hour of speech takes 180 MB."""
         return SpeechData(self.read("train"), self.read("heldout"), self.description)
 
     def _opened(self) -> Any:
