@@ -1,0 +1,101 @@
+"""Rules of the house that a linter does not know."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "dualrt").rglob("*.py"))
+DETERMINISTIC = ("core", "algorithms", "sim", "topology")
+
+BYTES_TO_CODE = {"pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal"}
+CLOCKS = {"time", "datetime"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("folder", ["dualrt", "tests", "docs", "benchmarks"])
+def test_nothing_is_pickled(folder: str) -> None:
+    """docs/decisions/0009: bytes from elsewhere must never become code."""
+    for path in (ROOT / folder).rglob("*.py"):
+        assert not BYTES_TO_CODE & set(imported(path)), named(path)
+
+
+@pytest.mark.parametrize("part", DETERMINISTIC)
+def test_what_must_be_deterministic_reads_no_clock(part: str) -> None:
+    for path in (ROOT / "dualrt" / part).rglob("*.py"):
+        assert not CLOCKS & set(imported(path)), named(path)
+
+
+@pytest.mark.parametrize("part", [*DETERMINISTIC, "workloads"])
+def test_what_must_be_deterministic_draws_from_no_global_generator(part: str) -> None:
+    drawn = re.compile(
+        r"(?<!torch\.)\b(?:random\.(?!Random\b)[a-z]\w*|np\.random\.(?!Generator|Philox)\w+)\("
+    )
+    for path in (ROOT / "dualrt" / part).rglob("*.py"):
+        assert not drawn.search(path.read_text()), named(path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_a_module_says_what_it_owns(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    if tree.body and path.name != "__main__.py":
+        assert ast.get_docstring(tree), named(path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_public_things_have_docstrings(path: Path) -> None:
+    """A method that overrides another may leave it to the base, and says nothing new then."""
+    tree = ast.parse(path.read_text())
+    scopes: list[ast.Module | ast.ClassDef] = [tree]
+    scopes += [node for node in tree.body if isinstance(node, ast.ClassDef) and public(node)]
+    for scope in scopes:
+        derived = isinstance(scope, ast.ClassDef) and bool(scope.bases)
+        for node in scope.body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            overrides = derived and not isinstance(node, ast.ClassDef)
+            if not public(node) or overrides or overloads(node):
+                continue
+            assert ast.get_docstring(node), f"{named(path)}: {node.name}"
+
+
+def public(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return not node.name.startswith("_")
+
+
+def overloads(node: ast.AST) -> bool:
+    marks = getattr(node, "decorator_list", [])
+    return any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in marks)
+
+
+def test_constraints_pin_every_direct_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for extra in ("train", "asr", "dev"):
+        asked += project["optional-dependencies"][extra]
+    names = {normal(re.split(r"[<>=!~\[; ]", requirement)[0]) for requirement in asked}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert names <= {normal(name) for name in pins}
+    assert not [pin for pin in pins.values() if "+" in pin], "a local version fits one wheel only"
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
