@@ -56,14 +56,21 @@ STORY_LENGTH = 8
 class StoppedError(RunError):
     """The run was stopped from outside, or by another strand's error."""
 
+    def __init__(self) -> None:
+        super().__init__("the run was stopped")
+
 
 class _Course(NamedTuple):
-    """A strand under way, with all parts of it that run on helper threads."""
+    """A strand under way, or a part of one that runs beside the others on a thread of its own."""
 
     name: str
     patience_s: float
     """How long it waits for a message."""
     story: deque[Effect[Any]]
+
+    def part(self) -> _Course:
+        """A part, which has a story of its own: no other thread appends while it is told."""
+        return self._replace(story=deque(maxlen=STORY_LENGTH))
 
 
 class RealDriver:
@@ -89,9 +96,9 @@ class RealDriver:
         self._observer, self._observing = observer, threading.Lock()
         self._timeout_s, self._device, self._slowdowns = timeout_s, device, slowdowns
         self._stopping = threading.Event()
-        # Guards and announces the count below.
+        # Guards and announces the counts below.
         self._gate = Gate()
-        self._mains = 0
+        self._mains = self._daemons = 0
         self._began_s = time.monotonic()
 
     def run(self) -> float:
@@ -101,8 +108,8 @@ class RealDriver:
         StoppedError when `stop` was called.
         """
         strands = self._learner.strands()
-        daemons = sum(strand.daemon for strand in strands)
-        self._mains = len(strands) - daemons
+        self._daemons = sum(strand.daemon for strand in strands)
+        self._mains = len(strands) - self._daemons
         self._began_s = time.monotonic()
         for strand in strands:
             self._thread(partial(self._strand, strand))
@@ -110,7 +117,7 @@ class RealDriver:
             with self._gate:
                 self._gate.wait(lambda: not self._mains, math.inf)
             elapsed_s = self._now_s()
-            self._end(daemons)
+            self._end()
         except BaseException:
             self.stop()
             raise
@@ -118,18 +125,20 @@ class RealDriver:
         self._stopping.set()
         return elapsed_s
 
-    def _end(self, daemons: int) -> None:
+    def _end(self) -> None:
         silent = self._gossip.finish(self._timeout_s)
         if silent:
             raise StalledError(
                 f"learners {sorted(silent)} had not ended {self._timeout_s:g} s after "
                 f"learner {self._learner.rank}"
             )
+        with self._gate:
+            daemons = self._daemons
         self._gossip.await_quiet(daemons, self._timeout_s)
 
     def stop(self, error: DualrtError | None = None) -> None:
         """End all strands; any thread, or a signal handler's thread, may call this. Idempotent."""
-        error = error or StoppedError("the run was stopped")
+        error = error or StoppedError()
         self._stopping.set()
         self._gate.close(error)
         self._gossip.stop_waiting(error)
@@ -150,15 +159,18 @@ class RealDriver:
             self._exhaust(course, strand.body())
         except StoppedError:
             return
-        except Exception as cause:
+        except BaseException as cause:
+            # SystemExit too: it would end this thread only, and nobody would know.
             self._fail(course, cause)
             return
-        if not strand.daemon:
-            with self._gate:
+        with self._gate:
+            if strand.daemon:
+                self._daemons -= 1
+            else:
                 self._mains -= 1
-                self._gate.announce()
+            self._gate.announce()
 
-    def _fail(self, course: _Course, cause: Exception) -> None:
+    def _fail(self, course: _Course, cause: BaseException) -> None:
         if self._stopping.is_set():
             # The end of another strand, seen from here; the first error is the one to tell.
             return
@@ -187,6 +199,8 @@ class RealDriver:
                 advance = partial(body.send, answer)
 
     def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
+        if self._stopping.is_set():
+            raise StoppedError()
         start_s = self._now_s()
         match effect:
             case Compute(work=work, cost=cost, on=on):
@@ -219,7 +233,8 @@ class RealDriver:
                 self._span(course, "broadcast", start_s, 0 if packet is None else packet.nbytes)
                 return answer
             case Sleep(duration_s=duration_s):
-                self._stopping.wait(duration_s)
+                if self._stopping.wait(duration_s):
+                    raise StoppedError()
                 return None
             case Now():
                 return start_s
@@ -227,25 +242,27 @@ class RealDriver:
                 raise RunError(f"the real runtime does not know the effect {effect!r}")
 
     def _together(self, course: _Course, bodies: Sequence[Body[Any]]) -> tuple[Any, ...]:
-        """All but the first on helper threads; the first error of any ends the strand."""
+        """All but the first on helper threads; the first error of any ends the run."""
         results: list[Any] = [None] * len(bodies)
-        errors: list[Exception] = []
 
         def run(place: int, body: Body[Any]) -> None:
+            part = course.part()
             try:
-                results[place] = self._exhaust(course, body)
-            except Exception as error:
-                errors.append(error)
+                results[place] = self._exhaust(part, body)
+            except StoppedError:
+                pass
+            except BaseException as cause:
+                self._fail(part, cause)
 
-        helpers = [
-            self._thread(partial(run, place, body)) for place, body in enumerate(bodies) if place
-        ]
-        run(0, bodies[0])
+        parts = [partial(run, place, body) for place, body in enumerate(bodies)]
+        helpers = [self._thread(part) for part in parts[1:]]
+        for part in parts[:1]:
+            part()
         for helper in helpers:
             # Bounded: whatever the helper waits for is, and ends when the run is stopped.
             helper.join()
-        if errors:
-            raise errors[0]
+        if self._stopping.is_set():
+            raise StoppedError()
         return tuple(results)
 
     @property

@@ -37,7 +37,7 @@ from dualrt.core.effects import (
     Sleep,
     Together,
 )
-from dualrt.core.errors import DeadlockError, RunError
+from dualrt.core.errors import DeadlockError, RunError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer, Span
@@ -146,7 +146,8 @@ class Simulator:
     def answer(self, process: Process, effect: Effect[Any]) -> Any:
         """The answer to an effect, or PENDING when it will be pushed in later.
 
-        Raises RunError for an effect that this driver does not know.
+        Raises RunError for an effect that this driver does not know, UsageError for a peer that is
+        not in the run.
         """
         rank, now = process.learner.rank, self._env.now
         match effect:
@@ -159,6 +160,8 @@ class Simulator:
                     self._span(process, "recv " + tag, now, delivery.packet.nbytes, delivery.sender)
                     return delivery
             case Send(peer=peer, tag=tag, packet=packet):
+                if not 0 <= peer < len(self._learners):
+                    raise UsageError(f"there is no learner {peer} to talk to")
                 self._transport.send(rank, peer, tag, packet)
                 self._span(process, "send " + tag, now, packet.nbytes, peer)
                 return None
@@ -166,7 +169,7 @@ class Simulator:
                 self._observer.update(now, update)
                 return None
             case Together(children=children):
-                self._together(process, children)
+                return self._together(process, children)
             case AllReduce(group=group, vector=vector):
                 self._allreduce(process, group, vector)
             case Broadcast(group=group, root=root, packet=packet):
@@ -210,17 +213,18 @@ class Simulator:
         self._span(process, "recv " + tag, start_s, delivery.packet.nbytes, delivery.sender)
         process.resume(delivery)
 
-    def _together(self, parent: Process, bodies: Sequence[Body[Any]]) -> None:
+    def _together(self, parent: Process, bodies: Sequence[Body[Any]]) -> Any:
         results: list[Any] = [None] * len(bodies)
         registry = self._daemons if parent in self._daemons else self._mains
         remaining = len(bodies)
+        pending = False
 
         def child_over(place: int, child: Process, result: Any) -> None:
             nonlocal remaining
-            registry.pop(child, None)
+            del registry[child]
             results[place] = result
             remaining -= 1
-            if not remaining:
+            if pending and not remaining:
                 parent.resume(tuple(results))
 
         children = [
@@ -230,6 +234,11 @@ class Simulator:
         registry.update(dict.fromkeys(children))
         for child in children:
             child.resume()
+        if not remaining:
+            # Answered, not resumed: a strand may do this any number of times in one instant.
+            return tuple(results)
+        pending = True
+        return PENDING
 
     def _allreduce(self, process: Process, group: Group, vector: Any) -> None:
         name = "allreduce"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from dualrt.core.effects import Body, Effect, describe
-from dualrt.core.errors import RunError, StrandError
+from dualrt.core.errors import StrandError
 from dualrt.core.learner import Learner
 
 STORY_LENGTH = 8
@@ -59,30 +59,34 @@ class Process:
 
         Raises StrandError when the body raises.
         """
+        self._advance(self._body.send, answer)
+
+    def raise_at_await(self, error: Exception) -> None:
+        """Let an error of awaited work arise at the await, as it does in a real strand.
+
+        Raises StrandError when the body does not catch it.
+        """
+        self._advance(self._body.throw, error)
+
+    def _advance(self, push: Callable[[Any], Effect[Any]], pushed: Any) -> None:
         answer_to, send, tell = self._driver.answer, self._body.send, self.story.append
         try:
-            while answer is not PENDING:
-                effect = send(answer)
+            while pushed is not PENDING:
+                effect = push(pushed)
                 tell(effect)
-                answer = answer_to(self, effect)
+                try:
+                    push, pushed = send, answer_to(self, effect)
+                except StrandError:
+                    # Not ours: the answer woke another process, which failed.
+                    raise
+                except Exception as error:
+                    push, pushed = self._body.throw, error
         except StopIteration as returned:
             self._done(self, returned.value)
-        except RunError:
+        except StrandError:
             raise
         except Exception as cause:
             raise self._failure(cause) from cause
-
-    def raise_at_await(self, cause: Exception) -> None:
-        """Let an error of awaited work arise at the await, as it does in a real strand."""
-        try:
-            effect = self._body.throw(cause)
-        except StopIteration as returned:
-            self._done(self, returned.value)
-        except Exception as uncaught:
-            raise self._failure(uncaught) from uncaught
-        else:
-            self.story.append(effect)
-            self.resume(self._driver.answer(self, effect))
 
     def close(self) -> None:
         """Drop the body without running it further."""

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, TypeVar, cast
 
+from dualrt.composition import Row
 from dualrt.core.effects import Cost
 from dualrt.core.learner import Layout, Learner, Seat
 from dualrt.core.progress import Constant, Progress
 from dualrt.core.weights import Gradient, Weights
 from dualrt.core.workload import Workload
-from dualrt.composition import Row
 from dualrt.topology import build, plan
+
+L = TypeVar("L", bound=Learner)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ExactWeights(Weights[Number]):
     def __init__(self, rank: int, learners: int, value: Fraction, nbytes: int) -> None:
         super().__init__(rank, learners)
         self.value, self.applied, self._nbytes = value, Fraction(0), nbytes
-        self.lowest = self.highest = value
+        self.start = self.lowest = self.highest = value
 
     @property
     def nbytes(self) -> int:
@@ -103,7 +106,7 @@ class ExactWorkload:
 
 
 def seats(
-    workload: Workload[Number],
+    workload: Workload[Any],
     layout: Layout,
     *,
     learners: int,
@@ -139,16 +142,23 @@ def seats(
 
 
 def learners_of(
-    algorithm: type[Learner],
-    workload: Workload[Number],
+    algorithm: type[L],
+    workload: Workload[Any],
     learners: int,
     settings: Mapping[str, int] | None = None,
-    **seating: object,
-) -> list[Learner]:
-    """All learners of a run of `algorithm`."""
+    **seating: Any,
+) -> list[L]:
+    """All learners of a run of `algorithm`; `seating` is passed on to `seats`."""
     settings = dict(settings or {})
     layout = algorithm.layout(learners, **settings)
     return [
         algorithm(seat, **settings)
-        for seat in seats(workload, layout, learners=learners, **seating)  # type: ignore[arg-type]  # passed on as they come
+        for seat in seats(workload, layout, learners=learners, **seating)
     ]
+
+
+def imbalance(learners: Sequence[Learner]) -> Fraction:
+    """Sum over replicas of weights less starts less all that gradients changed: 0 is conserved."""
+    replicas = learners[0].seat.layout.replicas
+    kept = [cast(ExactWeights, learners[rank].weights) for rank in replicas]
+    return sum((w.value - w.start - w.applied for w in kept), Fraction(0))

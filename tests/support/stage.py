@@ -1,0 +1,124 @@
+"""Two stages for one script: the simulator, and real learners as threads of this process.
+
+A script is the strands of each learner. Both stages run it to the end and show the same log, so a
+test of behaviour is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from typing import TypeAlias
+
+import torch
+
+from dualrt.core.effects import Body
+from dualrt.core.learner import Layout, Learner, Seat, Strand
+from dualrt.core.progress import Constant, Progress
+from dualrt.real.driver import RealDriver, StoppedError
+from dualrt.real.gossip import Gossip
+from dualrt.workloads.quadratic import Quadratic
+from tests.support.simulated import Log, machine, simulate
+
+PATIENCE_S = 30.0
+"""Bound of every wait of a real run: met by failures only."""
+
+MAX_BODY_BYTES = 4_000_000
+
+Script: TypeAlias = Sequence[Sequence[Strand]]
+Stage: TypeAlias = Callable[[Script], Log]
+
+
+class Actor(Learner):
+    """A learner whose strands are handed in."""
+
+    def __init__(self, seat: Seat, strands: Sequence[Strand]) -> None:
+        super().__init__(seat)
+        self._strands = strands
+
+    def strands(self) -> Sequence[Strand]:
+        return self._strands
+
+
+def main(body: Callable[[], Body[None]], name: str = "main") -> Strand:
+    return Strand(name, body)
+
+
+def daemon(body: Callable[[], Body[None]], name: str = "daemon") -> Strand:
+    return Strand(name, body, daemon=True)
+
+
+def actors(script: Script) -> list[Actor]:
+    learners = len(script)
+    workload = Quadratic(seed=0, learners=learners, batch=1, dimension=4)
+    progress = Progress(1.0, samples_per_epoch=10, samples_per_update=1, schedule=Constant(0.1))
+    return [
+        Actor(
+            Seat(
+                rank=rank,
+                learners=learners,
+                weights=workload.weights(rank),
+                workload=workload,
+                progress=progress,
+                layout=Layout(replicas=tuple(range(learners))),
+                mixing=None,
+            ),
+            strands,
+        )
+        for rank, strands in enumerate(script)
+    ]
+
+
+def in_simulation(script: Script) -> Log:
+    """Run a script in virtual time."""
+    return simulate(actors(script), machine(len(script)))
+
+
+def in_threads(script: Script, timeout_s: float = PATIENCE_S) -> Log:
+    """Run a script for real: each learner has its own transport and driver, on the loopback."""
+    return train(actors(script), timeout_s)
+
+
+STAGES: dict[str, Stage] = {"simulated": in_simulation, "threads": in_threads}
+
+
+def train(learners: Sequence[Learner], timeout_s: float = PATIENCE_S) -> Log:
+    """Run learners for real to their end; raises the error that ended the run first."""
+    log = Log()
+    with ExitStack() as open_:
+        gossips = [
+            open_.enter_context(
+                Gossip(
+                    learner.rank,
+                    run_id="run",
+                    timeout_s=timeout_s,
+                    max_body_bytes=MAX_BODY_BYTES,
+                )
+            )
+            for learner in learners
+        ]
+        addresses = {gossip.rank: gossip.address for gossip in gossips}
+        for gossip in gossips:
+            gossip.connect(addresses)
+        drivers = [
+            RealDriver(learner, gossip, None, log, timeout_s=timeout_s, device=torch.device("cpu"))
+            for learner, gossip in zip(learners, gossips, strict=True)
+        ]
+        log.elapsed_s = max(_run_all(drivers))
+    return log
+
+
+def _run_all(drivers: Sequence[RealDriver]) -> list[float]:
+    with ThreadPoolExecutor(len(drivers)) as pool:
+        runs: list[Future[float]] = [pool.submit(driver.run) for driver in drivers]
+        over, _ = wait(runs, return_when=FIRST_EXCEPTION)
+        if any(run.exception() for run in over):
+            # What a launcher does for processes.
+            for driver in drivers:
+                driver.stop()
+    errors = [error for run in runs if (error := run.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, StoppedError):
+            raise error
+    return [run.result() for run in runs]
