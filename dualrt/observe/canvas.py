@@ -29,8 +29,8 @@ COLOURS = {
     Activity.GRADIENT: BLUE,
     Activity.UPDATE: SKY,
     Activity.BLEND: ORANGE,
-    Activity.COMMUNICATION: VERMILLION,
-    Activity.WAITING: GREY,
+    Activity.EXCHANGE: VERMILLION,
+    Activity.LISTENING: GREY,
     Activity.OTHER: PURPLE,
 }
 
@@ -78,9 +78,9 @@ def picture(
     The suffix of `path` says PNG, SVG or PDF; `size_in` is (width, height) in inches.
     """
     # Here, not above: a second of import that a run without pictures must not pay.
-    import matplotlib.style  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
+    import matplotlib.style
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     inch = 1 / size_in[1]
     layout = ConstrainedLayoutEngine(

@@ -29,7 +29,8 @@ class Point(NamedTuple):
     time_s: float
     epoch: float
     loss: float | None
-    """Mean training loss of the mini-batches; None where nothing is computed."""
+    """Mean training loss of the mini-batches; None where nothing is computed, NaN where one of
+    them had none that is finite."""
     samples: int
     """Samples of all the bin's updates together."""
 
@@ -44,8 +45,10 @@ class Bin:
     time_s: float = 0.0
     epoch: float = 0.0
     losses: int = 0
-    """Updates that had a loss."""
+    """Updates that had a finite loss."""
     loss: float = 0.0
+    diverged: int = 0
+    """Updates whose loss was not finite. Counted, because a sum would carry it into any file."""
     samples: int = 0
 
     def absorb(self, other: Bin) -> None:
@@ -55,6 +58,7 @@ class Bin:
         self.epoch += other.epoch
         self.losses += other.losses
         self.loss += other.loss
+        self.diverged += other.diverged
         self.samples += other.samples
 
     def point(self) -> Point:
@@ -62,9 +66,16 @@ class Bin:
         return Point(
             self.time_s / self.updates,
             self.epoch / self.updates,
-            self.loss / self.losses if self.losses else None,
+            self.mean_loss,
             self.samples,
         )
+
+    @property
+    def mean_loss(self) -> float | None:
+        """As in `Point`."""
+        if self.diverged:
+            return math.nan
+        return self.loss / self.losses if self.losses else None
 
 
 class Curve:
@@ -87,9 +98,13 @@ class Curve:
         one.time_s += time_s
         one.epoch += epoch
         one.samples += samples
-        if loss is not None:
+        if loss is None:
+            pass
+        elif math.isfinite(loss):
             one.losses += 1
             one.loss += loss
+        else:
+            one.diverged += 1
         if len(self._bins) > LIMIT:
             self._settle()
 
@@ -115,16 +130,14 @@ class Curve:
     def recent_loss(self, share: float = 0.05) -> float | None:
         """Mean loss of (at least) the last `share` of the mini-batches; None where there is none.
 
-        One mini-batch is too noisy to say where a run stands.
+        One mini-batch is too noisy to say where a run stands. NaN if one was not finite.
         """
         bins = self.bins()
-        wanted = math.ceil(share * sum(one.losses for one in bins))
-        losses, loss = 0, 0.0
-        while bins and losses < wanted:
-            last = bins.pop()
-            losses += last.losses
-            loss += last.loss
-        return loss / losses if losses else None
+        wanted = math.ceil(share * sum(one.losses + one.diverged for one in bins))
+        recent = Bin(0)
+        while recent.losses + recent.diverged < wanted:
+            recent.absorb(bins.pop())
+        return recent.mean_loss
 
     def _settle(self) -> None:
         while len(self._bins) > LIMIT:

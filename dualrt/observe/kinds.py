@@ -23,26 +23,27 @@ class Activity(Enum):
     GRADIENT = "gradient"
     UPDATE = "update"
     BLEND = "blend"
-    COMMUNICATION = "send, collectives"
-    WAITING = "waiting for a message"
+    EXCHANGE = "exchange"
+    """Sends, collectives, and the wait for what this learner's own training needs."""
+    LISTENING = "listening"
+    """The wait for whatever others may send, in a strand that does not train: no loss of time."""
     OTHER = "other"
 
 
 DEVICE = (Activity.GRADIENT, Activity.UPDATE)
 """What keeps the accelerator busy."""
 
-EXCHANGE = (Activity.BLEND, Activity.COMMUNICATION, Activity.WAITING, Activity.OTHER)
+BESIDE = (Activity.BLEND, Activity.EXCHANGE, Activity.OTHER)
 """What goes on beside it."""
 
 _ACTIVITIES = {
     "gradient": Activity.GRADIENT,
     "update": Activity.UPDATE,
     "blend": Activity.BLEND,
-    "send": Activity.COMMUNICATION,
-    "allreduce": Activity.COMMUNICATION,
-    "broadcast": Activity.COMMUNICATION,
-    "recv": Activity.WAITING,
-    "sleep": Activity.WAITING,
+    "send": Activity.EXCHANGE,
+    "recv": Activity.EXCHANGE,
+    "allreduce": Activity.EXCHANGE,
+    "broadcast": Activity.EXCHANGE,
 }
 
 
@@ -53,6 +54,12 @@ def word(kind: str) -> str:
 
 
 @cache
-def activity(kind: str) -> Activity:
-    """What a span of this kind counts as; a kind of an algorithm's own making is OTHER."""
+def activity(kind: str, *, trains: bool) -> Activity:
+    """What a span of this kind counts as; a kind of an algorithm's own making is OTHER.
+
+    `trains` says whether the span's strand computes gradients: only then does a "recv" hold
+    anything up.
+    """
+    if word(kind) == "recv" and not trains:
+        return Activity.LISTENING
     return _ACTIVITIES.get(word(kind), Activity.OTHER)

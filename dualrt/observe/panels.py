@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dualrt.observe import units
 from dualrt.observe.canvas import BLUE, COLOURS, GREY, SERIES, VERMILLION
 from dualrt.observe.distribution import Distribution
-from dualrt.observe.kinds import DEVICE, EXCHANGE, Activity
+from dualrt.observe.kinds import BESIDE, DEVICE, Activity
 from dualrt.observe.summary import Summary
 from dualrt.observe.tally import Tally
 
@@ -28,16 +28,16 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 _THROUGHPUT_INTERVALS = 60
 _MOST_STALENESS_BARS = 40
 _MOST_LINKS = 10
-_LONGEST_NAME = 34
+_LONGEST_NAME = 44
 
 
 def loss_over_time(axes: Axes, runs: Sequence[Run]) -> None:
     """Training loss of each run against its own time, and its held-out loss at the end."""
     scale, unit = time_unit(max(tally.last_s for _, tally in runs))
-    for number, (summary, tally) in enumerate(runs):
+    for number, (label, (_, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
         points = tally.curve.points()
         times = np.array([point.time_s for point in points]) / scale
-        _loss_curve(axes, times, _losses(tally), number, summary)
+        _loss_curve(axes, times, _losses(tally), number, label)
     _held_out(axes, runs)
     axes.set(title="Loss", xlabel=f"{_clock(runs)} [{unit}]", ylabel="training loss")
     axes.set_xlim(left=0)
@@ -46,9 +46,11 @@ def loss_over_time(axes: Axes, runs: Sequence[Run]) -> None:
 
 def loss_over_epochs(axes: Axes, runs: Sequence[Run]) -> None:
     """Training loss of each run against the passes over the pool."""
-    for number, (summary, tally) in enumerate(runs):
+    for number, (label, (_, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
         epochs = np.array([point.epoch for point in tally.curve.points()])
-        _loss_curve(axes, epochs, _losses(tally), number, summary)
+        # Each learner knows of its own epoch: in order of time, the line would run back and forth.
+        order = np.argsort(epochs, kind="stable")
+        _loss_curve(axes, epochs[order], _losses(tally)[order], number, label)
     _held_out(axes, runs)
     axes.set(title="Loss by progress", xlabel="epochs", ylabel="training loss")
     axes.set_xlim(left=0)
@@ -58,9 +60,12 @@ def loss_over_epochs(axes: Axes, runs: Sequence[Run]) -> None:
 def throughput(axes: Axes, runs: Sequence[Run]) -> None:
     """Samples a second, over the run: shows faults and slow starts."""
     scale, unit = time_unit(max(tally.last_s for _, tally in runs))
-    for number, (summary, tally) in enumerate(runs):
+    for number, (label, (_, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
         points = tally.curve.points()
-        edges = np.linspace(0, tally.last_s or 1.0, _THROUGHPUT_INTERVALS + 1)
+        # Several steps of a learner an interval, or the picture would show the beat of both.
+        steps = tally.steps // (4 * tally.learners)
+        intervals = min(_THROUGHPUT_INTERVALS, max(8, steps))
+        edges = np.linspace(0, tally.last_s or 1.0, intervals + 1)
         samples, _ = np.histogram(
             [point.time_s for point in points],
             bins=edges,
@@ -71,7 +76,7 @@ def throughput(axes: Axes, runs: Sequence[Run]) -> None:
             edges / scale,
             color=SERIES[number % len(SERIES)],
             linewidth=1.6,
-            label=_label(summary),
+            label=label,
         )
     axes.set(
         title="Throughput", xlabel=f"{_clock(runs)} [{unit}]", ylabel="samples applied per second"
@@ -86,7 +91,7 @@ def staleness(axes: Axes, runs: Sequence[Run]) -> None:
     """How many updates had which staleness; of several runs, bars stand side by side."""
     edges = _staleness_edges([tally.staleness for _, tally in runs])
     width = 0.86 / len(runs)
-    for number, (summary, tally) in enumerate(runs):
+    for number, (label, (_, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
         counts = tally.staleness.counts()
         held, _ = np.histogram(
             [value for value, _ in counts], bins=edges, weights=[count for _, count in counts]
@@ -101,7 +106,7 @@ def staleness(axes: Axes, runs: Sequence[Run]) -> None:
             width * steps,
             align="edge",
             color=SERIES[number % len(SERIES)],
-            label=_label(summary),
+            label=label,
         )
     axes.set(title="Staleness", xlabel="versions missed", ylabel="updates [%]")
     axes.locator_params(axis="x", integer=True)
@@ -109,17 +114,11 @@ def staleness(axes: Axes, runs: Sequence[Run]) -> None:
     axes.grid(axis="y")
     if len(runs) == 1:
         figures = runs[0][0].staleness
-        axes.text(
-            0.98,
-            0.97,
-            f"mean {units.significant(figures.mean)}\nmedian {units.count(figures.p50)}\n"
-            f"99 % ≤ {units.count(figures.p99)}\nmost {units.count(figures.max)}",
-            transform=axes.transAxes,
-            ha="right",
-            va="top",
-            linespacing=1.4,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        facts = (
+            f"mean {units.significant(figures.mean)}, median {units.count(figures.p50)}, "
+            f"99 % ≤ {units.count(figures.p99)}, most {units.count(figures.max)}"
         )
+        axes.set_title(facts, loc="right", size=8.5, weight="normal")
 
 
 def device_time(axes: Axes, tally: Tally) -> None:
@@ -134,9 +133,12 @@ def device_time(axes: Axes, tally: Tally) -> None:
 
 
 def exchange_time(axes: Axes, tally: Tally) -> None:
-    """What went on beside the device; exchanges that overlap add up, beyond 100 % if need be."""
-    bottom = _stacked(axes, tally, EXCHANGE)
-    axes.set(title="… and, beside it, the exchange's", ylabel="share of the run [%]")
+    """What went on beside the device; exchanges that overlap add up, beyond 100 % if need be.
+
+    Listening is left out: a strand that has nothing to answer costs nothing.
+    """
+    bottom = _stacked(axes, tally, BESIDE)
+    axes.set(title="Beside them, at the same time", ylabel="share of the run [%]")
     axes.set_ylim(0, max(100.0, 1.04 * float(np.max(bottom))))
     _learner_axis(axes, tally)
 
@@ -146,15 +148,11 @@ def busiest_links(axes: Axes, links: Sequence[tuple[str, float]]) -> None:
     shown = links[:_MOST_LINKS]
     rows = np.arange(len(shown))
     used = np.array([100 * utilisation for _, utilisation in shown])
-    axes.barh(rows, used, 0.7, color=[VERMILLION if share >= 90 else BLUE for share in used])
-    for row, share in enumerate(used):
-        axes.text(share + 1.5, row, f"{share:.0f} %", va="center", size=8.5)
-    axes.set_yticks(rows, [_shortened(name) for name, _ in shown], size=8.5)
-    axes.set_ylim(max(5, len(shown)) - 0.4, -0.6)
-    axes.set(title="Busiest links", xlabel="mean utilisation [%]", xlim=(0, 112))
-    axes.set_xticks(range(0, 101, 25))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
+    axes.barh(rows, used, 0.4, color=[VERMILLION if share >= 90 else BLUE for share in used])
+    for row, (name, utilisation) in enumerate(shown):
+        _above_bar(axes, row, f"{_shortened(name)}  {units.percent(utilisation)}")
+    axes.set(title="Busiest links", xlabel="mean utilisation [%]", xlim=(0, 100))
+    _bar_rows(axes, max(5, len(shown)))
 
 
 def iteration_time(axes: Axes, runs: Sequence[Run]) -> None:
@@ -163,15 +161,20 @@ def iteration_time(axes: Axes, runs: Sequence[Run]) -> None:
     times = np.array([summary.seconds_per_iteration or 0.0 for summary, _ in runs])
     longest = float(np.max(times)) or 1.0
     colours = [SERIES[number % len(SERIES)] for number in range(len(runs))]
-    axes.barh(rows, times, 0.6, color=colours)
-    for row, (summary, _) in enumerate(runs):
-        text = units.seconds(summary.seconds_per_iteration)
-        axes.text(times[row] + 0.015 * longest, row, text, va="center")
-    axes.set_yticks(rows, [_shortened(_label(summary)) for summary, _ in runs])
-    axes.set_ylim(max(3, len(runs)) - 0.4, -0.6)
-    axes.set(title="An iteration", xlabel="time [s]", xlim=(0, 1.22 * longest))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
+    axes.barh(rows, times, 0.4, color=colours)
+    for row, (label, (summary, _)) in enumerate(zip(labels(runs), runs, strict=True)):
+        figure = units.seconds(summary.seconds_per_iteration)
+        _above_bar(axes, row, f"{_shortened(label)}  {figure}")
+    axes.set(title="An iteration", xlabel="time [s]", xlim=(0, 1.05 * longest))
+    _bar_rows(axes, max(3, len(runs)))
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What tells the runs apart: algorithm and mode if they do, else the titles too."""
+    short = [f"{summary.algorithm}, {summary.mode}" for summary, _ in runs]
+    if len(set(short)) == len(runs):
+        return short
+    return [f"{summary.title}: {label}" for label, (summary, _) in zip(short, runs, strict=True)]
 
 
 def has_loss(tally: Tally) -> bool:
@@ -195,15 +198,15 @@ def _losses(tally: Tally) -> Floats:
     return np.where(np.isfinite(losses), losses, np.nan)
 
 
-def _loss_curve(axes: Axes, x: Floats, losses: Floats, number: int, summary: Summary) -> None:
-    """The points, faintly, and their running mean; a simulated run after the first is dashed."""
+def _loss_curve(axes: Axes, x: Floats, losses: Floats, number: int, label: str) -> None:
+    """The points, faintly, and their running mean."""
     colour = SERIES[number % len(SERIES)]
     axes.plot(x, losses, color=colour, alpha=0.22, linewidth=0.8)
-    axes.plot(x, _running_mean(losses), color=colour, linewidth=1.8, label=_label(summary))
+    axes.plot(x, _running_mean(losses), color=colour, linewidth=1.8, label=label)
 
 
 def _running_mean(values: Floats) -> Floats:
-    """Mean over a window of a fiftieth of the points, narrower at the ends; NaN counts as absent.
+    """Mean over a window of a fiftieth of the points, cut off at the ends; NaN counts as absent.
 
     Where a value itself is absent so is its mean, so that a gap stays a gap.
     """
@@ -212,9 +215,7 @@ def _running_mean(values: Floats) -> Floats:
     sums = np.concatenate(([0.0], np.cumsum(np.where(present, values, 0.0))))
     counts = np.concatenate(([0], np.cumsum(present)))
     at = np.arange(len(values))
-    # Symmetric, or a falling curve would seem flat at its ends.
-    reach = np.minimum(half, np.minimum(at, len(values) - 1 - at))
-    low, high = at - reach, at + reach + 1
+    low, high = np.maximum(0, at - half), np.minimum(len(values), at + half + 1)
     window = np.maximum(1, counts[high] - counts[low])
     return np.where(present, (sums[high] - sums[low]) / window, np.nan)
 
@@ -264,8 +265,7 @@ def _bar_width(tally: Tally) -> float:
 
 
 def _learner_axis(axes: Axes, tally: Tally) -> None:
-    margin = 0.6 if tally.learners > 4 else 1.0
-    axes.set_xlim(-margin, tally.learners - 1 + margin)
+    axes.set_xlim(-0.6, tally.learners - 0.4)
     # Learners come in powers of two, servers of 4 or 8.
     apart = 1
     while tally.learners > 16 * apart:
@@ -292,8 +292,23 @@ def _clock(runs: Sequence[Run]) -> str:
     return "virtual time" if modes == {"simulated"} else "time"
 
 
-def _label(summary: Summary) -> str:
-    return f"{summary.algorithm}, {summary.mode}"
+def _above_bar(axes: Axes, row: int, text: str) -> None:
+    """Above its bar a name needs no margin, however long it is."""
+    axes.text(
+        0.008,
+        row - 0.25,
+        text,
+        transform=axes.get_yaxis_transform(),
+        va="bottom",
+        size=8.5,
+        parse_math=False,
+    )
+
+
+def _bar_rows(axes: Axes, rows: int) -> None:
+    axes.set_ylim(rows - 0.6, -0.75)
+    axes.set_yticks([])
+    axes.grid(axis="x")
 
 
 def _shortened(name: str) -> str:

@@ -117,7 +117,8 @@ class _Figure:
     """A figure that runs are compared by."""
 
     label: str
-    short: str
+    short: str | None
+    """The heading of its column in a table of many runs; None leaves it out there."""
     of: Callable[[Summary], float | None]
     show: Callable[[float | None], str]
     change: Change
@@ -127,10 +128,14 @@ def _four(value: float | None) -> str:
     return units.significant(value, 4)
 
 
+def _whole(value: float | None) -> str:
+    return units.MISSING if value is None else f"{value:,.0f}"
+
+
 _FIGURES = (
     _Figure("held-out loss", "loss", lambda s: s.loss, _four, _difference),
     _Figure("held-out accuracy", "accuracy", lambda s: s.accuracy, units.percent, _points),
-    _Figure("training loss at the end", "train loss", lambda s: s.train_loss, _four, _difference),
+    _Figure("training loss at the end", None, lambda s: s.train_loss, _four, _difference),
     _Figure(
         "mini-batches a second",
         "steps/s",
@@ -139,7 +144,7 @@ _FIGURES = (
         _ratio,
     ),
     _Figure("an iteration", "iteration", lambda s: s.seconds_per_iteration, units.seconds, _ratio),
-    _Figure("an epoch", "epoch", lambda s: s.hours_per_epoch, units.hours, _ratio),
+    _Figure("an epoch", None, lambda s: s.hours_per_epoch, units.hours, _ratio),
     _Figure("devices wait", "wait", lambda s: s.wait_fraction, units.percent, _points),
     _Figure(
         "staleness, mean",
@@ -148,10 +153,10 @@ _FIGURES = (
         units.significant,
         _difference,
     ),
-    _Figure("staleness, 99 %", "99 %", lambda s: s.staleness.p99, units.significant, _difference),
+    _Figure("staleness, 99 %", "99 %", lambda s: s.staleness.p99, _whole, _difference),
     _Figure(
         "updates not seen, mean",
-        "not seen",
+        None,
         lambda s: s.missed_mean,
         units.significant,
         _difference,
@@ -186,13 +191,15 @@ def _of_two(first: Summary, second: Summary) -> Table:
 
 
 def _of_many(summaries: Sequence[Summary]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for heading in ("run", "algorithm", "mode"):
-        table.add_column(heading)
-    figures = _shown(summaries)
-    table.add_column("learners", justify="right")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold")
+    table.add_column("algorithm", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    figures = [figure for figure in _shown(summaries) if figure.short is not None]
     for figure in figures:
-        table.add_column(figure.short, justify="right")
+        # Where the terminal is narrow the title gives way, and never a number.
+        table.add_column(figure.short or figure.label, justify="right", no_wrap=True)
     for run in summaries:
         table.add_row(
             Text(run.title),

@@ -10,10 +10,12 @@ out the same in any order of merging, the curve's means to rounding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
+from dualrt.core.errors import UsageError
 from dualrt.core.records import Span, Update
 from dualrt.observe.curve import Bin, Curve
 from dualrt.observe.distribution import Distribution
@@ -22,7 +24,7 @@ from dualrt.observe.kinds import DEVICE, GRADIENT, SENT_BYTES, Activity, activit
 
 @dataclass(slots=True)
 class Spent:
-    """What one learner's spans of one kind add up to."""
+    """What the spans of one kind in one strand of one learner add up to."""
 
     count: int = 0
     seconds_s: float = 0.0
@@ -30,12 +32,12 @@ class Spent:
 
 
 class _Plain(NamedTuple):
-    """A tally in transit. `spent` holds one mapping, from kind, a learner."""
+    """A tally in transit. `spent` holds (strand, kind, what they add up to) of each learner."""
 
     last_s: float
     samples: int
     missed: int
-    spent: list[dict[str, Spent]]
+    spent: list[list[tuple[str, str, Spent]]]
     staleness: list[tuple[int, int]]
     exponent: int
     bins: list[Bin]
@@ -54,15 +56,15 @@ class Tally:
         """Samples of all updates together."""
         self.missed = 0
         """`Update.missed`, summed over all updates."""
-        self._spent: list[dict[str, Spent]] = [{} for _ in range(learners)]
+        self._spent: list[dict[tuple[str, str], Spent]] = [{} for _ in range(learners)]
 
     def span(self, span: Span) -> None:
         """Add up one effect."""
-        learner, _, kind, start_s, end_s, size, _, _ = span
-        kinds = self._spent[learner]
-        spent = kinds.get(kind)
+        learner, strand, kind, start_s, end_s, size, _, _ = span
+        of_learner = self._spent[learner]
+        spent = of_learner.get((strand, kind))
         if spent is None:
-            spent = kinds[kind] = Spent()
+            spent = of_learner[strand, kind] = Spent()
         spent.count += 1
         spent.seconds_s += end_s - start_s
         spent.bytes += size
@@ -92,8 +94,8 @@ class Tally:
         self.samples += other.samples
         self.missed += other.missed
         for mine, theirs in zip(self._spent, other._spent, strict=True):
-            for kind, spent in theirs.items():
-                total = mine.setdefault(kind, Spent())
+            for key, spent in theirs.items():
+                total = mine.setdefault(key, Spent())
                 total.count += spent.count
                 total.seconds_s += spent.seconds_s
                 total.bytes += spent.bytes
@@ -111,7 +113,10 @@ class Tally:
     @property
     def steps_by_learner(self) -> list[int]:
         """Mini-batches whose gradient each learner computed."""
-        return [kinds.get(GRADIENT, Spent()).count for kinds in self._spent]
+        return [
+            sum(spent.count for (_, kind), spent in of_learner.items() if kind == GRADIENT)
+            for of_learner in self._spent
+        ]
 
     @property
     def steps(self) -> int:
@@ -133,30 +138,42 @@ class Tally:
         """
         return sum(
             spent.bytes
-            for kinds in self._spent
-            for kind, spent in kinds.items()
+            for of_learner in self._spent
+            for (_, kind), spent in of_learner.items()
             if word(kind) in SENT_BYTES
         )
 
     def seconds_by_kind(self, learner: int) -> dict[str, float]:
         """Seconds of a learner's spans, by kind in alphabetical order; overlapping spans add up."""
-        return {kind: spent.seconds_s for kind, spent in sorted(self._spent[learner].items())}
+        seconds: dict[str, float] = {}
+        for (_, kind), spent in self._in_order(learner):
+            seconds[kind] = seconds.get(kind, 0.0) + spent.seconds_s
+        return dict(sorted(seconds.items()))
 
     def seconds_by_activity(self, learner: int) -> dict[Activity, float]:
         """The same, by activity."""
+        training = {strand for strand, kind in self._spent[learner] if kind == GRADIENT}
         seconds: dict[Activity, float] = {}
-        for kind, spent_s in self.seconds_by_kind(learner).items():
-            seconds[activity(kind)] = seconds.get(activity(kind), 0.0) + spent_s
+        for (strand, kind), spent in self._in_order(learner):
+            doing = activity(kind, trains=strand in training)
+            seconds[doing] = seconds.get(doing, 0.0) + spent.seconds_s
         return seconds
 
+    def _in_order(self, learner: int) -> list[tuple[tuple[str, str], Spent]]:
+        # Sums of floats depend on their order, and that of first occurrence may vary.
+        return sorted(self._spent[learner].items(), key=itemgetter(0))
+
     def to_builtins(self) -> Any:
-        """Plain lists, dicts, strings and numbers, for any wire that carries non-finite floats."""
+        """Plain lists, dicts, strings and finite numbers, for any wire or file."""
         return msgspec.to_builtins(
             _Plain(
                 self.last_s,
                 self.samples,
                 self.missed,
-                self._spent,
+                [
+                    [(*key, spent) for key, spent in self._in_order(learner)]
+                    for learner in range(self.learners)
+                ],
                 self.staleness.counts(),
                 self.curve.exponent,
                 self.curve.bins(),
@@ -165,11 +182,19 @@ class Tally:
 
     @classmethod
     def from_builtins(cls, plain: Any) -> Tally:
-        """The inverse; raises msgspec.ValidationError for anything else."""
-        parts = msgspec.convert(plain, _Plain)
+        """The inverse; raises UsageError for anything else."""
+        try:
+            parts = msgspec.convert(plain, _Plain)
+        except msgspec.ValidationError as error:
+            raise UsageError(
+                f"this is not the tally of a run: {error}. Give what Tally.to_builtins gave"
+            ) from error
         tally = cls(len(parts.spent))
         tally.last_s, tally.samples, tally.missed = parts.last_s, parts.samples, parts.missed
-        tally._spent = parts.spent
+        tally._spent = [
+            {(strand, kind): spent for strand, kind, spent in of_learner}
+            for of_learner in parts.spent
+        ]
         tally.staleness = Distribution(parts.staleness)
         tally.curve = Curve(parts.exponent, parts.bins)
         return tally

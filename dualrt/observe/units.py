@@ -33,8 +33,10 @@ def seconds(value: float | None) -> str:
 
 
 def hours(value: float | None) -> str:
-    """5.20 h."""
-    return MISSING if value is None else f"{significant(value)} h"
+    """5.20 h; less than a hundredth of an hour in seconds, as of a toy."""
+    if value is None:
+        return MISSING
+    return f"{significant(value)} h" if value >= 0.01 else seconds(3600 * value)
 
 
 def size(value: float | None) -> str:
