@@ -2,8 +2,8 @@
 
 Owns the forced alignment: pocketsphinx's en-us model and its pronouncing dictionary (cmudict) find
 the most likely path through the states of the given words. The labels that the network learns are
-thus bootstrapped from that external model, as the labels of arXiv 1907.05701 were from a
-speaker-adapted GMM-HMM. Knows nothing of files or processes.
+thus bootstrapped from that external model; those of arXiv 1907.05701 come from a forced alignment
+too. Knows nothing of files or processes.
 
 Labels: a phone is one of 40 (39 of English and silence). A state is one of the model's 5,126
 senones: 5,000 of context-dependent states, tied by decision trees, behind 126 (three a phone) that
@@ -56,7 +56,7 @@ class Inventory:
 
 
 class Aligner:
-    """One decoder with its model (about 50 MB, half a second to load); one for each process.
+    """One decoder with its model (about 30 MB, a quarter of a second to load); one for each process.
 
     Alignments do not depend on those made before.
 
@@ -72,7 +72,7 @@ class Aligner:
             # The search of the best path in the lattice may end before the last word, and does for
             # one utterance in seven of the corpus, whose end is then labelled silence.
             bestpath=False,
-            # The default beams lose one utterance in seventy, and these cost no more time.
+            # The default beams lose one utterance in ninety, and these cost no more time.
             beam=1e-80,
             pbeam=1e-80,
             wbeam=1e-50,
