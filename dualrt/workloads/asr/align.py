@@ -56,7 +56,7 @@ class Inventory:
 
 
 class Aligner:
-    """One decoder with its model (about 30 MB, a quarter of a second to load); one for each process.
+    """One decoder with its model (30 MB, a quarter of a second to load); one for each process.
 
     Alignments do not depend on those made before.
 
