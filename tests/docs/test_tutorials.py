@@ -1,0 +1,120 @@
+"""The tutorials are true: every block is executed in order, as a reader would.
+
+A block is fenced, and its info string says what it is:
+
+    ```python file=lazy.py     a file that the reader saves
+    ```sh                      commands that the reader types, all of which succeed
+    ```sh fails                commands of which the last does not
+    ```text                    what the commands before it print, among other things
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
+FENCED = re.compile(r"^```(?P<info>[^\n`]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.timeout(400)
+
+
+class Block(NamedTuple):
+    """What stands between two fences, and the words after the first."""
+
+    words: tuple[str, ...]
+    text: str
+
+
+@dataclass
+class Reader:
+    """Someone who does what a tutorial says, in a folder of their own."""
+
+    folder: Path
+    said: str = field(default="", init=False)
+
+    def follow(self, block: Block) -> None:
+        """Do what one block asks for."""
+        match block.words:
+            case (_, file) if file.startswith("file="):
+                (self.folder / file.removeprefix("file=")).write_text(block.text)
+            case ("sh",):
+                assert self._type(block.text) == 0, self.said
+            case ("sh", "fails"):
+                assert self._type(block.text) != 0, self.said
+            case ("text",):
+                assert block.text.strip() in self.said
+            case words:
+                pytest.fail(f"no reader knows what to do with a block of {' '.join(words)!r}")
+
+    def _type(self, commands: str) -> int:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.folder,
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        self.said = run.stdout
+        return run.returncode
+
+    def summary(self, run: str) -> Any:
+        """The figures of a run that was kept."""
+        return json.loads((self.folder / run / "summary.json").read_text())
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    for found in FENCED.finditer(page.read_text()):
+        yield Block(tuple(found["info"].split()), found["text"])
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Someone who has followed the tutorial about an algorithm of one's own to its end."""
+    someone = Reader(tmp_path_factory.mktemp("tutorial"))
+    for block in blocks(TUTORIALS / "your-own-algorithm.md"):
+        someone.follow(block)
+    return someone
+
+
+def test_there_is_no_tutorial_that_is_not_followed() -> None:
+    assert [page.name for page in TUTORIALS.glob("*.md")] == ["your-own-algorithm.md"]
+
+
+def test_every_fence_of_a_tutorial_is_closed() -> None:
+    for page in TUTORIALS.glob("*.md"):
+        fences = sum(line.startswith("```") for line in page.read_text().splitlines())
+        assert fences == 2 * sum(1 for _ in blocks(page)), page.name
+
+
+@pytest.mark.parametrize("run", ["lazy", "eager", "real"])
+def test_the_tumours_are_told_apart_in_either_mode(reader: Reader, run: str) -> None:
+    assert reader.summary(run)["accuracy"] > 0.95
+
+
+def test_the_lazy_run_sends_about_a_quarter_of_the_bytes(reader: Reader) -> None:
+    lazy, eager = (reader.summary(run)["bytes_sent"] for run in ("lazy", "eager"))
+    assert 3 < eager / lazy < 5
+
+
+def test_both_modes_send_the_same_but_for_chance(reader: Reader) -> None:
+    # Who starts more of the exchanges depends on who is faster: with two learners only one does.
+    simulated, real = (reader.summary(run)["bytes_sent"] for run in ("lazy", "real"))
+    assert 1 / 3 < real / simulated < 3
+
+
+def test_the_two_runs_are_shown_beside_each_other(reader: Reader) -> None:
+    assert (reader.folder / "compare.png").read_bytes().startswith(b"\x89PNG")
