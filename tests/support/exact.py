@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from dualrt.composition import Row
 from dualrt.core.effects import Cost
@@ -30,34 +30,62 @@ class Number:
     nbytes: int
 
 
-class ExactWeights(Weights[Number]):
+class Form(Protocol):
+    """How a number becomes a vector, and back."""
+
+    @property
+    def nbytes(self) -> int:
+        """What a vector pretends to weigh."""
+
+    def write(self, value: Fraction) -> Any:
+        """The vector that holds a number."""
+
+    def read(self, vector: Any) -> Fraction:
+        """The number that a vector holds."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A `Number`: enough where nothing leaves the process."""
+
+    nbytes: int
+
+    def write(self, value: Fraction) -> Number:
+        return Number(value, self.nbytes)
+
+    def read(self, vector: Number) -> Fraction:
+        return vector.value
+
+
+class ExactWeights(Weights[Any]):
     """One Fraction, and the exact sum of all that was applied to it."""
 
-    def __init__(self, rank: int, learners: int, value: Fraction, nbytes: int) -> None:
+    def __init__(self, rank: int, learners: int, value: Fraction, form: Form) -> None:
         super().__init__(rank, learners)
-        self.value, self.applied, self._nbytes = value, Fraction(0), nbytes
+        self.value, self.applied, self.form = value, Fraction(0), form
         self.start = self.lowest = self.highest = value
 
     @property
     def nbytes(self) -> int:
-        return self._nbytes
+        return self.form.nbytes
 
-    def mean(self, vectors: Sequence[Number]) -> Number:
-        return Number(sum((v.value for v in vectors), Fraction(0)) / len(vectors), self._nbytes)
+    def mean(self, vectors: Sequence[Any]) -> Any:
+        return self.form.write(_mean([self.form.read(vector) for vector in vectors]))
 
-    def _copy(self) -> Number:
-        return Number(self.value, self._nbytes)
+    def _copy(self) -> Any:
+        return self.form.write(self.value)
 
-    def _descend(self, gradient: Number, learning_rate: float) -> None:
-        step = -Fraction(learning_rate) * gradient.value
+    def _descend(self, gradient: Any, learning_rate: float) -> None:
+        step = -Fraction(learning_rate) * self.form.read(gradient)
         self.applied += step
         self._set(self.value + step)
 
-    def _add(self, share: float, theirs: Number, mine: Number) -> None:
-        self._set(self.value + Fraction(share) * (theirs.value - mine.value))
+    def _add(self, share: float, theirs: Any, mine: Any) -> None:
+        read = self.form.read
+        self._set(self.value + Fraction(share) * (read(theirs) - read(mine)))
 
-    def _replace(self, vector: Number) -> None:
-        self._set(vector.value)
+    def _replace(self, vector: Any) -> None:
+        self._set(self.form.read(vector))
 
     def _set(self, value: Fraction) -> None:
         self.value = value
@@ -65,7 +93,10 @@ class ExactWeights(Weights[Number]):
 
 
 class ExactWorkload:
-    """Gradients that depend on who and when, not on the weights; or none at all."""
+    """Gradients that depend on who and when, not on the weights; or none at all.
+
+    Learner i starts at i * i + 1, or with `spread` off at 1 like all others.
+    """
 
     def __init__(
         self,
@@ -76,33 +107,38 @@ class ExactWorkload:
         nbytes: int = 1_000_000,
         gradients: bool = True,
         spread: bool = True,
+        form: Form | None = None,
+        weights: type[ExactWeights] = ExactWeights,
     ) -> None:
         self.samples_per_epoch, self.batch = samples_per_epoch, batch
         self.gradient_cost = Cost("gradient", samples=batch, flops=1e9)
-        self._learners, self._nbytes = learners, nbytes
-        self._gradients, self._spread = gradients, spread
-        self.made: list[ExactWeights] = []
+        self._learners = learners
+        self._form: Form = form or Plain(nbytes)
+        self._gradients, self._spread, self._weights = gradients, spread, weights
 
     def weights(self, rank: int) -> ExactWeights:
         start = Fraction(rank * rank + 1 if self._spread else 1)
-        weights = ExactWeights(rank, self._learners, start, self._nbytes)
-        self.made.append(weights)
-        return weights
+        return self._weights(rank, self._learners, start, self._form)
 
-    def gradient(self, at: Number, rank: int, draw: int) -> Gradient[Number]:
+    def gradient(self, at: Any, rank: int, draw: int) -> Gradient[Any]:
         value = (rank * 31 + draw * 17) % 13 - 6 if self._gradients else 0
-        return Gradient(Number(Fraction(value), self._nbytes), loss=float(abs(value)))
+        return Gradient(self._form.write(Fraction(value)), loss=float(abs(value)))
 
-    def evaluate(self, at: Number) -> Mapping[str, float]:
-        return {"loss": float(at.value)}
+    def evaluate(self, at: Any) -> Mapping[str, float]:
+        return {"loss": float(self._form.read(at))}
 
-    def consensus(self, vectors: Sequence[Number]) -> tuple[Number, float | None]:
-        mean = sum((v.value for v in vectors), Fraction(0)) / len(vectors)
-        spread = sum(((v.value - mean) ** 2 for v in vectors), Fraction(0)) / len(vectors)
-        return Number(mean, self._nbytes), float(spread) ** 0.5
+    def consensus(self, vectors: Sequence[Any]) -> tuple[Any, float | None]:
+        values = [self._form.read(vector) for vector in vectors]
+        mean = _mean(values)
+        spread = _mean([(value - mean) ** 2 for value in values])
+        return self._form.write(mean), float(spread) ** 0.5
 
-    def digest(self, vector: Number) -> bytes:
-        return str(vector.value).encode()
+    def digest(self, vector: Any) -> bytes:
+        return str(self._form.read(vector)).encode()
+
+
+def _mean(values: Sequence[Fraction]) -> Fraction:
+    return sum(values, Fraction(0)) / len(values)
 
 
 def seats(
