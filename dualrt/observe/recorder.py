@@ -16,6 +16,7 @@ survives a crash; a last line that was cut short is left out when read.
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, Self, TypeAlias, cast
@@ -26,6 +27,9 @@ from dualrt.core.errors import UsageError
 from dualrt.core.records import Span, Update
 
 VERSION = 1
+
+_NAME = re.compile(r"records-(\d+)(?:\.(\d+))?\.jsonl(?:\.gz)?")
+"""Of a file: rank, incarnation."""
 
 
 class Applied(NamedTuple):
@@ -139,11 +143,11 @@ def _line(record: Record) -> _Line:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = [*path.glob("records-*.jsonl"), *path.glob("records-*.jsonl.gz")]
+    named = [(_NAME.fullmatch(file.name), file) for file in path.iterdir()]
+    files = sorted((int(name[1]), int(name[2] or 0), file) for name, file in named if name)
     if not files:
         raise UsageError(f"{path} has no records-*.jsonl. Name a directory that a run recorded to")
-    # Shorter first, so that rank 10 follows rank 9.
-    return sorted(files, key=lambda file: (len(file.name.partition(".")[0]), file.name))
+    return [file for _, _, file in files]
 
 
 def _read(path: Path) -> Iterator[Record]:
