@@ -33,6 +33,7 @@ from dualrt.workloads.phantom import Phantom
 if TYPE_CHECKING:
     from dualrt.real.rendezvous import Launch
     from dualrt.sim.device import DeviceSpec
+    from dualrt.sim.driver import Simulator
 
 LINKS_SHOWN = 8
 
@@ -60,29 +61,12 @@ def simulate(
     With `out`, records and results are kept in that folder. Raises UsageError for what cannot be
     simulated, StrandError when a learner raised, DeadlockError when learners wait for one another.
     """
-    from dualrt.sim.cluster import ClusterSpec
-    from dualrt.sim.driver import Machine, Simulator
-
     began_s = time.perf_counter()
-    whole = scenario.training.epochs
-    composition = Composition(scenario, min(whole, scenario.simulation.epochs or whole))
-    workload = composition.workload()
-    if not scenario.simulation.numerics:
-        workload = Phantom.like(workload)
-    _set_threads(scenario)
-    learners = [composition.learner(rank, workload) for rank in range(scenario.learners)]
+    composition, workload = _composed(scenario)
+    learners = _learners(composition, workload)
     device = device_spec(scenario)
-    machine = Machine(
-        ClusterSpec(**scenario.cluster_fields()),
-        device,
-        scenario.seed,
-        {rank: composition.slowdowns(rank) for rank in range(scenario.learners)},
-    )
     with _Watch(scenario, composition.epochs, out, on_progress) as watch:
-        try:
-            simulator = Simulator(learners, machine, watch.observer)
-        except UsageError as error:
-            raise as_scenario_error(scenario, "cluster", error) from error
+        simulator = _simulator(composition, learners, device, watch.observer)
         elapsed_s = simulator.run()
     finals = [_final(learners[rank], workload) for rank in composition.layout.replicas]
     summary, model = _summed_up(
@@ -98,6 +82,51 @@ def simulate(
     )
     outcome = Outcome(summary, watch.tally, model, tuple(composition.warnings()))
     return _kept(scenario, outcome, out)
+
+
+def check(scenario: Scenario) -> tuple[str, ...]:
+    """Make all that `simulate` would run, and run nothing; returns the warnings.
+
+    Raises UsageError for what cannot be simulated.
+    """
+    composition, workload = _composed(scenario)
+    _simulator(composition, _learners(composition, workload), device_spec(scenario), Observers())
+    return tuple(composition.warnings())
+
+
+def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
+    """What a simulation is made of; the workload is a phantom if only time is asked for."""
+    whole = scenario.training.epochs
+    composition = Composition(scenario, min(whole, scenario.simulation.epochs or whole))
+    workload = composition.workload()
+    _set_threads(scenario)
+    return composition, workload if scenario.simulation.numerics else Phantom.like(workload)
+
+
+def _learners(composition: Composition, workload: Workload[Any]) -> list[Learner]:
+    return [composition.learner(rank, workload) for rank in range(composition.scenario.learners)]
+
+
+def _simulator(
+    composition: Composition,
+    learners: Sequence[Learner],
+    device: DeviceSpec,
+    observer: Observer,
+) -> Simulator:
+    from dualrt.sim.cluster import ClusterSpec
+    from dualrt.sim.driver import Machine, Simulator
+
+    scenario = composition.scenario
+    machine = Machine(
+        ClusterSpec(**scenario.cluster_fields()),
+        device,
+        scenario.seed,
+        {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
+    )
+    try:
+        return Simulator(learners, machine, observer)
+    except UsageError as error:
+        raise as_scenario_error(scenario, "cluster", error) from error
 
 
 def device_spec(scenario: Scenario) -> DeviceSpec:

@@ -5,6 +5,7 @@ Owns exit codes: 0 for success, 1 for a run that failed, 2 for input that cannot
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from dualrt.core.errors import DualrtError, UsageError
@@ -14,14 +15,13 @@ def main() -> None:
     """The entry point of the `dualrt` command."""
     from dualrt.cli.app import app
 
+    # The same end as Ctrl-C: nothing that was started is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=True)
+        app()
     except UsageError as error:
         print(f"dualrt: {error}", file=sys.stderr)
         sys.exit(2)
     except DualrtError as error:
         print(f"dualrt: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("dualrt: interrupted", file=sys.stderr)
-        sys.exit(130)

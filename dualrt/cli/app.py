@@ -6,15 +6,31 @@ command needs it: `dualrt --help` is to be there at once.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dualrt.cli.asr import app as asr
 
+
+class Group(TyperGroup):
+    """Commands that Ctrl-C ends with 130 under every version of typer."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("dualrt: interrupted", err=True)
+            sys.exit(130)
+
+
 app = typer.Typer(
     name="dualrt",
+    cls=Group,
     help="Asynchronous decentralised SGD: one learner, on a real cluster or in a simulator of it.",
     no_args_is_help=True,
     add_completion=False,

@@ -26,7 +26,7 @@ notes = Console(stderr=True, highlight=False)
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr; the function that it gives is told the share that is done."""
+    """A bar on stderr, if that is a terminal; the function that it gives is told the share done."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,7 +34,7 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=notes,
-        transient=not notes.is_terminal,
+        disable=not notes.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=1.0)

@@ -21,7 +21,11 @@ def install() -> None:
     """Turn SIGTERM and SIGINT into KeyboardInterrupt, with a bound; end if the parent dies."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
-    parent = os.getppid()
+    end_with(os.getppid())
+
+
+def end_with(parent: int) -> None:
+    """End this process when `parent`, which started it, is gone."""
     threading.Thread(target=_watch, args=(parent,), name="watchdog", daemon=True).start()
 
 

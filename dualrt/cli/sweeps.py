@@ -1,0 +1,125 @@
+"""What `sweep` does on the screen: a row for each combination, and the spread over seeds.
+
+Owns the form of both tables and of the JSON. What a sweep is, `dualrt.sweep` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from dualrt.cli import show
+from dualrt.observe import units
+from dualrt.sweep import Axis, Row, Spread, over_seeds
+from dualrt.sweep import sweep as simulate_all
+from dualrt.sweep.axes import Combination
+from dualrt.sweep.rows import SEED, Figures, flat
+
+Column = tuple[str, Callable[[Figures], str]]
+
+_COLUMNS: tuple[Column, ...] = (
+    ("loss", lambda figures: units.significant(figures.loss, 4)),
+    ("accuracy", lambda figures: units.percent(figures.accuracy)),
+    ("error", lambda figures: units.percent(figures.error)),
+    ("a step", lambda figures: units.seconds(figures.seconds_per_iteration)),
+    ("staleness", lambda figures: units.significant(figures.staleness_mean)),
+    ("consensus", lambda figures: units.significant(figures.consensus_distance)),
+)
+
+
+def sweep(
+    file: str,
+    over: Sequence[str],
+    overrides: tuple[str, ...],
+    jobs: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Simulate every combination, print, and exit with 1 if a run failed."""
+    axes = [Axis.parse(option) for option in over]
+    with show.progress("simulating every combination") as tell:
+        rows = simulate_all(
+            file,
+            axes,
+            overrides=overrides,
+            jobs=jobs,
+            out=out,
+            on_progress=tell,
+            on_warning=show.warn,
+        )
+    spreads = over_seeds(rows) if any(axis.key == SEED for axis in axes) else []
+    if as_json:
+        print(json.dumps(_plain(axes, rows, spreads)))
+    else:
+        show.results.print(_table(axes, rows))
+        if spreads:
+            show.results.print(_spread_table(axes, spreads))
+    if out is not None:
+        show.note(f"kept in {out}")
+    failed = [row for row in rows if row.figures is None]
+    for row in failed:
+        show.warn(f"{_named(row.combination)} failed: {row.failed}")
+    if failed:
+        sys.exit(1)
+
+
+def _plain(axes: Sequence[Axis], rows: Sequence[Row], spreads: Sequence[Spread]) -> dict[str, Any]:
+    values = {axis.key: dict(zip(axis.texts, axis.values, strict=True)) for axis in axes}
+
+    def valued(combination: Combination) -> dict[str, Any]:
+        return {key: values[key][text] for key, text in combination.items()}
+
+    return {
+        "runs": [flat(row, valued(row.combination)) for row in rows],
+        "over": {axis.key: list(axis.values) for axis in axes},
+        "by": [{**asdict(spread), "combination": valued(spread.combination)} for spread in spreads],
+    }
+
+
+def _table(axes: Sequence[Axis], rows: Sequence[Row]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for axis in axes:
+        table.add_column(Text(axis.key), no_wrap=True)
+    for heading, _ in _COLUMNS:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = [Text(text) for text in row.combination.values()]
+        if row.figures is None:
+            table.add_row(*cells, Text("failed", style="red"))
+        else:
+            table.add_row(*cells, *(shown(row.figures) for _, shown in _COLUMNS))
+    return table
+
+
+def _spread_table(axes: Sequence[Axis], spreads: Sequence[Spread]) -> Table:
+    figure = "error" if any(one.figure == "error" for one in spreads) else "loss"
+    table = Table(title=f"held-out {figure} over seeds", title_justify="left", box=SIMPLE_HEAD)
+    for axis in axes:
+        if axis.key != SEED:
+            table.add_column(Text(axis.key))
+    for heading in ("seeds", "mean", "min", "max"):
+        table.add_column(heading, justify="right")
+    lacking = any(one.without for one in spreads)
+    if lacking:
+        table.add_column("failed or diverged", justify="right")
+    for one in spreads:
+        shown = units.percent if one.figure == "error" else units.significant
+        table.add_row(
+            *(Text(text) for text in one.combination.values()),
+            str(one.seeds),
+            *(shown(value) for value in (one.mean, one.min, one.max)),
+            *([str(one.without)] if lacking else []),
+        )
+    return table
+
+
+def _named(combination: Combination) -> str:
+    return ", ".join(f"{key}={text}" for key, text in combination.items())
