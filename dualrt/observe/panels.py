@@ -170,11 +170,14 @@ def iteration_time(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """What tells the runs apart: algorithm and mode if they do, else the titles too."""
+    """What tells the runs apart: algorithm and mode if they do, else titles too, else numbers."""
     short = [f"{summary.algorithm}, {summary.mode}" for summary, _ in runs]
     if len(set(short)) == len(runs):
         return short
-    return [f"{summary.title}: {label}" for label, (summary, _) in zip(short, runs, strict=True)]
+    full = [f"{summary.title}: {label}" for label, (summary, _) in zip(short, runs, strict=True)]
+    if len(set(full)) == len(runs):
+        return full
+    return [f"{number}. {label}" for number, label in enumerate(short, start=1)]
 
 
 def has_loss(tally: Tally) -> bool:

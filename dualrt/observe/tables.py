@@ -177,7 +177,7 @@ def _shown(summaries: Sequence[Summary]) -> list[_Figure]:
 
 def _of_two(first: Summary, second: Summary) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for summary in (first, second):
         table.add_column(
             Text(f"{summary.title}\n{summary.algorithm}, {summary.mode}"), justify="right"

@@ -142,7 +142,12 @@ def test_labels_tell_runs_apart() -> None:
     run, other = a_pair(), a_pair(seed=1)
     real = (summed_up(run[1], mode="real"), run[1])
     assert panels.labels([run, real]) == ["adpsgd, simulated", "adpsgd, real"]
-    assert panels.labels([run, other])[0] == "A run: adpsgd, simulated"
+    named = (summed_up(other[1], title="Another"), other[1])
+    assert panels.labels([run, named]) == [
+        "A run: adpsgd, simulated",
+        "Another: adpsgd, simulated",
+    ]
+    assert panels.labels([run, other]) == ["1. adpsgd, simulated", "2. adpsgd, simulated"]
 
 
 def test_iterations_of_runs_have_a_bar_each(axes: Axes) -> None:
