@@ -158,14 +158,15 @@ def busiest_links(axes: Axes, links: Sequence[tuple[str, float]]) -> None:
 def iteration_time(axes: Axes, runs: Sequence[Run]) -> None:
     """Seconds in which every learner does one mini-batch, on average."""
     rows = np.arange(len(runs))
-    times = np.array([summary.seconds_per_iteration or 0.0 for summary, _ in runs])
-    longest = float(np.max(times)) or 1.0
+    seconds = np.array([summary.seconds_per_iteration or 0.0 for summary, _ in runs])
+    longest_s = float(np.max(seconds)) or 1.0
+    scale, unit = time_unit(longest_s)
     colours = [SERIES[number % len(SERIES)] for number in range(len(runs))]
-    axes.barh(rows, times, 0.4, color=colours)
+    axes.barh(rows, seconds / scale, 0.4, color=colours)
     for row, (label, (summary, _)) in enumerate(zip(labels(runs), runs, strict=True)):
         figure = units.seconds(summary.seconds_per_iteration)
         _above_bar(axes, row, f"{_shortened(label)}  {figure}")
-    axes.set(title="An iteration", xlabel="time [s]", xlim=(0, 1.05 * longest))
+    axes.set(title="An iteration", xlabel=f"time [{unit}]", xlim=(0, 1.05 * longest_s / scale))
     _bar_rows(axes, max(3, len(runs)))
 
 

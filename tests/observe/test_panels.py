@@ -153,7 +153,9 @@ def test_labels_tell_runs_apart() -> None:
 def test_iterations_of_runs_have_a_bar_each(axes: Axes) -> None:
     run = a_pair()
     panels.iteration_time(axes, [run, run])
-    assert [bar.get_width() for bar in bars(axes)] == [run[0].seconds_per_iteration] * 2
+    assert run[0].seconds_per_iteration is not None
+    assert axes.get_xlabel() == "time [ms]"
+    assert [bar.get_width() for bar in bars(axes)] == [1000 * run[0].seconds_per_iteration] * 2
 
 
 def test_a_run_without_numerics_has_no_loss() -> None:
