@@ -106,9 +106,28 @@ def compare(
     picture: Picture = None,
 ) -> None:
     """Set kept runs side by side, say a simulated one and the real one that it predicts."""
-    from dualrt.cli import runs
+    from dualrt.cli import kept
 
-    runs.compare(folders, json, picture)
+    kept.compare(folders, json, picture)
+
+
+@app.command()
+def timeline(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that --out made.")],
+    picture: Picture = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE.json", help="A trace for ui.perfetto.dev."),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option("--window", metavar="FROM:TO", help="Seconds to draw; else a few steps."),
+    ] = None,
+) -> None:
+    """Show what every strand of a kept run did when."""
+    from dualrt.cli import kept
+
+    kept.timeline(folder, picture, trace, window)
 
 
 @app.command()

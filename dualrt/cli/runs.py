@@ -1,4 +1,4 @@
-"""What `simulate`, `train`, `compare` and `scenarios` do.
+"""What `simulate`, `train` and `scenarios` do.
 
 Owns the way from options to results on the screen, and the talk between the parent of a local run
 and its processes: rank 0 prints a JSON line whenever it is further, and one with the summary.
@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from dualrt import api
 from dualrt.cli import show
 from dualrt.composition import Composition
 from dualrt.core.errors import DualrtError, MissingExtraError, UsageError
-from dualrt.observe.plots import comparison_picture, run_picture
+from dualrt.observe.plots import run_picture
 from dualrt.observe.summary import Summary
-from dualrt.observe.tables import comparison_table, summary_table
+from dualrt.observe.tables import summary_table
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario, load, shipped
 
@@ -148,30 +146,6 @@ def _tell(rank: int) -> api.OnProgress | None:
             print(json.dumps({"progress": share}), flush=True)
 
     return tell
-
-
-def compare(folders: Sequence[Path], as_json: bool, picture: Path | None) -> None:
-    """Kept runs side by side."""
-    runs = [_kept(folder) for folder in folders]
-    if picture is not None:
-        comparison_picture(picture, runs, title=runs[0][0].title)
-        show.note(f"picture: {picture}")
-    if as_json:
-        print(json.dumps({"runs": [json.loads(summary.to_json()) for summary, _ in runs]}))
-    else:
-        show.results.print(comparison_table([summary for summary, _ in runs]))
-
-
-def _kept(folder: Path) -> tuple[Summary, Tally]:
-    try:
-        summary = Summary.from_json((folder / "summary.json").read_bytes())
-        return summary, Tally.from_builtins(
-            msgspec.json.decode((folder / "tally.json").read_bytes())
-        )
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{folder} is no kept run: {error.filename} is missing. Name a folder that --out made"
-        ) from error
 
 
 def list_shipped() -> None:

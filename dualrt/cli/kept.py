@@ -1,0 +1,76 @@
+"""What `compare` and `timeline` do with the folders that `--out` made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from dualrt.cli import show
+from dualrt.core.errors import UsageError
+from dualrt.core.records import Span
+from dualrt.observe.plots import comparison_picture
+from dualrt.observe.plots import timeline as draw_timeline
+from dualrt.observe.recorder import read_records
+from dualrt.observe.summary import Summary
+from dualrt.observe.tables import comparison_table
+from dualrt.observe.tally import Tally
+from dualrt.observe.trace import write_trace
+
+LEARNERS_SHOWN = 16
+"""Learners that a timeline shows: more cannot be read."""
+
+STEPS_SHOWN = 4
+"""Iterations that a timeline shows if it is not told from when to when."""
+
+
+def compare(folders: Sequence[Path], as_json: bool, picture: Path | None) -> None:
+    """Runs side by side."""
+    runs = [_run(folder) for folder in folders]
+    if picture is not None:
+        comparison_picture(picture, runs, title=runs[0][0].title)
+        show.note(f"picture: {picture}")
+    if as_json:
+        print(json.dumps({"runs": [json.loads(summary.to_json()) for summary, _ in runs]}))
+    else:
+        show.results.print(comparison_table([summary for summary, _ in runs]))
+
+
+def timeline(folder: Path, picture: Path | None, trace: Path | None, window: str | None) -> None:
+    """What every strand did when, as a picture or as a trace."""
+    if picture is None and trace is None:
+        raise UsageError("Nothing to make. Give --picture FILE, --trace FILE, or both")
+    summary, _ = _run(folder)
+    if trace is not None:
+        write_trace(trace, read_records(folder))
+        show.note(f"trace: {trace}")
+    if picture is not None:
+        spans = (record for record in read_records(folder) if isinstance(record, Span))
+        learners = range(min(summary.learners, LEARNERS_SHOWN))
+        draw_timeline(picture, spans, learners, _window(window, summary))
+        show.note(f"picture: {picture}")
+
+
+def _window(text: str | None, summary: Summary) -> tuple[float, float]:
+    if text is None:
+        return 0.0, STEPS_SHOWN * (summary.seconds_per_iteration or summary.elapsed_s)
+    try:
+        start_s, end_s = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise UsageError(f"--window {text}: give two times in seconds, as in 1.5:2.0") from None
+    if not 0 <= start_s < end_s:
+        raise UsageError(f"--window {text}: the second time comes after the first, from 0 on")
+    return start_s, end_s
+
+
+def _run(folder: Path) -> tuple[Summary, Tally]:
+    try:
+        summary = Summary.from_json((folder / "summary.json").read_bytes())
+        plain = msgspec.json.decode((folder / "tally.json").read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{folder} is no kept run: {error.filename} is missing. Name a folder that --out made"
+        ) from error
+    return summary, Tally.from_builtins(plain)
