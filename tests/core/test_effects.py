@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
 from dualrt.core.effects import (
@@ -26,7 +28,8 @@ from tests.support.exact import Number
 async def hello() -> float:
     await Send(1, "hello", Packet(note="there"))
     sender, packet = await Recv("hello")
-    return sender + packet.note + await Now()
+    noted: float = packet.note
+    return sender + noted + await Now()
 
 
 def test_a_strand_is_exhausted_by_pushing_answers_in() -> None:
@@ -55,8 +58,6 @@ def test_an_error_of_the_driver_arises_at_the_await() -> None:
 
 
 def test_a_packet_is_as_large_as_its_body() -> None:
-    from fractions import Fraction
-
     assert Packet(note="small").nbytes == 0
     assert Packet(body=Number(Fraction(1), 1000)).nbytes == 1000
 

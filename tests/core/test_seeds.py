@@ -10,7 +10,14 @@ def test_the_same_names_give_the_same_stream() -> None:
 
 
 def test_seed_and_every_name_matter() -> None:
-    seeds = {derive(1), derive(2), derive(1, "a"), derive(1, "b"), derive(1, "a", 0), derive(1, "a", 1)}
+    seeds = {
+        derive(1),
+        derive(2),
+        derive(1, "a"),
+        derive(1, "b"),
+        derive(1, "a", 0),
+        derive(1, "a", 1),
+    }
     assert len(seeds) == 6
 
 

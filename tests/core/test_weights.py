@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrt.core.versions import Staleness
-from tests.support.exact import ExactWeights, Number
+from tests.support.exact import ExactWeights, Number, Plain
 
 WHOLE = st.integers(-(10**6), 10**6).map(Fraction)
 
 
 def weights(rank: int, value: Fraction) -> ExactWeights:
-    return ExactWeights(rank, 2, value, nbytes=8)
+    return ExactWeights(rank, 2, value, Plain(nbytes=8))
 
 
 def gradient(value: int) -> Number:
