@@ -1,0 +1,49 @@
+"""Pages lead where they say, and name what the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dualrt.core import effects
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
+LINK = re.compile(r"\]\((?P<target>[^)\s#]+)(?:#[^)]*)?\)")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
+    for found in LINK.finditer(page.read_text()):
+        target = found["target"]
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{named(page)}: {target}"
+
+
+def test_the_architecture_explains_every_effect() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    kinds = [kind.__name__ for kind in effects.Effect.__subclasses__()]
+    assert kinds
+    assert [kind for kind in kinds if f"`{kind}" not in page] == []
+
+
+def test_every_decision_is_listed_and_says_what_was_rejected() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text()
+    decisions = sorted(folder.glob("[0-9]*.md"))
+    assert [int(path.name[:4]) for path in decisions] == list(range(1, len(decisions) + 1))
+    for path in decisions:
+        text = path.read_text()
+        assert f"({path.name})" in listed, path.name
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Rejected",
+            "Consequences",
+        ], path.name
