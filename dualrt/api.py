@@ -58,8 +58,9 @@ def simulate(
 ) -> Outcome:
     """Run a scenario in the simulator.
 
-    With `out`, records and results are kept in that folder. Raises UsageError for what cannot be
-    simulated, StrandError when a learner raised, DeadlockError when learners wait for one another.
+    With `out`, records, results and the delivered model are kept in that folder. Raises UsageError
+    for what cannot be simulated, StrandError when a learner raised, DeadlockError when learners
+    wait for one another.
     """
     began_s = time.perf_counter()
     composition, workload = _composed(scenario)
@@ -117,16 +118,21 @@ def _simulator(
     from dualrt.sim.driver import Machine, Simulator
 
     scenario = composition.scenario
+    cluster = ClusterSpec(**scenario.cluster_fields())
+    if scenario.learners > cluster.gpus:
+        servers = -(-scenario.learners // cluster.gpus_per_server)
+        raise scenario.error(
+            "learners",
+            f"the cluster has {cluster.gpus} GPUs, and each learner needs one",
+            f"Use --set learners={cluster.gpus}, or --set cluster.servers={servers}.",
+        )
     machine = Machine(
-        ClusterSpec(**scenario.cluster_fields()),
+        cluster,
         device,
         scenario.seed,
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
     )
-    try:
-        return Simulator(learners, machine, observer)
-    except UsageError as error:
-        raise as_scenario_error(scenario, "cluster", error) from error
+    return Simulator(learners, machine, observer)
 
 
 def device_spec(scenario: Scenario) -> DeviceSpec:
@@ -138,18 +144,16 @@ def device_spec(scenario: Scenario) -> DeviceSpec:
 
     fields = scenario.cluster.device_fields()
     name = fields.pop("name", None)
+    if name is not None and name not in KNOWN:
+        raise scenario.error(
+            "cluster.device.name",
+            "no device of that name is known",
+            f"Known are {', '.join(KNOWN)}; or give flops_per_s and memory_bytes_per_s.",
+        )
     try:
-        if name is None:
-            return DeviceSpec(**fields)
-        if name not in KNOWN:
-            raise scenario.error(
-                "cluster.device.name",
-                "no device of that name is known",
-                f"Known are {', '.join(KNOWN)}; or give a profile, or flops_per_s.",
-            )
-        return replace(KNOWN[name], **fields)
-    except (UsageError, TypeError) as error:
-        raise as_scenario_error(scenario, "cluster.device", UsageError(str(error))) from error
+        return DeviceSpec(**fields) if name is None else replace(KNOWN[name], **fields)
+    except UsageError as error:
+        raise as_scenario_error(scenario, "cluster.device", error) from error
 
 
 def train(
@@ -171,11 +175,15 @@ def train(
     if launch.learners != scenario.learners:
         raise scenario.error(
             "learners",
-            f"but {launch.learners} processes were started",
-            f"Start {scenario.learners} processes, or use --set learners={launch.learners}.",
+            f"but the number of processes is {launch.learners}",
+            f"Start {scenario.learners}, with --local {scenario.learners} or torchrun, or use "
+            f"--set learners={launch.learners}.",
         )
     composition = Composition(scenario, scenario.training.epochs)
-    device = choose_device(scenario.real.device, launch)
+    try:
+        device = choose_device(scenario.real.device, launch)
+    except UsageError as error:
+        raise as_scenario_error(scenario, "real.device", error) from error
     workload = composition.workload(device=str(device))
     _set_threads(scenario)
     learner = composition.learner(launch.rank, workload)
@@ -345,4 +353,18 @@ def _kept(scenario: Scenario, outcome: Outcome, out: Path | None) -> Outcome:
         (out / "scenario.toml").write_text(scenario.to_toml())
         (out / "summary.json").write_text(outcome.summary.to_json() + "\n")
         (out / "tally.json").write_bytes(msgspec.json.encode(outcome.tally.to_builtins()))
+        _keep_model(outcome.model, out / "model.safetensors")
     return outcome
+
+
+def _keep_model(model: Any, file: Path) -> None:
+    """Write the delivered model as the tensor "weights", if the workload has numbers.
+
+    For a torch module that is all its parameters in their order:
+    `torch.nn.utils.vector_to_parameters(weights, module.parameters())` puts them back.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.Tensor):
+        from safetensors.torch import save_file
+
+        save_file({"weights": model.cpu()}, file)

@@ -14,7 +14,7 @@ from typing import Any
 
 from dualrt import topology
 from dualrt.algorithms import BUILT_IN as ALGORITHMS
-from dualrt.core.errors import ScenarioError, TopologyError, UsageError
+from dualrt.core.errors import TopologyError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Layout, Learner, Seat, Shares
 from dualrt.core.progress import Progress
@@ -89,15 +89,13 @@ class Composition:
             settings["device"] = device
         if "audit" in accepted:
             settings["audit"] = scenario.training.audit
-        batch = scenario.workload.batch
+        settings["batch"] = scenario.workload.batch
         try:
-            made: Workload[Any] = cls(
-                seed=scenario.seed, learners=scenario.learners, batch=batch, **settings
-            )
-        except ScenarioError:
-            raise
+            made: Workload[Any] = cls(seed=scenario.seed, learners=scenario.learners, **settings)
         except UsageError as error:
-            raise as_scenario_error(scenario, "workload.name", error) from error
+            raise as_scenario_error(
+                scenario, "workload.name", error, "workload", settings
+            ) from error
         return made
 
     def learner(self, rank: int, workload: Workload[Any]) -> Learner:
@@ -148,7 +146,9 @@ class Composition:
         try:
             return self.algorithm.layout(scenario.learners, **self.settings)
         except UsageError as error:
-            raise as_scenario_error(scenario, "learners", error) from error
+            raise as_scenario_error(
+                scenario, "learners", error, "algorithm", self.settings
+            ) from error
 
     def _mixing_plan(self) -> topology.Mixing | None:
         scenario, vertices = self.scenario, len(self.layout.gossipers)

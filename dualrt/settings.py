@@ -6,9 +6,9 @@ parameters they are. Must not know what the class does.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from dualrt.core.errors import MissingExtraError, UsageError
+from dualrt.core.errors import MissingExtraError, ScenarioError, UsageError
 from dualrt.scenario import Scenario
+from dualrt.scenario.reading import nearest
 
 
 def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, str]) -> type[Any]:
@@ -29,17 +30,17 @@ def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, s
     target = built_in.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        near = difflib.get_close_matches(name, built_in, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        known = ", ".join(built_in)
+        known = tuple(built_in)
         raise scenario.error(
-            key, "there is none of that name", f"{hint}There are: {known}, and module:Class."
+            key,
+            "there is none of that name",
+            f"{nearest(name, known)}There are: {', '.join(known)}, and module:Class.",
         )
     beside = str(Path(scenario.folder).resolve())
     if beside not in sys.path:
         sys.path.append(beside)
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise MissingExtraError("torch", "train", f"{key} = {name!r}") from error
@@ -50,14 +51,14 @@ def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, s
             f"there is no module {module_name!r} on Python's path or in {beside}",
             "Put the file beside the scenario, or install its package.",
         ) from None
-    except AttributeError:
+    found = getattr(module, class_name, None)
+    if not inspect.isclass(found):
+        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
         raise scenario.error(
             key,
-            f"module {module_name!r} has no {class_name!r}",
-            "Name a class that the module defines.",
-        ) from None
-    if not inspect.isclass(found):
-        raise scenario.error(key, f"{class_name!r} is no class", "Name a class.")
+            f"module {module_name!r} has no class {class_name!r}",
+            f"{nearest(class_name, tuple(classes))}Name a class that the module defines.",
+        )
     return found
 
 
@@ -78,8 +79,7 @@ def check_settings(
     listed = f"Its settings are: {', '.join(accepted)}." if accepted else "It has no settings."
     for name in table:
         if name not in accepted:
-            near = difflib.get_close_matches(name, accepted, n=1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
+            hint = nearest(name, tuple(accepted))
             raise scenario.error(
                 f"{key}.{name}", f"is no setting of {cls.__name__}", f"{hint}{listed}"
             )
@@ -90,20 +90,58 @@ def check_settings(
             )
     hints = get_type_hints(cls.__init__)
     return {
-        name: _converted(scenario, f"{key}.{name}", hints.get(name, Any), value)
+        name: _converted(
+            scenario, f"{key}.{name}", hints.get(name, Any), accepted[name].default, value
+        )
         for name, value in table.items()
     }
 
 
-def _converted(scenario: Scenario, key: str, hint: Any, value: object) -> Any:
+def _converted(scenario: Scenario, key: str, hint: Any, default: object, value: object) -> Any:
+    """The value as the type that the constructor declares.
+
+    Strictly: a number is no string that looks like one. As JSON, where a list may be a tuple.
+    """
     try:
-        return TypeAdapter(hint).validate_python(value)
+        return TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise scenario.error(key, problem, "See the class's documentation.") from None
+        first, *_ = error.errors()
+        inside = ".".join(map(str, first["loc"]))
+        problem = first["msg"].removeprefix("Input ")
+        usual = "" if default is inspect.Parameter.empty else f", by default {default!r}"
+        raise scenario.error(
+            f"{key}.{inside}" if inside else key,
+            problem,
+            f"What belongs here: {_type_name(hint)}{usual}.",
+        ) from None
 
 
-def as_scenario_error(scenario: Scenario, key: str, error: UsageError) -> UsageError:
-    """A UsageError with the scenario's file and key put before it."""
-    problem, _, remedy = str(error).rstrip(".").partition(". ")
-    return scenario.error(key, problem, remedy + "." if remedy else "Change one of the two.")
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def as_scenario_error(
+    scenario: Scenario,
+    key: str,
+    error: UsageError,
+    table: str = "",
+    settings: Mapping[str, object] | None = None,
+) -> UsageError:
+    """A UsageError with the scenario's file and key put before it.
+
+    An error that opens with one of the `settings` and its value ("dtype = 'float16': ...") is about
+    that key of `table`, any other about `key`. What names its file and key already, or an extra to
+    install, stays as it is.
+    """
+    if isinstance(error, ScenarioError | MissingExtraError):
+        return error
+    text = str(error)
+    for name, value in (settings or {}).items():
+        said = f"{name} = {value!r}"
+        if text.startswith(said):
+            key, text = f"{table}.{name}", text.removeprefix(said).lstrip(": ")
+    # Problem and remedy are two sentences, or two halves of one.
+    text = text.rstrip(".")
+    problem, _, remedy = text.partition(". " if ". " in text else "; ")
+    remedy = f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Correct it."
+    return scenario.error(key, problem, remedy)

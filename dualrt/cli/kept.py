@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from dualrt.cli import show
+from dualrt.cli.files import check_picture
 from dualrt.core.errors import UsageError
 from dualrt.core.records import Span
 from dualrt.observe.plots import comparison_picture
@@ -28,6 +29,7 @@ STEPS_SHOWN = 4
 
 def compare(folders: Sequence[Path], as_json: bool, picture: Path | None) -> None:
     """Runs side by side."""
+    check_picture(picture)
     runs = [_run(folder) for folder in folders]
     if picture is not None:
         comparison_picture(picture, runs, title=runs[0][0].title)
@@ -42,6 +44,7 @@ def timeline(folder: Path, picture: Path | None, trace: Path | None, window: str
     """What every strand did when, as a picture or as a trace."""
     if picture is None and trace is None:
         raise UsageError("Nothing to make. Give --picture FILE, --trace FILE, or both")
+    check_picture(picture)
     summary, _ = _run(folder)
     if trace is not None:
         write_trace(trace, read_records(folder))

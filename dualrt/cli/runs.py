@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dualrt import api
 from dualrt.cli import show
+from dualrt.cli.files import check_folder, check_picture
 from dualrt.composition import Composition
 from dualrt.core.errors import DualrtError, MissingExtraError, UsageError
 from dualrt.observe.plots import run_picture
@@ -55,7 +56,8 @@ class Request:
 def simulate(request: Request) -> None:
     """Simulate, draw, print."""
     scenario = request.scenario()
-    _refuse_used(request.out)
+    check_folder(request.out)
+    check_picture(request.picture)
     with show.progress(f"simulating {scenario.learners} learners") as tell:
         outcome = api.simulate(scenario, out=request.out, on_progress=tell)
     _warn(outcome.warnings)
@@ -85,7 +87,8 @@ def _train_locally(request: Request, processes: int) -> None:
         show.note(f"{scenario.learners} learners in the scenario, {processes} with --local")
         request = replace(request, overrides=(*request.overrides, f"learners={processes}"))
         scenario = request.scenario()
-    _refuse_used(request.out)
+    check_folder(request.out)
+    check_picture(request.picture)
     # What cannot be is found here, before processes start.
     _warn(Composition(scenario, scenario.training.epochs).warnings())
     show.note(
@@ -115,6 +118,7 @@ def _train_here(request: Request) -> None:
     watchdog.install()
     try:
         scenario = request.scenario()
+        check_picture(request.picture)
         if heard:
             outcome = api.train(scenario, launch, out=request.out, on_progress=_tell(launch.rank))
         elif launch.rank == 0:
@@ -172,11 +176,6 @@ def _draw(request: Request, summary: Summary, tally: Tally) -> None:
     for picture in pictures:
         run_picture(picture, summary, tally)
         show.note(f"picture: {picture}")
-
-
-def _refuse_used(out: Path | None) -> None:
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} is there already. Name a new folder, or remove it")
 
 
 def _require(package: str, extra: str) -> None:

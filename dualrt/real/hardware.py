@@ -21,9 +21,8 @@ def choose_device(wanted: str, launch: Launch) -> torch.device:
         return torch.device("cpu")
     if launch.local_rank >= devices:
         raise UsageError(
-            f"real.device = 'cuda': process {launch.local_rank} of this host needs a CUDA device "
-            f"of its own, and there are {devices}. Start at most {devices} processes here, or use "
-            "--set real.device=cpu"
+            f"process {launch.local_rank} of this host needs a device of its own, and there are "
+            f"{devices}. Use --set real.device=cpu, or start no more processes than devices"
         )
     device = torch.device("cuda", launch.local_rank)
     torch.cuda.set_device(device)

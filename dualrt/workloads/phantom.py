@@ -56,6 +56,9 @@ class Phantom:
     pool; `flops_per_sample` and `bytes_per_sample` are the arithmetic and the device memory traffic
     of a gradient, forward and backward, for each sample of its mini-batch. `seed` is taken because
     every workload takes it; nothing here is random.
+
+    Raises:
+        UsageError: the pool is empty, or a size or a cost is negative.
     """
 
     def __init__(
@@ -69,6 +72,16 @@ class Phantom:
         flops_per_sample: float = 1e9,
         bytes_per_sample: int = 0,
     ) -> None:
+        for name, value, least in (
+            ("parameters_bytes", parameters_bytes, 0),
+            ("samples_per_epoch", samples_per_epoch, 1),
+            ("flops_per_sample", flops_per_sample, 0),
+            ("bytes_per_sample", bytes_per_sample, 0),
+        ):
+            if value < least:
+                raise UsageError(
+                    f"{name} = {value!r}: there is no such amount. Choose {least} or more."
+                )
         self.seed = seed
         self.learners = learners
         self.batch = batch

@@ -58,12 +58,22 @@ class Quadratic:
         audit: bool = False,
     ) -> None:
         if dtype not in _DTYPES:
-            raise UsageError(f"dtype = {dtype!r}: choose one of {', '.join(_DTYPES)}.")
+            raise UsageError(f"dtype = {dtype!r}: no such type. Use {' or '.join(_DTYPES)}.")
         if condition_number < 1:
             raise UsageError(
                 f"condition_number = {condition_number}: it is the ratio of the largest to the "
                 "smallest eigenvalue. Choose 1 or more."
             )
+        for name, value, least in (
+            ("dimension", dimension, 1),
+            ("heterogeneity", heterogeneity, 0),
+            ("noise", noise, 0),
+            ("samples_per_epoch", samples_per_epoch, 1),
+        ):
+            if value < least:
+                raise UsageError(
+                    f"{name} = {value!r}: there is no such amount. Choose {least} or more."
+                )
         self._seed, self._learners, self._dtype = seed, learners, _DTYPES[dtype]
         self._noise_scale = noise / (batch * dimension) ** 0.5
         self._optimizer, self._audit = optimizer, audit

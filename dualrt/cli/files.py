@@ -1,0 +1,34 @@
+"""Files that a command is asked to write, looked at before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dualrt.core.errors import UsageError
+
+PICTURES = (".png", ".svg", ".pdf")
+"""What a picture's name may end in."""
+
+
+def check_folder(out: Path | None) -> None:
+    """Make the folder of `--out`. Raises UsageError if it is in use or cannot be made."""
+    if out is None:
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} is there already. Name a new folder, or remove it")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--out {out} cannot be made: {error.strerror}. Name another folder"
+        ) from error
+
+
+def check_picture(picture: Path | None) -> None:
+    """Raise UsageError for a `--picture` that cannot be drawn."""
+    if picture is None:
+        return
+    if picture.suffix not in PICTURES:
+        raise UsageError(f"--picture {picture}: its name must end in {', '.join(PICTURES)}")
+    if not picture.parent.is_dir():
+        raise UsageError(f"--picture {picture}: there is no folder {picture.parent}. Make it first")
