@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.sdpsgd import SDPSGD
 from dualrt.core.learner import Learner
-from tests.support.cases import Case, cases
+from tests.support.cases import cases
 from tests.support.exact import ExactWeights, ExactWorkload, imbalance
+from tests.support.runs import Case
 from tests.support.simulated import simulate
 from tests.support.stage import train
 from tests.support.written import Written

@@ -1,0 +1,61 @@
+"""One run in a value: which algorithm, on which graph and plan, on what machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dualrt.algorithms.adpsgd import ADPSGD
+from dualrt.algorithms.asgd import ASGD
+from dualrt.algorithms.delay_by_one import DelayByOne
+from dualrt.algorithms.hierarchical import HierarchicalADPSGD
+from dualrt.algorithms.local_sgd import LocalSGD
+from dualrt.algorithms.sdpsgd import SDPSGD
+from dualrt.algorithms.ssgd import SSGD
+from dualrt.core.learner import Learner
+from dualrt.core.workload import Workload
+from dualrt.sim.driver import Machine
+from tests.support.exact import learners_of
+from tests.support.simulated import machine
+
+ALGORITHMS: tuple[tuple[type[Learner], Mapping[str, int]], ...] = (
+    (SSGD, {}),
+    (SDPSGD, {}),
+    (ADPSGD, {}),
+    (DelayByOne, {}),
+    (LocalSGD, {"period": 3}),
+    (ASGD, {}),
+    (HierarchicalADPSGD, {"learners_per_group": 2}),
+)
+"""Each algorithm once, with settings that differ from doing nothing."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run, all of it."""
+
+    algorithm: type[Learner]
+    learners: int
+    settings: Mapping[str, int] = field(default_factory=dict)
+    graph: str = "ring"
+    mixing: str = "pairwise"
+    seed: int = 0
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def cast(self, workload: Workload[Any], **seating: Any) -> list[Learner]:
+        """The learners of this run."""
+        return learners_of(
+            self.algorithm,
+            workload,
+            self.learners,
+            self.settings,
+            graph=self.graph,
+            mixing=self.mixing,
+            seed=self.seed,
+            **seating,
+        )
+
+    def where(self) -> Machine:
+        """What they run on."""
+        return machine(self.learners, seed=self.seed, **self.machine)
