@@ -172,6 +172,13 @@ def train(
     from dualrt.real.session import Contribution, Session, Terms
 
     began_s = time.perf_counter()
+    if launch.local_learners < launch.learners and scenario.real.interface.startswith("127."):
+        raise scenario.error(
+            "real.interface",
+            f"learners on other hosts cannot reach this one there, and only {launch.local_learners}"
+            f" of {launch.learners} run here",
+            "Name the interface of the network between the hosts, say --set real.interface=eth0.",
+        )
     if launch.learners != scenario.learners:
         raise scenario.error(
             "learners",

@@ -113,9 +113,10 @@ def _train_here(request: Request) -> None:
     from dualrt.real import launcher, watchdog
     from dualrt.real.rendezvous import Launch
 
-    launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0)
+    launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
     heard = launcher.REPORTS in os.environ
     watchdog.install()
+    launcher.end_with_parent()
     try:
         scenario = request.scenario()
         check_picture(request.picture)
@@ -129,6 +130,9 @@ def _train_here(request: Request) -> None:
     except DualrtError as error:
         launcher.report(error, launch.rank)
         raise
+    except KeyboardInterrupt:
+        # Not through the interpreter's own end, which threads in native code may abort.
+        os._exit(130)
     if outcome is None:
         return
     _draw(request, outcome.summary, outcome.tally)

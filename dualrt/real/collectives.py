@@ -24,6 +24,7 @@ from torch.distributed import Store
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import StalledError
 from dualrt.real.gate import Gate
+from dualrt.real.interfaces import name_of
 from dualrt.real.wire import Assembly, seal
 
 
@@ -54,7 +55,7 @@ class Collectives:
         device: torch.device,
         timeout_s: float,
         max_body_bytes: int,
-        loopback: bool,
+        interface: str,
     ) -> None:
         self._rank, self._device = rank, device
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
@@ -63,9 +64,11 @@ class Collectives:
         self._groups: dict[Group, dist.ProcessGroup] = {}
         self._thread = threading.Thread(target=self._serve, name="collectives", daemon=True)
         self._thread.start()
-        if loopback:
-            # Otherwise gloo listens where the host's name points, which may be nowhere.
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        name = name_of(interface)
+        if name is not None:
+            # Otherwise each library listens where it sees fit: gloo where the host's name points.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
         wide = [group for group in groups if len(group.ranks) > 1]
         if wide and store is not None:
             self._wait(lambda: self._join(store, learners, wide))

@@ -5,17 +5,22 @@ nothing outlives the run. Runs in the parent, which never loads torch. Must not 
 processes do.
 
 Each process finds in `REPORTS` a folder for the error that ends it. Everything else that a process
-says on stderr is kept until the end and shown only if it left no error of its own.
+says on stderr is kept until the end and shown only if it left no error of its own. In the same
+folder lies a file that the parent keeps locked: torch's launcher does not notice when the parent is
+killed, but whoever waits for the lock does.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -25,8 +30,10 @@ from dualrt.core.errors import RunError, UsageError
 REPORTS = "DUALRT_REPORTS"
 """Environment variable that names the folder for errors; set by this launcher only."""
 
-GRACE_S = 2.0
+GRACE_S = 1.0
 """How long processes have to end after they were asked to."""
+
+LOCK = "parent.lock"
 
 LOG_LINES = 20
 """How much of a process's stderr is shown when it died without a word."""
@@ -38,7 +45,11 @@ def run_local(arguments: Sequence[str], processes: int, on_line: Callable[[str],
     Raises what the first process to fail reported, as UsageError or RunError. On any way out,
     KeyboardInterrupt included, no process is left.
     """
-    with tempfile.TemporaryDirectory(prefix="dualrt-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="dualrt-") as folder,
+        Path(folder, LOCK).open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
         reports = Path(folder)
         launcher = _start(arguments, processes, reports)
         try:
@@ -50,6 +61,23 @@ def run_local(arguments: Sequence[str], processes: int, on_line: Callable[[str],
             _end(launcher)
         if code != 0:
             raise _failure(reports)
+
+
+def end_with_parent() -> None:
+    """End this process at once when the parent of `run_local` is gone; nothing elsewhere."""
+    folder = os.environ.get(REPORTS)
+    if folder is not None:
+        threading.Thread(target=_outlive, args=(folder,), name="parent", daemon=True).start()
+
+
+def _outlive(folder: str) -> None:
+    try:
+        with Path(folder, LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+    finally:
+        # Who made the folder cannot remove it any more.
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
 
 
 def report(error: Exception, rank: int) -> bool:

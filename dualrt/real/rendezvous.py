@@ -30,6 +30,8 @@ class Launch:
     learners: int
     local_rank: int
     """Rank among the processes of this host, which chooses the device."""
+    local_learners: int
+    """Processes of this host."""
 
     @classmethod
     def from_environment(cls) -> Launch | None:
@@ -42,8 +44,13 @@ class Launch:
                 f"RANK is set but {', '.join(missing)} is not. Start the processes with torchrun, "
                 "or set all of " + ", ".join(REQUIRED)
             )
-        rank = int(os.environ["RANK"])
-        return cls(rank, int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", rank)))
+        rank, learners = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        return cls(
+            rank,
+            learners,
+            int(os.environ.get("LOCAL_RANK", rank)),
+            int(os.environ.get("LOCAL_WORLD_SIZE", learners)),
+        )
 
 
 class Rendezvous:

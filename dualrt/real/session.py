@@ -83,7 +83,7 @@ class Session:
                     device=terms.device,
                     timeout_s=terms.timeout_s,
                     max_body_bytes=max_body_bytes,
-                    loopback=terms.interface.startswith("127."),
+                    interface=terms.interface,
                 )
         except BaseException:
             self.close()

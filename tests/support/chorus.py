@@ -107,7 +107,7 @@ def _process(rank: int, path: str) -> dict[str, Any]:
         device=torch.device("cpu"),
         timeout_s=TIMEOUT_S,
         max_body_bytes=MAX_BODY_BYTES,
-        loopback=True,
+        interface="127.0.0.1",
     )
     with gossip:
         store.set(f"address/{rank}", gossip.address)
