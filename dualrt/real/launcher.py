@@ -15,25 +15,30 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 from dualrt.core.errors import RunError, UsageError
 
 REPORTS = "DUALRT_REPORTS"
 """Environment variable that names the folder for errors; set by this launcher only."""
 
+DEATH = re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: (?P<rank>\d+)")
+"""How torch's launcher says which process was the first to die."""
+
 GRACE_S = 1.0
 """How long processes have to end after they were asked to."""
 
 LOCK = "parent.lock"
+"""The file, among the reports, that the parent keeps locked."""
 
 LOG_LINES = 20
 """How much of a process's stderr is shown when it died without a word."""
@@ -135,16 +140,24 @@ def _end(launcher: subprocess.Popen[str]) -> None:
 
 
 def _failure(reports: Path) -> Exception:
-    """The first error that a process left, or the last words of those that left none."""
+    """The first error that a process left, or else what is known of the first that died."""
     errors = sorted(reports.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
     if errors:
         found = json.loads(errors[0].read_text())
         return UsageError(found["message"]) if found["usage"] else RunError(found["message"])
-    logs = [*sorted(reports.glob("logs/**/stderr.log")), reports / "launcher.log"]
-    said = "".join(_tail(path.open()) for path in logs if path.exists())
-    return RunError(f"the processes ended without saying why; their last words:\n{said}")
+    own_log = reports / "launcher.log"
+    death = DEATH.search(own_log.read_text())
+    if death is None:
+        return RunError(f"the launcher failed; its last words:\n{_tail(own_log)}")
+    code, rank = int(death["code"]), int(death["rank"])
+    said = "".join(_tail(log) for log in reports.glob(f"logs/**/{rank}/stderr.log"))
+    last_words = f"; its last words:\n{said}" if said else ""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return RunError(f"learner {rank} was killed by {name}, and the run ended{last_words}")
+    return RunError(f"learner {rank} ended with exit code {code}{last_words}")
 
 
-def _tail(log: IO[str]) -> str:
-    with log:
-        return "".join(log.readlines()[-LOG_LINES:])
+def _tail(log: Path) -> str:
+    with log.open() as lines:
+        return "".join(deque(lines, maxlen=LOG_LINES))
