@@ -20,7 +20,7 @@ env: $(READY) ## make .venv with everything that development needs
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,asr,dev]'
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[train,asr,dev]'
 	touch $@
 
 # The order is that of the answer's price: seconds first, pytest last, so that its closing line is
@@ -61,7 +61,7 @@ clean: ## remove all that was made, .venv included
 constraints: ## renew constraints.txt with the newest versions
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet -e '.[train,asr,dev]'
+	build/constraints/bin/python -m pip install -qq -e '.[train,asr,dev]'
 	sed -n '/^#/p' constraints.txt > build/constraints.txt
 	build/constraints/bin/python -m pip freeze --all --exclude dualrt --exclude pip \
 	  | sed 's/+[a-z0-9.]*$$//' | sort -f >> build/constraints.txt
