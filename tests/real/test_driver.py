@@ -1,0 +1,209 @@
+"""The real runtime: stops, bounds and the straggler.
+
+What it has in common with the simulator is in tests/contract.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from dualrt.core.effects import Compute, Cost, Now, Packet, Recv, Send, Sleep, Together
+from dualrt.core.errors import RunError, StalledError, StrandError
+from dualrt.core.faults import Slowdown
+from dualrt.core.learner import Strand
+from dualrt.real.driver import RealDriver, StoppedError
+from dualrt.real.gossip import Gossip
+from tests.support.simulated import Log
+from tests.support.stage import MAX_BODY_BYTES, PATIENCE_S, actors, daemon, in_threads, main
+
+WORK = Cost("work")
+
+
+@contextmanager
+def driver_of(
+    *strands: Strand,
+    timeout_s: float = PATIENCE_S,
+    log: Log | None = None,
+    slowdowns: Sequence[Slowdown] = (),
+) -> Iterator[RealDriver]:
+    """A learner alone."""
+    with Gossip(0, run_id="run", timeout_s=timeout_s, max_body_bytes=MAX_BODY_BYTES) as gossip:
+        gossip.connect({0: gossip.address})
+        [learner] = actors([strands])
+        yield RealDriver(
+            learner,
+            gossip,
+            None,
+            log or Log(),
+            timeout_s=timeout_s,
+            device=torch.device("cpu"),
+            slowdowns=slowdowns,
+        )
+
+
+@contextmanager
+def under_way(driver: RealDriver) -> Iterator[Future[float]]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(driver.run)
+
+
+class Course:
+    """What a strand that goes on and on has done; it ends with its thread."""
+
+    def __init__(self) -> None:
+        self.began, self.ended = threading.Event(), threading.Event()
+
+    def strand(self, once: Callable[[], object]) -> Strand:
+        async def body() -> None:
+            try:
+                while True:
+                    await once()  # type: ignore[misc]  # an effect of any kind
+                    self.began.set()
+            finally:
+                self.ended.set()
+
+        return main(body, "goes on and on")
+
+
+@pytest.mark.parametrize(
+    "once",
+    [
+        lambda: Compute(lambda: None, WORK),
+        Now,
+        lambda: Sleep(1e-4),
+        lambda: Send(0, "t", Packet()),
+    ],
+    ids=["computes", "asks the time", "sleeps", "sends"],
+)
+def test_a_stop_ends_a_strand_whatever_it_does(once: Callable[[], object]) -> None:
+    course = Course()
+    with driver_of(course.strand(once)) as driver, under_way(driver) as run:
+        assert course.began.wait(PATIENCE_S)
+        driver.stop()
+        with pytest.raises(StoppedError):
+            run.result(PATIENCE_S)
+        assert course.ended.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("waits", [Recv("what nobody sends"), Sleep(1e6)], ids=["recv", "sleep"])
+def test_a_stop_ends_a_wait(waits: Recv | Sleep) -> None:
+    course: list[str] = []
+
+    async def wait() -> None:
+        course.append("began")
+        await waits
+        course.append("went on")
+
+    with driver_of(main(wait)) as driver, under_way(driver) as run:
+        while not course:
+            time.sleep(1e-3)
+        driver.stop()
+        with pytest.raises(StoppedError):
+            run.result(PATIENCE_S)
+    assert course == ["began"]
+
+
+def test_a_stop_with_an_error_ends_the_run_with_it() -> None:
+    async def sleep() -> None:
+        await Sleep(1e6)
+
+    gone = RunError("learner 3 is gone")
+    with driver_of(main(sleep)) as driver, under_way(driver) as run:
+        driver.stop(gone)
+        with pytest.raises(RunError, match="learner 3 is gone"):
+            run.result(PATIENCE_S)
+
+
+def test_of_two_errors_the_first_is_told() -> None:
+    async def first() -> None:
+        raise ValueError("the cause")
+
+    async def second() -> None:
+        try:
+            await Recv("what nobody sends")
+        finally:
+            raise KeyError("a consequence")
+
+    with driver_of(main(second), main(first)) as driver, pytest.raises(StrandError) as raised:
+        driver.run()
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_a_strand_that_exits_ends_the_run_too() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async def work() -> None:
+        await Compute(leave, WORK)
+
+    with driver_of(main(work)) as driver, pytest.raises(StrandError, match="SystemExit: 3"):
+        driver.run()
+
+
+def test_a_part_that_exits_ends_the_run_too() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async def part() -> None:
+        await Compute(leave, WORK)
+
+    async def whole() -> None:
+        await Together(part(), part())
+
+    with driver_of(main(whole)) as driver, pytest.raises(StrandError, match="SystemExit: 3"):
+        driver.run()
+
+
+def test_a_daemon_that_has_returned_is_not_waited_for() -> None:
+    async def end() -> None:
+        pass
+
+    # Were it waited for, the run would take its timeout, and pytest's is shorter.
+    with driver_of(daemon(end), main(end), timeout_s=600.0) as driver:
+        assert driver.run() < PATIENCE_S
+
+
+def test_a_learner_that_does_not_end_is_named() -> None:
+    async def end() -> None:
+        pass
+
+    async def dawdle() -> None:
+        await Sleep(1e6)
+
+    with pytest.raises(StalledError, match=r"learners \[1\] had not ended 0.2 s after learner 0"):
+        in_threads([[main(end)], [main(dawdle)]], timeout_s=0.2)
+
+
+def test_a_straggler_s_computations_take_its_factor() -> None:
+    def work() -> None:
+        time.sleep(0.01)
+
+    async def compute() -> None:
+        await Compute(work, WORK)
+
+    log = Log()
+    with driver_of(main(compute), log=log, slowdowns=[Slowdown(0.0, 1e6, 5.0)]) as driver:
+        driver.run()
+    [span] = log.spans
+    # A bound from below only: a busy machine is slower still.
+    assert span.end_s - span.start_s >= 5 * 0.01 * 0.99
+
+
+def test_vectors_are_sent_as_they_were() -> None:
+    arrived: list[torch.Tensor] = []
+
+    async def send() -> None:
+        await Send(1, "t", Packet(body=torch.arange(1000, dtype=torch.bfloat16)))
+
+    async def receive() -> None:
+        arrived.append((await Recv("t")).packet.body)
+
+    in_threads([[main(send)], [main(receive)]])
+    assert torch.equal(arrived[0], torch.arange(1000, dtype=torch.bfloat16))

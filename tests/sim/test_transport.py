@@ -1,0 +1,154 @@
+"""Ordered connections over the flow network, and the mail at their ends."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import simpy
+
+from dualrt.core.effects import Delivery, Packet
+from dualrt.sim.cluster import Cluster, ClusterSpec
+from dualrt.sim.network import Network
+from dualrt.sim.transport import HEADER_BYTES, Transport
+
+BANDWIDTH, LATENCY_S = 1e6, 0.25
+
+
+class Body(NamedTuple):
+    nbytes: int
+
+
+def sized(total_bytes: int) -> Packet:
+    """A packet that weighs so much on the wire."""
+    return Packet(body=Body(total_bytes - HEADER_BYTES))
+
+
+class Office:
+    """A transport between three servers, and what arrived when."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.env = simpy.Environment()
+        network = Network(self.env)
+        cluster = Cluster(
+            ClusterSpec(
+                servers=3,
+                gpus_per_server=1,
+                nic_bytes_per_s=BANDWIDTH,
+                nic_latency_s=LATENCY_S / 2,
+                host_memory_bytes_per_s=1e9,
+                **spec,
+            ),
+            network,
+        )
+        self.transport = Transport(network, cluster)
+        self.arrivals: list[tuple[float, Delivery]] = []
+
+    def expect(self, receiver: int, tag: str, peer: int | None = None) -> Delivery | None:
+        def wake(delivery: Delivery) -> None:
+            self.arrivals.append((self.env.now, delivery))
+
+        return self.transport.receive(receiver, tag, peer, wake)
+
+    @property
+    def times_s(self) -> list[float]:
+        return [time_s for time_s, _ in self.arrivals]
+
+
+def test_a_message_takes_latency_and_its_size_over_the_bandwidth() -> None:
+    office = Office()
+    assert office.expect(1, "t") is None
+    office.transport.send(0, 1, "t", sized(1_000_000))
+    office.env.run()
+    assert office.times_s == [pytest.approx(LATENCY_S + 1.0)]
+
+
+def test_versions_weigh_eight_bytes_each() -> None:
+    office = Office()
+    office.expect(1, "t")
+    office.transport.send(0, 1, "t", Packet(versions=(0,) * 1000))
+    office.env.run()
+    expected_s = LATENCY_S + (HEADER_BYTES + 8000) / BANDWIDTH
+    assert office.times_s == [pytest.approx(expected_s)]
+
+
+def test_messages_of_one_connection_leave_one_after_another() -> None:
+    office = Office()
+    for _ in range(2):
+        office.expect(1, "t")
+        office.transport.send(0, 1, "t", sized(500_000))
+    office.env.run()
+    first_s, second_s = office.times_s
+    assert first_s == pytest.approx(LATENCY_S + 0.5)
+    assert first_s + 0.5 <= second_s <= first_s + 0.5 + LATENCY_S
+
+
+def test_connections_share_what_they_both_cross() -> None:
+    office = Office()
+    for receiver in (1, 2):
+        office.expect(receiver, "t")
+        office.transport.send(0, receiver, "t", sized(500_000))
+    office.env.run()
+    assert office.times_s == [pytest.approx(LATENCY_S + 1.0)] * 2
+
+
+def test_a_socket_and_software_have_their_own_limits() -> None:
+    office = Office(socket_bytes_per_s=BANDWIDTH / 4, message_overhead_s=0.5)
+    office.expect(1, "t")
+    office.transport.send(0, 1, "t", sized(250_000))
+    office.env.run()
+    assert office.times_s == [pytest.approx(0.5 + LATENCY_S + 1.0)]
+
+
+def test_a_message_to_oneself_takes_the_overhead_only() -> None:
+    office = Office(message_overhead_s=0.5)
+    office.expect(0, "t")
+    office.transport.send(0, 0, "t", sized(1_000_000))
+    office.env.run()
+    assert office.times_s == [0.5]
+
+
+def test_mail_waits_for_whoever_wants_it() -> None:
+    office = Office()
+    office.transport.send(0, 1, "t", sized(1000))
+    office.env.run()
+    delivery = office.expect(1, "t")
+    assert delivery == Delivery(0, sized(1000))
+    assert office.expect(1, "t") is None
+
+
+def test_one_who_waits_for_a_peer_is_not_served_by_another() -> None:
+    office = Office()
+    assert office.expect(2, "t", peer=1) is None
+    assert office.expect(2, "t") is None
+    office.transport.send(0, 2, "t", sized(1000))
+    office.env.run()
+    assert [delivery.sender for _, delivery in office.arrivals] == [0]
+    office.transport.send(1, 2, "t", sized(1000))
+    office.env.run()
+    assert [delivery.sender for _, delivery in office.arrivals] == [0, 1]
+
+
+def test_of_two_who_wait_the_first_is_served_first() -> None:
+    office = Office()
+    order: list[str] = []
+
+    def note(name: str, _: Delivery) -> None:
+        order.append(name)
+
+    for name in ("first", "second"):
+        office.transport.receive(1, "t", None, partial(note, name))
+    for _ in range(2):
+        office.transport.send(0, 1, "t", sized(1000))
+    office.env.run()
+    assert order == ["first", "second"]
+
+
+def test_what_is_under_way_is_counted_until_it_arrives() -> None:
+    office = Office()
+    office.transport.send(0, 1, "t", sized(1000))
+    office.transport.send(0, 1, "t", sized(1000))
+    assert office.transport.in_flight == 2
+    office.env.run()
+    assert office.transport.in_flight == 0
