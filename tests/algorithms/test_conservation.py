@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.sdpsgd import SDPSGD
@@ -20,14 +21,18 @@ from tests.support.exact import ExactWeights, ExactWorkload, imbalance
 from tests.support.runs import Case
 from tests.support.simulated import simulate
 from tests.support.stage import train
+from tests.support.weather import DELAYS, weather
 from tests.support.written import Written
 
 
 @settings(max_examples=150)
-@given(cases())
-def test_the_sum_is_conserved_whatever_the_algorithm_graph_plan_and_delays(case: Case) -> None:
+@given(cases(), st.sampled_from(["none", *DELAYS]))
+def test_the_sum_is_conserved_whatever_the_algorithm_graph_plan_and_delays(
+    case: Case, delay: str
+) -> None:
     learners = case.cast(ExactWorkload(learners=case.learners, samples_per_epoch=60))
-    log = simulate(learners, case.where())
+    with weather(DELAYS.get(delay, lambda _: 0.0), case.seed):
+        log = simulate(learners, case.where())
     assert imbalance(learners) == 0
     # It was reached, and not by doing nothing.
     assert sum(update.samples for _, update in log.updates) >= 60
