@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from dualrt.core.effects import Packet, Recv, Send
+from dualrt.core.effects import Packet, Place, Recv, Send
 from dualrt.core.learner import Layout, Learner, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
@@ -55,7 +55,8 @@ class ASGD(Learner):
             learner, push = await Recv("push")
             if push.body is not None and not self.finished:
                 pushed = Snapshot(None, push.versions)
-                await self.descend(Gradient(push.body, push.note), pushed)
+                # In the server's memory: its device is busy with its own gradients.
+                await self.descend(Gradient(push.body, push.note), pushed, Place.HOST)
             if self.finished:
                 await Send(learner, "pull", Packet())
             else:

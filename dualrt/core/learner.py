@@ -120,7 +120,9 @@ class Learner(ABC):
             lambda: workload.gradient(read.vector, rank, draw), workload.gradient_cost
         )
 
-    async def descend(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+    async def descend(
+        self, gradient: Gradient[Any], read: Snapshot[Any], on: Place = Place.DEVICE
+    ) -> None:
         """w <- w - a g, at the current weights, and the report of how stale g was."""
         progress, weights = self.seat.progress, self.weights
         updates = self.updates
@@ -128,6 +130,7 @@ class Learner(ABC):
         staleness = await Compute(
             lambda: weights.descend(gradient.vector, rate, read.versions),
             Cost("update", bytes_moved=3 * weights.nbytes),
+            on,
         )
         await Report(
             Update(

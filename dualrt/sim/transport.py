@@ -1,7 +1,7 @@
 """Transport: ordered connections between learners, over the flow network, and their mail.
 
-Owns what a socket adds to a flow (messages of one connection leave one after another, as in one
-TCP stream) and who waits for which message. Must not know what a message is for.
+Owns what a socket adds to a flow (messages of one connection leave one after another, each with
+the route's latency, which TCP would overlap with the message before) and who waits for which message. Must not know what a message is for.
 """
 
 from __future__ import annotations
