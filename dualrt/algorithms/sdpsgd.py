@@ -6,10 +6,10 @@ Columns of W are learners; T_k is doubly stochastic, with the entries of the com
 The gradient is taken at w_k, before the averaging, so that the two overlap.
 
 Stale: a gradient does not see the neighbours' latest updates, which the averaging of the same step
-brings in: as many versions of a neighbour as rounds since they last met. Conserved: the averaging leaves the sum over learners
-as it is, since both ends of an edge apply opposite differences. Waits for: its neighbours' weights
-of the same step, which is the barrier. Averages are taken in the order of ranks, so that the bits
-of the result depend on nothing else.
+brings in: as many versions of a neighbour as rounds since they last met. Conserved: the averaging
+leaves the sum over learners as it is, since both ends of an edge apply opposite differences. Waits
+for: its neighbours' weights of the same step, which is the barrier. Averages are taken in the order
+of ranks, so that the bits of the result depend on nothing else.
 """
 
 from __future__ import annotations

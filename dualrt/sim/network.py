@@ -116,7 +116,7 @@ class _Flow:
         "weight",
     )
 
-    def __init__(  # noqa: PLR0917 - called once, by `transfer`, where keywords cost time
+    def __init__(
         self,
         order: int,
         route: Sequence[Link],

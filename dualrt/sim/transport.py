@@ -1,7 +1,8 @@
 """Transport: ordered connections between learners, over the flow network, and their mail.
 
 Owns what a socket adds to a flow (messages of one connection leave one after another, each with
-the route's latency, which TCP would overlap with the message before) and who waits for which message. Must not know what a message is for.
+the route's latency, which TCP would overlap with the message before) and who waits for which
+message. Must not know what a message is for.
 """
 
 from __future__ import annotations
