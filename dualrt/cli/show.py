@@ -53,12 +53,12 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 
 def warn(message: str) -> None:
     """A line on stderr that does not stop anything."""
-    notes.print(f"warning: {message}", style="yellow", markup=False)
+    notes.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
 def note(message: str) -> None:
     """A line on stderr."""
-    notes.print(message, markup=False)
+    notes.print(message, markup=False, soft_wrap=True)
 
 
 @contextmanager

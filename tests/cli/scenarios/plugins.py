@@ -1,0 +1,50 @@
+"""A workload and an algorithm of a user's own, beside the scenario that names them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor
+
+from dualrt.core.learner import Layout, Learner, Strand
+from dualrt.core.weights import Gradient
+from dualrt.workloads.quadratic import Quadratic
+
+GRADIENT_S = 0.05
+
+STARTED = "DUALRT_TEST_STARTED"
+"""Environment variable: a folder in which each learner leaves its process's number, in a file named
+by its rank, when it computes its first gradient."""
+
+
+class Sleepy(Quadratic):
+    """A quadratic whose gradient takes 50 ms and no processor, so that any machine has enough."""
+
+    def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
+        if draw == 0 and STARTED in os.environ:
+            Path(os.environ[STARTED], str(rank)).write_text(str(os.getpid()))
+        time.sleep(GRADIENT_S)
+        return super().gradient(at, rank, draw)
+
+
+@final
+class Raising(Learner):
+    """SGD alone; learner 1 raises after its third step."""
+
+    @classmethod
+    def layout(cls, learners: int, *_: Any, **settings: Any) -> Layout:
+        return Layout(replicas=tuple(range(learners)))
+
+    def strands(self) -> Sequence[Strand]:
+        return (Strand("train", self.train),)
+
+    async def train(self) -> None:
+        while not self.finished:
+            read = self.weights.snapshot()
+            await self.descend(await self.gradient(read), read)
+            if (self.rank, self.step) == (1, 3):
+                raise ArithmeticError("the third step is one too many")

@@ -1,0 +1,171 @@
+"""What cannot be is one message that names file, key, value and remedy, and exit code 2.
+
+The commands run in this process, which is quick; `test_modes` and others run real ones.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dualrt.cli import main
+from tests.support import commands
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Refused]:
+    """Runs a command that must fail as bad input does; gives its stderr."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*words: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["dualrt", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert (end.value.code, out) == (2, "")
+        assert err.startswith("dualrt: ")
+        assert len(err.splitlines()) == 1
+        return err
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+QUADRATIC = "quadratic-sd-psgd"
+DIGITS = "digits-adpsgd"
+
+BAD = [
+    # scenario, settings, what the message says
+    (QUADRATIC, ["learnerz=3"], "learnerz = 3: is not a known key. Did you mean 'learners'?"),
+    (QUADRATIC, ["topology.graf=ring"], "topology.graf = 'ring'", "Did you mean 'graph'?"),
+    (QUADRATIC, ["learners=four"], "learners = 'four': should be a valid integer"),
+    (QUADRATIC, ["learners=0"], "learners = 0: should be greater than or equal to 1"),
+    (QUADRATIC, ["training.schedule.rate=fast"], "training.schedule.rate = 'fast'"),
+    (
+        QUADRATIC,
+        ["learners=6", "topology.graph=hypercube"],
+        "topology.graph = 'hypercube'",
+        "power of two",
+        "Take 4 or 8",
+    ),
+    (QUADRATIC, ["topology.graph=rings"], "topology.graph = 'rings'", "Did you mean 'ring'?"),
+    (QUADRATIC, ["topology.graph=no.graphml"], "topology.graph = 'no.graphml'", "no such file"),
+    (QUADRATIC, ["topology.mixing=random-pairs"], "topology.mixing =", "Give a complete graph"),
+    (QUADRATIC, ["algorithm.name=sgd"], "algorithm.name = 'sgd'", "Did you mean 'ssgd'?"),
+    (QUADRATIC, ["algorithm.name=nowhere:Mine"], "no module 'nowhere'", "beside the scenario"),
+    (QUADRATIC, ["algorithm.name=json:Encoder"], "Did you mean 'JSONEncoder'?"),
+    (QUADRATIC, ["algorithm.name=json:JSONEncoder"], "is no learner"),
+    (QUADRATIC, ["algorithm.name=h-adpsgd"], "Set algorithm.learners_per_group"),
+    (
+        QUADRATIC,
+        ["algorithm.name=h-adpsgd", "algorithm.learners_per_group=3"],
+        "algorithm.learners_per_group = 3: does not divide 4 learners",
+        "Choose a divisor of 4",
+    ),
+    (
+        QUADRATIC,
+        ["algorithm.name=h-adpsgd", "algorithm.learners_per_group=two"],
+        "algorithm.learners_per_group = 'two': should be a valid integer",
+        "What belongs here: int",
+    ),
+    (QUADRATIC, ["workload.name=squares"], "workload.name = 'squares'", "There are: phantom"),
+    (QUADRATIC, ["workload.dimensions=3"], "Did you mean 'dimension'?", "condition_number"),
+    (QUADRATIC, ["workload.dimension=3.5"], "workload.dimension = 3.5", "int, by default 64"),
+    (QUADRATIC, ['workload.dimension="3"'], "workload.dimension = '3'", "int, by default 64"),
+    (QUADRATIC, ["workload.dimension=0"], "workload.dimension = 0", "Choose 1 or more"),
+    (QUADRATIC, ["workload.dtype=int8"], "workload.dtype = 'int8'", "Use float32 or float64"),
+    (DIGITS, ["workload.hidden=[50, wide]"], "workload.hidden = '[50, wide]'", "quote"),
+    (DIGITS, ['workload.hidden=[50, "wide"]'], "workload.hidden.1 = 'wide'", "Sequence[int]"),
+    (DIGITS, ["workload.hidden=[0]"], "workload.hidden = [0]", "width is 1 or more"),
+    (DIGITS, ["workload.batch=5000"], "workload.batch = 5000", "Choose a batch from 1 to 1437"),
+    (
+        QUADRATIC,
+        ["cluster.gpus_per_server=2"],
+        "learners = 4: the cluster has 2 GPUs",
+        "--set cluster.servers=2",
+    ),
+    (QUADRATIC, ["cluster.device.name=A100"], "cluster.device.name = 'A100'", "Known are P100"),
+    (QUADRATIC, ["faults.stragglers=[{learner=4, factor=2}]"], "faults.stragglers.0.learner = 4"),
+    (QUADRATIC, ["nonsense"], "--set nonsense", "key=value"),
+    (QUADRATIC, ["=3"], "--set =3", "names no key"),
+    (QUADRATIC, ["learners=[1, 2"], "learners = '[1, 2'", "Close every bracket"),
+]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "settings", "said"),
+    [(scenario, settings, said) for scenario, settings, *said in BAD],
+    ids=[" ".join(settings) for _, settings, *_ in BAD],
+)
+def test_a_scenario_that_cannot_be_says_what_to_write_instead(
+    refused: Refused, scenario: str, settings: list[str], said: list[str]
+) -> None:
+    message = refused("simulate", scenario, *commands.settings(*settings))
+    assert f"{scenario}.toml" in message
+    assert all(words in message for words in said), message
+
+
+def test_the_option_at_fault_is_named(refused: Refused) -> None:
+    message = refused("simulate", QUADRATIC, "--set", "learners=4", "--set", "workload.batch=x")
+    assert "with --set workload.batch=x: workload.batch = 'x'" in message
+
+
+def test_the_file_at_fault_is_named_with_line_and_column(refused: Refused, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('title = "x"\nlearners = \n')
+    assert f"{file}:2:12: is not TOML" in refused("simulate", file)
+
+
+def test_a_scenario_that_is_not_there_is_told_with_those_that_are(refused: Refused) -> None:
+    message = refused("simulate", "digits-adpsdg")
+    assert "Did you mean 'digits-adpsgd'?" in message
+    assert "Shipped are: " in message
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_at_once(
+    refused: Refused, tmp_path: Path
+) -> None:
+    assert "must end in .png" in refused("simulate", QUADRATIC, "--picture", "run.doc")
+    nowhere = tmp_path / "nowhere" / "run.png"
+    assert "Make it first" in refused("simulate", QUADRATIC, "--picture", nowhere)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_at_once(refused: Refused, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert "Name another folder" in refused("simulate", QUADRATIC, "--out", file / "run")
+    assert "Name a new folder" in refused("simulate", QUADRATIC, "--out", file)
+
+
+def test_a_folder_that_is_no_kept_run_is_not_compared(refused: Refused, tmp_path: Path) -> None:
+    assert "is no kept run" in refused("compare", tmp_path)
+
+
+OVER = [
+    (["seed"], "key=v1,v2"),
+    (["seed=1,,2"], "a value is missing"),
+    (["seed=1,1"], "1 is there twice"),
+    (["seed=1", "seed=2"], "Put all its values into one"),
+    (["learners=4,0"], "learners = 0"),
+    (["workload.dtype=float32,int8"], "workload.dtype = 'int8'"),
+    (["topology.graph=ring,hypercube", "learners=4,6"], "Take 4 or 8"),
+]
+
+
+@pytest.mark.parametrize(("over", "said"), OVER, ids=[" ".join(over) for over, _ in OVER])
+def test_a_sweep_is_refused_whole_if_one_combination_cannot_be(
+    refused: Refused, over: list[str], said: str, tmp_path: Path
+) -> None:
+    options = [word for one in over for word in ("--over", one)]
+    file = tmp_path / "sweep.csv"
+    message = refused("sweep", QUADRATIC, *options, "--jobs", "1", "--out", file)
+    assert said in message
+    assert not file.exists()

@@ -1,0 +1,108 @@
+"""However a real run ends, it ends whole: one message, the right exit code, no process left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import commands
+
+SLEEPY = Path(__file__).parent / "scenarios" / "sleepy.toml"
+
+FOR_HOURS = commands.settings("learners=3", "training.epochs=10000")
+
+
+class Started(NamedTuple):
+    """A local run in which every learner has begun to train."""
+
+    parent: subprocess.Popen[str]
+    processes: set[commands.Process]
+    """All of it, the parent included."""
+    temporary: Path
+    """Where its temporary files are."""
+    here: Path
+    """Where each learner has left its process's number."""
+
+    def pid(self, rank: int) -> int:
+        """The process of a learner."""
+        return int((self.here / str(rank)).read_text())
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    temporary, here = tmp_path / "tmp", tmp_path / "started"
+    temporary.mkdir()
+    here.mkdir()
+    env = {"TMPDIR": str(temporary), "DUALRT_TEST_STARTED": str(here)}
+    with commands.start("train", SLEEPY, "--local", "3", *FOR_HOURS, env=env) as parent:
+        try:
+            assert commands.await_(lambda: len(list(here.iterdir())) == 3)
+            processes = commands.descendants(parent.pid)
+            # The parent, torch's launcher, and three learners.
+            assert len(processes) >= 5
+            yield Started(parent, processes, temporary, here)
+        finally:
+            parent.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(started: Started, number: signal.Signals) -> None:
+    started.parent.send_signal(number)
+    out, err = started.parent.communicate(timeout=commands.PATIENCE_S)
+    assert started.parent.returncode == 130
+    assert (out, err.splitlines()[-1]) == ("", "dualrt: interrupted")
+    assert "Traceback" not in err
+    assert commands.await_(lambda: not commands.alive(started.processes))
+    assert list(started.temporary.iterdir()) == []
+
+
+def test_learners_do_not_outlive_a_killed_parent(started: Started) -> None:
+    started.parent.kill()
+    started.parent.wait(commands.PATIENCE_S)
+    assert commands.await_(lambda: not commands.alive(started.processes))
+    assert commands.await_(lambda: list(started.temporary.iterdir()) == [])
+
+
+def test_a_killed_learner_ends_the_run_and_is_named(started: Started) -> None:
+    os.kill(started.pid(1), signal.SIGKILL)
+    out, err = started.parent.communicate(timeout=commands.PATIENCE_S)
+    assert (started.parent.returncode, out) == (1, "")
+    assert "learner 1 was killed by SIGKILL" in err
+    assert "Traceback" not in err
+    assert commands.await_(lambda: not commands.alive(started.processes))
+
+
+@pytest.fixture(scope="module")
+def failed() -> subprocess.CompletedProcess[str]:
+    raising = commands.settings("algorithm.name=plugins:Raising", "learners=3")
+    return commands.run("train", SLEEPY, "--local", "3", *raising)
+
+
+def test_a_learner_that_raises_ends_the_run_with_its_story(
+    failed: subprocess.CompletedProcess[str],
+) -> None:
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "learner 1, strand 'train', step 3: ArithmeticError" in failed.stderr
+    assert "the third step is one too many" in failed.stderr
+    assert "Compute gradient on device" in failed.stderr
+
+
+def test_the_end_of_a_learner_is_told_without_a_traceback(
+    failed: subprocess.CompletedProcess[str],
+) -> None:
+    assert "Traceback" not in failed.stderr
+    assert "torch" not in failed.stderr
+
+
+def test_a_learner_that_raises_in_the_simulator_is_told_alike() -> None:
+    raising = commands.settings("algorithm.name=plugins:Raising")
+    done = commands.run("simulate", SLEEPY, *raising)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "learner 1, strand 'train', step 3: ArithmeticError" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,47 @@
+"""Under torch's own launcher, which is how a run gets on several machines."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.support import commands
+
+TORCHRUN = [
+    sys.executable,
+    *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    *["-m", "dualrt"],
+]
+
+QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
+
+
+def test_torchrun_starts_a_run_and_the_first_process_prints() -> None:
+    two = commands.settings("learners=2")
+    figures = commands.result("train", *QUADRATIC, *two, command=TORCHRUN)
+    assert (figures["mode"], figures["learners"]) == ("real", 2)
+    assert figures["digest"] == commands.result("simulate", *QUADRATIC, *two)["digest"] | {
+        "timing": figures["digest"]["timing"]
+    }
+
+
+def test_another_number_of_processes_than_learners_is_refused() -> None:
+    done = commands.run("train", *QUADRATIC, command=TORCHRUN)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "learners = 4: but the number of processes is 2" in done.stderr
+    assert "use --set learners=2" in done.stderr
+
+
+def test_local_processes_are_not_started_by_a_process_of_a_launcher() -> None:
+    done = commands.run("train", *QUADRATIC, "--local", "4", env={"RANK": "0"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Leave --local out" in done.stderr
+
+
+def test_a_gpu_is_refused_where_there_is_none() -> None:
+    alone = commands.settings("learners=1", "real.device=cuda")
+    done = commands.run("train", *QUADRATIC, *alone, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "real.device = 'cuda'" in done.stderr
+    assert "--set real.device=cpu" in done.stderr
+    assert "Traceback" not in done.stderr

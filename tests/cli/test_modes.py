@@ -1,0 +1,167 @@
+"""`simulate` and `train` on one file: what they print, keep, and agree on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.support import commands
+
+QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
+"""Four learners, and 32 steps of each."""
+
+GOSSIP = [*QUADRATIC, *commands.settings("algorithm.name=adpsgd")]
+
+KEYS = {
+    "algorithm",
+    "learners",
+    "steps",
+    "seconds_per_iteration",
+    "hours_per_epoch",
+    "staleness",
+    "consensus_distance",
+    "loss",
+    "digest",
+    "wall_s",
+    "learner_steps_per_s",
+}
+
+
+class Both(NamedTuple):
+    """One scenario in either mode, kept."""
+
+    simulated: dict[str, Any]
+    real: dict[str, Any]
+    folder: Path
+    """With `simulated` and `real` in it."""
+
+
+def in_both_modes(folder: Path, *words: str) -> Both:
+    return Both(
+        commands.result("simulate", *words, "--out", folder / "simulated"),
+        commands.result("train", *words, "--local", "4", "--out", folder / "real"),
+        folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def decentralised(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    return in_both_modes(tmp_path_factory.mktemp("sd-psgd"), *QUADRATIC)
+
+
+@pytest.fixture(scope="module")
+def central(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    words = [*QUADRATIC, *commands.settings("algorithm.name=ssgd")]
+    return in_both_modes(tmp_path_factory.mktemp("ssgd"), *words)
+
+
+@pytest.mark.parametrize("mode", ["simulated", "real"])
+def test_a_run_prints_its_figures_as_one_json_object(decentralised: Both, mode: str) -> None:
+    figures = getattr(decentralised, mode)
+    assert figures.keys() >= KEYS
+    assert figures["mode"] == mode
+    assert figures["staleness"].keys() == {"mean", "p50", "p99", "max"}
+    assert figures["digest"].keys() == {"timing", "numerics"}
+    assert (figures["algorithm"], figures["learners"]) == ("sd-psgd", 4)
+    assert figures["steps_by_learner"] == [32] * 4
+    assert figures["learner_steps_per_s"] == pytest.approx(figures["steps"] / figures["wall_s"])
+
+
+def test_a_synchronous_run_ends_at_the_same_bits_in_both_modes(decentralised: Both) -> None:
+    simulated, real, _ = decentralised
+    assert simulated["digest"]["numerics"] == real["digest"]["numerics"]
+    assert simulated["loss"] == real["loss"]
+    assert simulated["consensus_distance"] == real["consensus_distance"]
+
+
+def test_averaging_conserves_the_sum_in_both_modes(decentralised: Both) -> None:
+    assert decentralised.simulated["conservation_error"] < 1e-14
+    assert decentralised.real["conservation_error"] < 1e-14
+
+
+def test_an_allreduce_ends_at_the_same_weights_to_rounding(central: Both) -> None:
+    simulated, real, folder = central
+    assert simulated["loss"] == pytest.approx(real["loss"], rel=1e-5)
+    assert (simulated["consensus_distance"], real["consensus_distance"]) == (0, 0)
+    theirs, ours = (
+        load_file(folder / mode / "model.safetensors")["weights"] for mode in ("real", "simulated")
+    )
+    assert float((ours - theirs).norm()) <= 1e-5 * float(ours.norm())
+
+
+def test_the_model_that_is_kept_is_the_one_that_was_evaluated(decentralised: Both) -> None:
+    models = [
+        load_file(decentralised.folder / mode / "model.safetensors")["weights"]
+        for mode in ("simulated", "real")
+    ]
+    assert models[0].equal(models[1])
+    assert float(models[0].norm()) > 0
+
+
+@pytest.mark.parametrize(("mode", "recorders"), [("simulated", 1), ("real", 4)])
+def test_a_kept_run_holds_what_was_run_and_what_came_of_it(
+    decentralised: Both, mode: str, recorders: int
+) -> None:
+    folder = decentralised.folder / mode
+    kept = {"scenario.toml", "summary.json", "tally.json", "model.safetensors", "picture.png"}
+    records = {f"records-{rank}.jsonl" for rank in range(recorders)}
+    assert {path.name for path in folder.iterdir()} == kept | records
+    assert all(path.stat().st_size > 0 for path in folder.iterdir())
+    assert json.loads((folder / "summary.json").read_text()) == getattr(decentralised, mode)
+
+
+def test_the_kept_scenario_is_the_same_run(decentralised: Both) -> None:
+    again = commands.result("simulate", decentralised.folder / "simulated" / "scenario.toml")
+    assert again["digest"] == decentralised.simulated["digest"]
+
+
+def test_kept_runs_are_compared(decentralised: Both) -> None:
+    folders = (decentralised.folder / "simulated", decentralised.folder / "real")
+    compared = commands.result("compare", *folders)
+    assert [run["mode"] for run in compared["runs"]] == ["simulated", "real"]
+    done = commands.run("compare", *folders)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "held-out loss" in done.stdout
+
+
+def test_a_folder_in_use_is_refused(decentralised: Both) -> None:
+    used = decentralised.folder / "real"
+    for words in (["simulate"], ["train", "--local", "4"]):
+        done = commands.run(*words, *QUADRATIC, "--out", used)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--out {used} is there already. Name a new folder" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def gossiped() -> dict[str, Any]:
+    return commands.result("simulate", *GOSSIP, env={"PYTHONHASHSEED": "1"})
+
+
+def test_a_seed_replays_an_asynchronous_run_under_any_hash_seed(gossiped: dict[str, Any]) -> None:
+    again = commands.result("simulate", *GOSSIP, env={"PYTHONHASHSEED": "2"})
+    assert again["digest"] == gossiped["digest"]
+
+
+def test_another_seed_is_another_run(gossiped: dict[str, Any]) -> None:
+    other = commands.result("simulate", *GOSSIP, "--seed", "2")
+    assert other["digest"]["timing"] != gossiped["digest"]["timing"]
+    assert other["digest"]["numerics"] != gossiped["digest"]["numerics"]
+
+
+def test_a_classifier_has_an_accuracy() -> None:
+    figures = commands.result(
+        "simulate", "digits-adpsgd", *commands.settings("training.epochs=1", "learners=2")
+    )
+    assert 0 < figures["accuracy"] < 1
+
+
+def test_a_graph_that_nobody_uses_is_warned_about_on_stderr() -> None:
+    unused = commands.settings("algorithm.name=ssgd", "topology.graph=complete")
+    done = commands.run("simulate", *QUADRATIC, *unused, "--json")
+    assert done.returncode == 0
+    assert "topology.graph has no effect: ssgd uses no communication graph" in done.stderr
+    assert json.loads(done.stdout)["algorithm"] == "ssgd"

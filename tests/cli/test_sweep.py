@@ -1,0 +1,99 @@
+"""`dualrt sweep`: tables, JSON, a file to go on with, and its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support import commands
+
+SLEEPY = Path(__file__).parent / "scenarios" / "sleepy.toml"
+
+SHORT = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.05", "learners=2")]
+
+OVER = ["--over", "algorithm.name=ssgd,sd-psgd", "--over", "seed=1,2"]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sweep") / "sweep.csv"
+    done = commands.run("sweep", *SHORT, *OVER, "--out", file)
+    assert done.returncode == 0, done.stderr
+    assert "held-out loss over seeds" in done.stdout
+    assert "kept in" in done.stderr
+    return file
+
+
+def test_a_sweep_gives_the_figures_of_single_runs(kept: Path) -> None:
+    swept = commands.result("sweep", *SHORT, *OVER, "--out", kept)
+    assert swept["over"] == {"algorithm.name": ["ssgd", "sd-psgd"], "seed": [1, 2]}
+    last = swept["runs"][-1]
+    assert (last["algorithm.name"], last["seed"], last["failed"]) == ("sd-psgd", 2, "")
+    single = commands.result("simulate", *SHORT, "--seed", "2")
+    assert last["numerics_digest"] == single["digest"]["numerics"]
+    assert last["timing_digest"] == single["digest"]["timing"]
+    assert last["loss"] == single["loss"]
+    assert last["staleness_mean"] == single["staleness"]["mean"]
+
+
+def test_a_sweep_is_summed_up_over_seeds(kept: Path) -> None:
+    swept = commands.result("sweep", *SHORT, *OVER, "--out", kept)
+    losses = [run["loss"] for run in swept["runs"] if run["algorithm.name"] == "ssgd"]
+    first, second = swept["by"]
+    assert first == {
+        "combination": {"algorithm.name": "ssgd"},
+        "figure": "loss",
+        "seeds": 2,
+        "without": 0,
+        "mean": pytest.approx(sum(losses) / 2),
+        "min": min(losses),
+        "max": max(losses),
+    }
+    assert second["combination"] == {"algorithm.name": "sd-psgd"}
+
+
+def test_a_sweep_goes_on_where_it_was_broken_off(kept: Path) -> None:
+    header, *rows = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join([header, rows[0], *rows[2:]]))
+    more = ["--over", "algorithm.name=ssgd,sd-psgd", "--over", "seed=1,2,3"]
+    swept = commands.result("sweep", *SHORT, *more, "--out", kept)
+    assert [run["seed"] for run in swept["runs"]] == [1, 2, 3, 1, 2, 3]
+    after = kept.read_text().splitlines(keepends=True)
+    # To the letter, the time that each took included: these were not run again.
+    assert set(after) > {rows[0], *rows[2:]}
+    assert len(after) == 1 + 6
+
+
+def test_a_run_that_fails_is_a_row_and_the_exit_code() -> None:
+    raising = ["--over", "algorithm.name=plugins:Raising,adpsgd"]
+    short = commands.settings("training.epochs=0.2")
+    done = commands.run("sweep", SLEEPY, *raising, *short, "--json")
+    assert done.returncode == 1
+    failed, fine = json.loads(done.stdout)["runs"]
+    assert "the third step is one too many" in failed["failed"]
+    assert "loss" not in failed
+    assert fine["failed"] == ""
+    assert fine["steps"] >= 20
+    assert "algorithm.name=plugins:Raising failed: learner 1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    for_hours = commands.settings("training.epochs=10000", "learners=2")
+    env = {"DUALRT_TEST_STARTED": str(tmp_path)}
+    with commands.start("sweep", SLEEPY, *for_hours, "--over", "seed=1,2", env=env) as parent:
+        try:
+            assert commands.await_(lambda: len(list(tmp_path.iterdir())) == 2)
+            processes = commands.descendants(parent.pid)
+            assert len(processes) >= 3
+            parent.send_signal(number)
+            _, err = parent.communicate(timeout=commands.PATIENCE_S)
+        finally:
+            parent.kill()
+    assert parent.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in err
+    assert commands.await_(lambda: not commands.alive(processes))

@@ -1,0 +1,106 @@
+"""The real command in processes of its own, as a shell would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DUALRT = [sys.executable, "-m", "dualrt"]
+
+PATIENCE_S = 60.0
+"""For what takes a second or two on a machine that is not busy."""
+
+
+def start(
+    *words: str | Path, env: Mapping[str, str] | None = None, command: list[str] = DUALRT
+) -> subprocess.Popen[str]:
+    """Start it, with its output piped."""
+    return subprocess.Popen(
+        [*command, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+    )
+
+
+def run(
+    *words: str | Path, env: Mapping[str, str] | None = None, command: list[str] = DUALRT
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    process = start(*words, env=env, command=command)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def result(
+    *words: str | Path, env: Mapping[str, str] | None = None, command: list[str] = DUALRT
+) -> dict[str, Any]:
+    """The one JSON object that a run prints."""
+    done = run(*words, "--json", env=env, command=command)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, done.stdout
+    found: dict[str, Any] = json.loads(lines[0])
+    return found
+
+
+def settings(*pairs: str) -> list[str]:
+    """`--set` before each."""
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+Process = tuple[int, int]
+"""Number of a process, and when it started: numbers are used again."""
+
+
+def descendants(root: int) -> set[Process]:
+    """All processes that come from `root`, itself included."""
+    table = _processes()
+    found = {root}
+    while True:
+        more = {pid for pid, (parent, _) in table.items() if parent in found} - found
+        if not more:
+            return {(pid, table[pid][1]) for pid in found if pid in table}
+        found |= more
+
+
+def alive(processes: set[Process]) -> set[Process]:
+    """Those that still run."""
+    table = _processes()
+    return {(pid, began) for pid, began in processes if table.get(pid, (0, -1))[1] == began}
+
+
+def await_(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true within the time that one is prepared to wait."""
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """Parent and start of every process that is no zombie, from /proc."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                # The name, in brackets, may hold anything.
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if fields[0] != "Z":
+                found[int(folder.name)] = (int(fields[1]), int(fields[19]))
+    return found
