@@ -21,7 +21,10 @@ Four things keep a change cheap:
   the environment's queue and does nothing when its time comes (SimPy cannot take it out); so the
   clock of an environment that is run until nothing is left may stand later than the last event that
   meant something.
-- A link with a single flow is not a contest: it bounds that flow as a cap does.
+- A link is *contested* only if its flows could together ask for more than it has, each going as
+  fast as its own cap and its route allow. Any other link connects nothing: it slows no flow, or
+  bounds its only one as a cap does. Most links of a cluster are wider than the few connections
+  that cross them, so most changes need no filling (AD-PSGD on 64 learners: from 2.8 a step to 0.1).
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import simpy
 from simpy.events import EventPriority
@@ -42,6 +45,10 @@ _LAST = EventPriority(2)
 _CLOCK_SLACK = 4
 """Ends closer than this many units in the last place of the clock are one instant: `now + delay`
 rounds, so the same end reached by two sums may differ in the last bits."""
+
+_CONTESTED_FROM = 1 - 1e-9
+"""Part of a link from which on its flows contest it. Below 1, because demands are added and taken
+away in floating point, and a link that is taken for contested by mistake costs time and no more."""
 
 _COMPACT_ABOVE = 64
 """Smallest heap of ends that is worth clearing of stale entries."""
@@ -58,6 +65,8 @@ class Link:
 
     __slots__ = (
         "_carried_bytes",
+        "_contested",
+        "_demand",
         "_flows",
         "_free",
         "_load",
@@ -87,6 +96,8 @@ class Link:
         """What is left of the capacity while the link is throttled; see `Network.throttle`."""
         self._carried_bytes = 0.0
         self._flows: dict[_Flow, None] = {}  # a set in order of arrival
+        self._demand = 0.0
+        self._contested = False
         # Scratch of one filling, valid where `_mark` is that filling's.
         self._mark = 0
         self._free = 0.0
@@ -96,6 +107,12 @@ class Link:
     def __repr__(self) -> str:
         return f"Link({self.name!r}, {self.capacity_bytes_per_s:g} B/s, {self.latency_s:g} s)"
 
+    def _reassess(self) -> None:
+        """Say anew whether its flows contest it: after each change of these or of the capacity."""
+        self._contested = (
+            self._demand >= _CONTESTED_FROM * self.available_bytes_per_s and len(self._flows) > 1
+        )
+
 
 class _Flow:
     """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since."""
@@ -103,6 +120,7 @@ class _Flow:
     __slots__ = (
         "cap",
         "ceiling",
+        "demand",
         "mark",
         "on_done",
         "order",
@@ -124,6 +142,7 @@ class _Flow:
         on_done: Callable[[], None],
         cap: float,
         weight: float,
+        demand: float,
     ) -> None:
         self.order = order
         self.route = route
@@ -131,6 +150,8 @@ class _Flow:
         self.on_done = on_done
         self.cap = cap
         self.weight = weight
+        self.demand = demand
+        """The most that it could ever ask of a link."""
         self.remaining: float = size
         self.settled_s = 0.0
         self.rate = 0.0
@@ -139,6 +160,13 @@ class _Flow:
         self.mark = 0
         self.ceiling = cap
         self.share = 0.0
+
+
+class _Way(NamedTuple):
+    """What a route adds up to."""
+
+    latency_s: float
+    capacity_bytes_per_s: float
 
 
 class _EndOfInstant(simpy.Event):
@@ -171,6 +199,7 @@ class Network:
         self._timer: simpy.Event | None = None
         self._armed_s = math.inf
         self._touched: list[Link] = []
+        self._ways: dict[tuple[Link, ...], _Way] = {}
         self._settling = False
         self._mark = 0
 
@@ -200,19 +229,14 @@ class Network:
                 f"{cap_bytes_per_s} bytes/s and weight {weight}: size and overhead must not be "
                 f"negative, cap and weight must be positive"
             )
-        if len(set(route)) < len(route):
-            raise UsageError(
-                f"route {[link.name for link in route]} crosses a link twice. Give every crossing "
-                f"a link of its own"
-            )
-        latency_s = overhead_s
-        for link in route:
-            latency_s += link.latency_s
+        way = self._way(tuple(route))
+        latency_s = overhead_s + way.latency_s
         self._transfers += 1
         if not size_bytes or not route:
             self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
             return
-        flow = _Flow(self._transfers, route, size_bytes, on_done, cap_bytes_per_s, weight)
+        demand = min(cap_bytes_per_s, way.capacity_bytes_per_s)
+        flow = _Flow(self._transfers, route, size_bytes, on_done, cap_bytes_per_s, weight, demand)
         if latency_s:
             self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
         else:
@@ -231,6 +255,7 @@ class Network:
                 f"Give the part of the capacity that is left"
             )
         link.available_bytes_per_s = factor * link.capacity_bytes_per_s
+        link._reassess()
         if link._flows:
             self._touched.append(link)
             self._settle_later()
@@ -254,6 +279,21 @@ class Network:
             return 0.0
         return self.carried_bytes(link) / (link.capacity_bytes_per_s * elapsed_s)
 
+    def _way(self, route: tuple[Link, ...]) -> _Way:
+        """What a route adds up to, worked out when it is first taken."""
+        way = self._ways.get(route)
+        if way is None:
+            if len(set(route)) < len(route):
+                raise UsageError(
+                    f"route {[link.name for link in route]} crosses a link twice. Give every "
+                    f"crossing a link of its own"
+                )
+            way = self._ways[route] = _Way(
+                sum(link.latency_s for link in route),
+                min((link.capacity_bytes_per_s for link in route), default=math.inf),
+            )
+        return way
+
     def _arrive(self, event: simpy.Event) -> None:
         """The latency of a flow has passed."""
         flow: _Flow = event._value
@@ -261,19 +301,21 @@ class Network:
         self._settle_soon()
 
     def _admit(self, flow: _Flow) -> None:
-        """Put a flow on its links. Alone there, it has its rate at once."""
+        """Put a flow on its links. Where no other contests them, it has its rate at once."""
         flow.settled_s = self._env.now
         self._running += 1
-        rate = flow.cap
-        shared: Link | None = None
+        rate, demand = flow.cap, flow.demand
+        contested: Link | None = None
         for link in flow.route:
-            if link._flows:
-                shared = link
+            link._flows[flow] = None
+            link._demand += demand
+            link._reassess()
+            if link._contested:
+                contested = link
             elif link.available_bytes_per_s < rate:
                 rate = link.available_bytes_per_s
-            link._flows[flow] = None
-        if shared is not None:
-            self._touched.append(shared)
+        if contested is not None:
+            self._touched.append(contested)
         elif rate > 0:
             flow.rate = rate
             end_s = flow.settled_s + flow.size / rate
@@ -372,10 +414,16 @@ class Network:
         flow.stamp += 1
         self._running -= 1
         for link in flow.route:
-            del link._flows[flow]
+            flows = link._flows
+            del flows[flow]
             link._carried_bytes += flow.size
-            if link._flows:
-                self._touched.append(link)
+            if flows:
+                if link._contested:
+                    self._touched.append(link)
+                link._demand -= flow.demand
+            else:
+                link._demand = 0.0
+            link._reassess()
 
 
 def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
@@ -384,8 +432,9 @@ def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
     `mark` is one that no link or flow has had in an earlier filling.
     """
     flows, contested = _component(seed, mark)
-    if not contested:  # then nothing connects a flow with another, and there is one
-        flows[0].share = flows[0].ceiling
+    if not contested:
+        for flow in flows:
+            flow.share = flow.ceiling
         return flows
     # What may stop the rising level: a contested link when it is full, a flow at its ceiling. The
     # number breaks ties, so that links and flows are never compared.
@@ -425,7 +474,11 @@ def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
 
 
 def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
-    """All flows that `seed` is connected with, and the links that two or more of them contest."""
+    """All flows that contested links connect with `seed`, and these links.
+
+    `seed` itself may be contested no longer. Then its flows are all there, though nothing connects
+    them: to fill several components together gives each what it would get alone.
+    """
     flows: list[_Flow] = []
     seed._mark = mark
     seed._free, seed._load, seed._open = seed.available_bytes_per_s, 0.0, 0
@@ -440,9 +493,9 @@ def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
             weight = flow.weight
             ceiling = flow.cap
             for link in flow.route:
-                if len(link._flows) == 1:
-                    link._mark = mark
-                    ceiling = min(ceiling, link.available_bytes_per_s)
+                if not link._contested:
+                    if link.available_bytes_per_s < ceiling:
+                        ceiling = link.available_bytes_per_s
                 elif link._mark == mark:
                     link._load += weight
                     link._open += 1
@@ -451,7 +504,7 @@ def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
                     link._free, link._load, link._open = link.available_bytes_per_s, weight, 1
                     reached.append(link)
             flow.ceiling = ceiling
-    return flows, reached if len(seed._flows) > 1 else reached[1:]
+    return flows, reached if seed._contested else reached[1:]
 
 
 def _fix(flow: _Flow, rate: float) -> None:
