@@ -22,7 +22,7 @@ answer in and compares the effect that comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
@@ -84,7 +84,7 @@ class Packet:
     The note must survive a trip over a wire: None, bool, int, float, str, or tuples of these.
     """
 
-    versions: tuple[int, ...] = ()
+    versions: Sequence[int] = ()
     body: Any = None
     note: Any = None
 
@@ -211,5 +211,7 @@ def describe(effect: Effect[Any]) -> str:
             return f"AllReduce in {group.name}"
         case Broadcast(group=group, root=root):
             return f"Broadcast in {group.name} from {root}"
+        case Report(update=update):
+            return f"Report update {update.step}"
         case _:
             return repr(effect)
