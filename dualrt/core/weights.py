@@ -27,7 +27,7 @@ class Snapshot(NamedTuple, Generic[V]):
     """Weights as they stood at one instant, with the versions that had entered them."""
 
     vector: V
-    versions: tuple[int, ...]
+    versions: Sequence[int]
 
 
 class Gradient(NamedTuple, Generic[V]):
@@ -40,12 +40,13 @@ class Gradient(NamedTuple, Generic[V]):
 class Weights(ABC, Generic[V]):
     """One learner's weights.
 
-    Parameters: `rank` is the learner, `learners` their number.
+    Parameters: `rank` is the learner, `learners` their number; `versions` counts their updates,
+    from zero, in a representation that suits these weights.
     """
 
-    def __init__(self, rank: int, learners: int) -> None:
+    def __init__(self, rank: int, learners: int, versions: VersionVector | None = None) -> None:
         self.rank = rank
-        self.versions = VersionVector(learners)
+        self.versions = VersionVector(learners) if versions is None else versions
         self._lock = threading.Lock()
 
     @property

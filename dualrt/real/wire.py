@@ -206,7 +206,7 @@ def seal(tag: str, packet: Packet, max_body_bytes: int) -> Letter:
         form.nbytes(max_body_bytes)
     try:
         note = _note(packet.note, nested=tuple)
-        opening = _encoder.encode(Opening(tag, packet.versions, note, form))
+        opening = _encoder.encode(Opening(tag, tuple(packet.versions), note, form))
     except (UnicodeError, OverflowError, RecursionError) as error:
         raise WireError(f"tag {tag!r}, note {packet.note!r} cannot travel: {error}") from error
     if len(opening) > MAX_HEADER_BYTES // 2:

@@ -494,8 +494,7 @@ def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
             ceiling = flow.cap
             for link in flow.route:
                 if not link._contested:
-                    if link.available_bytes_per_s < ceiling:
-                        ceiling = link.available_bytes_per_s
+                    ceiling = min(ceiling, link.available_bytes_per_s)
                 elif link._mark == mark:
                     link._load += weight
                     link._open += 1

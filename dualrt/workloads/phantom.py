@@ -1,7 +1,7 @@
 """Workloads without numbers: sizes and costs only, for questions of time.
 
 Owns the phantom vector, its weights, and what the papers' acoustic model costs. Must not import
-torch or numpy: a timing-only simulation runs without either.
+torch: a timing-only simulation runs without it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.weights import Gradient, Weights
 from dualrt.core.workload import Workload
+from dualrt.workloads.array_versions import ArrayVersions
 
 
 class PhantomVector(NamedTuple):
@@ -25,7 +26,7 @@ class PhantomWeights(Weights[PhantomVector]):
     """Weights that only count versions; averaging and descent change nothing else."""
 
     def __init__(self, rank: int, learners: int, vector: PhantomVector) -> None:
-        super().__init__(rank, learners)
+        super().__init__(rank, learners, ArrayVersions(learners))
         self._vector = vector
 
     @property
