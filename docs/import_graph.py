@@ -149,6 +149,7 @@ ROLE = {
     "settings": "from a scenario's\nkeys to a class",
     "composition": "from a scenario\nto learners",
     "api": "simulate, train",
+    "advice": "a topology on\na cluster",
     "sweep": "many simulations,\na row each",
     "cli": "the command\ndualrt",
 }

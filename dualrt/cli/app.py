@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dualrt.cli.asr import app as asr
+from dualrt.cli.topology import app as topology
 
 
 class Group(TyperGroup):
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(asr)
+app.add_typer(topology)
 
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")

@@ -1,10 +1,12 @@
 """Communication graphs between learners, and the mixing plans on them.
 
-A graph says who may exchange weights with whom (`graphs`, `files`); a plan says who does so in
-which round, who starts, and with what share (`mixing`); `checks` says what both must satisfy and
-how fast a plan mixes. Knows nothing of algorithms, drivers or clusters: an algorithm is handed a
-learner's rows of a plan, never a graph. Imports numpy and networkx, and nothing of dualrt but its
-errors.
+A graph says who may exchange weights with whom (`graphs`, `files`; `specs` reads the texts that
+name one); `weights` makes shares from a graph; a plan says who exchanges in which round, who
+starts, and with what share (`mixing`). What is judged is a `schedules.Schedule`: `checks` says what
+it must satisfy, `spectrum` how fast it mixes, `structure` how far apart its learners are and whose
+loss would split them. Knows nothing of algorithms, drivers or clusters: an algorithm is handed a
+learner's rows of a plan, never a graph. Imports numpy, scipy and networkx, and nothing of dualrt
+but its errors.
 """
 
 from __future__ import annotations
@@ -18,26 +20,29 @@ from dualrt.topology.checks import (
     spectral_gap,
 )
 from dualrt.topology.files import read, write
-from dualrt.topology.graphs import build
 from dualrt.topology.mixing import (
     PLANS,
     Exchange,
     Mixing,
     Periodic,
+    from_matrix,
     neighbours,
     pairwise,
     plan,
     random_pairs,
     random_ring,
 )
+from dualrt.topology.specs import Topology, build
 
 __all__ = [
     "PLANS",
     "Exchange",
     "Mixing",
     "Periodic",
+    "Topology",
     "build",
     "check_mixing",
+    "from_matrix",
     "is_bipartite",
     "neighbours",
     "pairwise",

@@ -29,8 +29,8 @@ SAMPLED_ROUNDS: Final = 64
 """Rounds looked at in a plan without a period, when the caller does not say how many."""
 
 
-def require_graph(graph: nx.Graph[int], source: str = "the graph") -> None:
-    """Accept an undirected, simple, connected graph on learners 0..n-1, n >= 1, without loops.
+def require_simple(graph: nx.Graph[int], source: str = "the graph") -> None:
+    """Accept an undirected, simple graph on learners 0..n-1, n >= 1, without loops.
 
     `source` is what an error calls the graph: a specification or a file.
 
@@ -56,6 +56,15 @@ def require_graph(graph: nx.Graph[int], source: str = "the graph") -> None:
             f"{source} joins {_listed(loops)} to itself: the share that a learner keeps follows "
             "from the others. Remove the self loop"
         )
+
+
+def require_graph(graph: nx.Graph[int], source: str = "the graph") -> None:
+    """Accept what `require_simple` does, if it is connected as well.
+
+    Raises `TopologyError` naming the first condition that fails.
+    """
+    require_simple(graph, source)
+    learners = graph.number_of_nodes()
     reached = nx.node_connected_component(graph, 0)
     if len(reached) < learners:
         cut_off = [learner for learner in range(learners) if learner not in reached]

@@ -1,24 +1,21 @@
 """Communication graphs: who may exchange weights with whom.
 
-Owns the families of graphs that have a name, and `build`, which turns what a scenario writes into
-a graph that learners can be put on. Knows nothing of shares and rounds; `mixing` makes those from
-any graph. Learners are the nodes 0..n-1 throughout.
+Owns the families of graphs that have a name. Knows nothing of how a scenario writes them (`specs`),
+nor of shares and rounds; `mixing` makes those from any graph. Learners are the nodes 0..n-1
+throughout.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
-from itertools import product
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations, product
 from typing import Final
 
 import networkx as nx
+import numpy as np
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import files
-from dualrt.topology.checks import require_graph
 
 
 def ring(learners: int) -> nx.Graph[int]:
@@ -114,7 +111,10 @@ def complete(learners: int) -> nx.Graph[int]:
     >>> complete(16).number_of_edges()
     120
     """
-    return _graph("complete", learners, ((i, j) for j in range(learners) for i in range(j)))
+    graph = _graph("complete", learners, ())
+    # In order and without repetitions already: half a million edges need not be sorted.
+    graph.add_edges_from(combinations(range(learners), 2))
+    return graph
 
 
 def torus(*sides: int) -> nx.Graph[int]:
@@ -226,6 +226,157 @@ def exponential(learners: int) -> nx.Graph[int]:
     )
 
 
+def bipartite_exponential(learners: int) -> nx.Graph[int]:
+    """Return the bipartite exponential graph: i is joined to i + 1 and i + 1 + 2^k, modulo n.
+
+    All hops are odd, so even learners meet odd ones only: nearly the mixing of the exponential
+    graph, and safe for the lock-based protocol.
+
+    Parameters
+    ----------
+    learners : int
+        Number of learners n, even.
+
+    Raises
+    ------
+    TopologyError
+        If n is odd, or below 2.
+
+    Examples
+    --------
+    >>> sorted(bipartite_exponential(16)[0])
+    [1, 3, 5, 7, 9, 11, 13, 15]
+    >>> sorted(bipartite_exponential(64)[0])[:6]
+    [1, 3, 5, 9, 17, 31]
+
+    References
+    ----------
+    The dynamic bipartite exponential graph of Assran et al., arXiv 1811.10792, all rounds at once.
+    """
+    if learners < 2 or learners % 2:
+        raise TopologyError(
+            f"bipartite-exponential:{learners}: two classes of one size need an even number of "
+            f"learners. Take {max(2, learners + 1)}"
+        )
+    hops = [1, *(1 + (1 << power) for power in range(1, (learners - 1).bit_length()))]
+    return _graph(
+        "bipartite-exponential",
+        learners,
+        ((i, (i + hop) % learners) for i in range(learners) for hop in hops if hop < learners),
+    )
+
+
+def random_regular(learners: int, degree: int, seed: int = 0) -> nx.Graph[int]:
+    """Return a connected random graph in which every learner has `degree` neighbours.
+
+    A ring of chords, shaken by random exchanges of the ends of two edges, which keep all degrees.
+    Its second eigenvalue is close to the least that a graph of that degree can have (Friedman,
+    "A proof of Alon's second eigenvalue conjecture", 2003), whatever n is.
+
+    Parameters
+    ----------
+    learners, degree : int
+        2 <= degree < learners, and not both odd.
+    seed : int
+        In 0..2**64 - 1; the same seed gives the same graph everywhere.
+
+    Raises
+    ------
+    TopologyError
+        If there is no such graph.
+
+    Examples
+    --------
+    >>> {degree for _, degree in random_regular(16, 4, seed=1).degree}
+    {4}
+    """
+    spec = f"random-regular:{learners}x{degree}"
+    if not 2 <= degree < learners or learners * degree % 2:
+        raise TopologyError(
+            f"{spec}: {learners} learners cannot all have {degree} neighbours. Take 2 to "
+            f"{max(2, learners - 1)}, and an even number where the learners are odd"
+        )
+    hops = [*range(1, degree // 2 + 1), *([learners // 2] if degree % 2 else [])]
+    edges = sorted(
+        {tuple(sorted((i, (i + hop) % learners))) for i in range(learners) for hop in hops}
+    )
+    draws = np.random.Philox(key=np.array([seed, degree], dtype=np.uint64))
+    shaken = [(a, b) for a, b in edges]
+    for _ in range(SHAKES):
+        shaken = _shaken(shaken, draws.random_raw(20 * len(shaken)).tolist())
+        graph = _graph(spec, learners, shaken)
+        if nx.is_connected(graph):
+            return graph
+    raise TopologyError(f"{spec}: came apart {SHAKES} times. Take another seed, or a larger degree")
+
+
+SHAKES: Final = 20
+"""Attempts at a connected random graph; from degree 3 on the first nearly always is."""
+
+
+def _shaken(edges: list[tuple[int, int]], draws: Sequence[int]) -> list[tuple[int, int]]:
+    """Replace random pairs of edges a-b, c-d by a-d, c-b, wherever the graph stays simple."""
+    edges, present = list(edges), dict.fromkeys(edges)
+    for one, other in zip(draws[::2], draws[1::2], strict=True):
+        first, second = one % len(edges), other % len(edges)
+        (a, b), (c, d) = edges[first], edges[second]
+        if (one >> 32) & 1:
+            c, d = d, c
+        new, also = (min(a, d), max(a, d)), (min(b, c), max(b, c))
+        if a == d or b == c or new == also or new in present or also in present:
+            continue
+        for old in (edges[first], edges[second]):
+            del present[old]
+        present[new] = present[also] = None
+        edges[first], edges[second] = new, also
+    return edges
+
+
+def hierarchical(groups: int, members: int, between: nx.Graph[int]) -> nx.Graph[int]:
+    """Return groups of learners that all know each other, joined as `between` says.
+
+    Learners are numbered group by group. An edge between two groups is one edge between two of
+    their members; a group's edges end at its members in turn, so that no member carries them all.
+    (arXiv 1907.05701, sec. 4, has an allreduce in each group: the algorithm h-adpsgd.)
+
+    Parameters
+    ----------
+    groups, members : int
+        Number of groups, and of learners in each.
+    between : graph on 0..groups-1
+
+    Raises
+    ------
+    TopologyError
+        If `between` has another number of vertices than there are groups.
+
+    Examples
+    --------
+    >>> graph = hierarchical(3, 2, ring(3))
+    >>> [edge for edge in graph.edges if edge[0] // 2 != edge[1] // 2]
+    [(0, 2), (1, 4), (3, 5)]
+    """
+    if between.number_of_nodes() != groups:
+        raise TopologyError(
+            f"hierarchical:{groups}x{members}: the graph between groups has "
+            f"{between.number_of_nodes()} vertices. Give it {groups}"
+        )
+    ended = [0] * groups
+
+    def end(group: int) -> int:
+        ended[group] += 1
+        return group * members + (ended[group] - 1) % members
+
+    inside = [
+        (group * members + i, group * members + j)
+        for group in range(groups)
+        for j in range(members)
+        for i in range(j)
+    ]
+    across = [(end(a), end(b)) for a, b in sorted((min(e), max(e)) for e in between.edges)]
+    return _graph(f"hierarchical:{groups}x{members}", groups * members, [*inside, *across])
+
+
 FAMILIES: Final[Mapping[str, Callable[[int], nx.Graph[int]]]] = {
     "ring": ring,
     "path": path,
@@ -233,54 +384,12 @@ FAMILIES: Final[Mapping[str, Callable[[int], nx.Graph[int]]]] = {
     "complete": complete,
     "hypercube": hypercube,
     "exponential": exponential,
+    "bipartite-exponential": bipartite_exponential,
 }
 """The families given by the number of learners: NAME or NAME:16."""
 
 SHAPED: Final[Mapping[str, Callable[..., nx.Graph[int]]]] = {"torus": torus}
 """The families given by their sides: NAME:4x4; NAME alone is two-dimensional and near square."""
-
-
-def build(spec: str, learners: int | None = None, *, base: Path | None = None) -> nx.Graph[int]:
-    """Return the graph that a scenario asks for, ready for a mixing plan.
-
-    Parameters
-    ----------
-    spec : str
-        The name of a family, alone ("ring") or with its size ("ring:16", "torus:4x4"), or the path
-        of a file that ends in .graphml, .json (node-link) or .edgelist.
-    learners : int or None
-        Number of learners that there are to be; None to leave it to the size in `spec`.
-    base : Path or None
-        Folder at which a relative path starts; None for the working directory.
-
-    Raises
-    ------
-    TopologyError
-        If the name or the size cannot be read, the file is missing or malformed, the graph is
-        not connected or has a self loop, or it has another number of learners than `learners`.
-
-    Examples
-    --------
-    >>> build("torus", 12).number_of_edges() == build("torus:3x4").number_of_edges()
-    True
-    """
-    name, colon, size = spec.partition(":")
-    if name in FAMILIES or name in SHAPED:
-        sides = _sides(spec, size) if colon else _default_sides(name, learners)
-        if name in FAMILIES and len(sides) != 1:
-            raise TopologyError(f"{spec!r}: {name} has no sides. Write it as in {name}:16")
-        graph = FAMILIES[name](*sides) if name in FAMILIES else SHAPED[name](*sides)
-    elif Path(spec).suffix in files.READERS:
-        graph = files.read((base or Path()) / spec)
-    else:
-        raise _unknown(spec, name)
-    require_graph(graph, f"graph {spec!r}")
-    if learners not in (None, graph.number_of_nodes()):
-        raise TopologyError(
-            f"graph {spec!r} has {graph.number_of_nodes()} learners, but {learners} are asked for. "
-            "Make the two agree"
-        )
-    return graph
 
 
 def _graph(family: str, learners: int, edges: Iterable[tuple[int, int]]) -> nx.Graph[int]:
@@ -292,43 +401,6 @@ def _graph(family: str, learners: int, edges: Iterable[tuple[int, int]]) -> nx.G
     return graph
 
 
-def _sides(spec: str, size: str) -> tuple[int, ...]:
-    parts = size.split("x")
-    if not all(part.isascii() and part.isdecimal() for part in parts):
-        raise TopologyError(
-            f"{spec!r}: {size!r} is not a size. Write a number of learners, as in ring:16, or the "
-            "sides of a torus, as in torus:4x4"
-        )
-    return tuple(map(int, parts))
-
-
-def _default_sides(name: str, learners: int | None) -> tuple[int, ...]:
-    if learners is None:
-        example = f"{name}:4x4" if name in SHAPED else f"{name}:16"
-        raise TopologyError(
-            f"{name!r} does not say how many learners. Write {example}, or give their number"
-        )
-    if name in FAMILIES or learners < 1:
-        return (learners,)
-    rows = max(side for side in range(1, math.isqrt(learners) + 1) if learners % side == 0)
-    if rows == 1 and learners > 1:
-        raise TopologyError(
-            f"{name!r}: {learners} learners make no rectangle. Take a number that is not prime, or "
-            f"write {name}:1x{learners} for a single row"
-        )
-    return rows, learners // rows
-
-
 def _near_powers_of_two(number: int) -> str:
     below = 1 << max(number.bit_length() - 1, 0)
     return f"{below} or {2 * below}" if number > 0 else "1 or 2"
-
-
-def _unknown(spec: str, name: str) -> TopologyError:
-    known = [*FAMILIES, *SHAPED]
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return TopologyError(
-        f"no graph is called {spec!r}. {hint}There are: {', '.join(known)}, and files that end in "
-        f"{', '.join(files.READERS)}"
-    )

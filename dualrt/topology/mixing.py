@@ -20,15 +20,19 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple, final
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 import networkx as nx
 import numpy as np
 
 from dualrt.core.errors import TopologyError
 from dualrt.topology import graphs, orientation
-from dualrt.topology.checks import Matrix, require_graph
+from dualrt.topology.checks import Matrix, require_doubly_stochastic, require_graph
 from dualrt.topology.colouring import matchings
+from dualrt.topology.weights import RULES, weigh
+
+if TYPE_CHECKING:
+    from dualrt.topology.weights import Sparse
 
 Row = tuple[tuple[int, float], ...]
 """(peer, share) pairs."""
@@ -270,6 +274,25 @@ def neighbours(graph: nx.Graph[int]) -> Mixing:
     return Periodic(graph.number_of_nodes(), [exchanges])
 
 
+def from_matrix(graph: nx.Graph[int], matrix: Sparse) -> Mixing:
+    """Average with all neighbours in every round, with the shares of a matrix of shape [n, n].
+
+    As `neighbours`, for any other rule: max-degree, fastest mixing, one's own. An edge without a
+    share is left out.
+
+    Raises `TopologyError` unless the graph is connected and the matrix symmetric and doubly
+    stochastic.
+    """
+    require_graph(graph)
+    require_doubly_stochastic(matrix.toarray())
+    exchanges = [
+        Exchange(mine, theirs, share=float(matrix[mine, theirs]))
+        for mine, theirs in orientation.balanced(graph)
+        if matrix[mine, theirs] > 0
+    ]
+    return Periodic(graph.number_of_nodes(), [exchanges])
+
+
 def random_ring(learners: int, seed: int) -> Mixing:
     """A fresh random ring each round: "random mixing", arXiv 2110.11199.
 
@@ -307,7 +330,8 @@ def plan(name: str, graph: nx.Graph[int], seed: int = 0) -> Mixing:
 
     `PLANS` has the names. Only random plans use the seed. They join any two learners, so they are
     refused on a graph that does not: "random-pairs" takes a complete graph, "random-ring" that or
-    the ring which it permutes.
+    the ring which it permutes. A graph that `specs.build` made of a schedule brings its plan along,
+    and takes no other than "pairwise", which all of them are kinds of.
 
     Raises `TopologyError` for an unknown name, with the names that there are, and for a graph that
     the plan cannot keep to.
@@ -318,6 +342,15 @@ def plan(name: str, graph: nx.Graph[int], seed: int = 0) -> Mixing:
     4
     """
     require_graph(graph)
+    own = graph.graph.get("plan", name)
+    if name not in (own, "pairwise"):
+        raise TopologyError(
+            f"the schedule has the plan {own!r} and cannot be mixed by {name!r}. Leave the mixing "
+            "out"
+        )
+    if own in RULES or own.startswith("matrix:"):
+        return from_matrix(graph, weigh(own, graph))
+    name = own
     if name not in PLANS:
         near = difflib.get_close_matches(name.lower(), PLANS, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""

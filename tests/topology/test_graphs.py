@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import graphs
+from dualrt.topology import graphs, specs
 
 
 @pytest.mark.parametrize("learners", [1, 2, 3, 4, 7, 16])
@@ -82,7 +82,7 @@ def test_nodes_and_edges_come_in_ascending_order() -> None:
 def test_a_specification_names_a_graph(
     spec: str, learners: int | None, same_as: nx.Graph[int]
 ) -> None:
-    assert nx.utils.graphs_equal(graphs.build(spec, learners), same_as)
+    assert nx.utils.graphs_equal(specs.build(spec, learners), same_as)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_specification_that_cannot_be_met_says_why(
     spec: str, learners: int | None, told: str
 ) -> None:
     with pytest.raises(TopologyError) as caught:
-        graphs.build(spec, learners)
+        specs.build(spec, learners)
     assert told in str(caught.value)
 
 
@@ -124,7 +124,7 @@ def test_a_torus_has_a_side() -> None:
 
 def test_a_relative_path_starts_at_the_base(tmp_path: Path) -> None:
     (tmp_path / "triangle.edgelist").write_text("0 1\n1 2\n2 0\n")
-    graph = graphs.build("triangle.edgelist", 3, base=tmp_path)
+    graph = specs.build("triangle.edgelist", 3, base=tmp_path)
     assert nx.utils.graphs_equal(graph, graphs.ring(3))
 
 
@@ -139,6 +139,6 @@ def test_a_relative_path_starts_at_the_base(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_mixed_on_is_refused(tmp_path: Path, edges: str, told: str) -> None:
     (tmp_path / "graph.edgelist").write_text(edges)
     with pytest.raises(TopologyError) as caught:
-        graphs.build("graph.edgelist", base=tmp_path)
+        specs.build("graph.edgelist", base=tmp_path)
     assert told in str(caught.value)
     assert "graph 'graph.edgelist'" in str(caught.value)

@@ -1,0 +1,113 @@
+"""Better: the nearest topology that does what the one at hand does not.
+
+Owns the candidates and what "nearest" means: the least change in bytes a step. Must not know how a
+candidate is judged; it asks for reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from dualrt.advice.report import Demand, Report, glance
+from dualrt.advice.setting import Setting
+from dualrt.topology import specs
+
+CLEARLY = 0.8
+"""A graph that passes is bettered by one that needs at most this part of its rounds."""
+
+COMPLETE = 64
+"""Learners up to which everyone may talk to everyone."""
+
+
+def with_better(report: Report, setting: Setting, demand: Demand) -> Report:
+    """The report with the nearest better topology in it and in its verdict, if there is one.
+
+    For a topology that fails: of the candidates that pass, the one whose bytes a step are nearest.
+    For one that passes: the nearest that mixes clearly faster for no more bytes and no longer
+    step.
+    """
+    found = _nearest(report, setting, demand)
+    if found is None:
+        why = "mixes faster for the same bytes" if report.passed else "passes in its place"
+        return replace(report, verdict=f"{report.verdict} No graph known here {why}.")
+    figures: dict[str, Any] = {
+        name: getattr(found, name)
+        for name in ("spec", "second_eigenvalue", "consensus_rounds", "bytes_per_step")
+    }
+    times = found.bytes_per_step / report.bytes_per_step if report.bytes_per_step else None
+    price = "" if times is None else f" for {times:.2g} times the bytes"
+    return replace(
+        report,
+        better=figures,
+        verdict=f"{report.verdict} Nearest better: {found.spec}, "
+        f"{found.consensus_rounds:,} rounds{price}.",
+    )
+
+
+def _nearest(report: Report, setting: Setting, demand: Demand) -> Report | None:
+    """The first that will do, in order of how much a step of it changes what is sent."""
+    sent = report.messages_per_step
+    if report.passed and report.consensus_rounds == 1:
+        return None
+    near = sorted(candidates(report.learners), key=lambda one: abs(one.messages_per_step - sent))
+    for candidate in near:
+        if report.passed and candidate.messages_per_step > sent:
+            continue
+        other = glance(specs.read(candidate.spec), setting, demand)
+        if other.passed and _betters(other, report):
+            return other
+    return None
+
+
+MANY = 2048
+"""Learners beyond which only what mixes well at any size is looked at."""
+
+
+class Candidate(NamedTuple):
+    """A topology that may be better, and about what a learner sends in a step of it."""
+
+    spec: str
+    messages_per_step: float
+
+
+def candidates(learners: int) -> Iterator[Candidate]:
+    """What there is for that many learners."""
+    if learners < 2:
+        return
+    hops = (learners - 1).bit_length()
+    yield Candidate(f"random-matching:{learners}", 1.0)
+    if learners > MANY:
+        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1)
+        return
+    if learners > 2:
+        yield Candidate(f"ring:{learners}", 2.0)
+        if learners % 2 == 0:
+            yield Candidate(f"alternating-ring:{learners}", 1.0)
+    rows = max(side for side in range(1, int(learners**0.5) + 1) if learners % side == 0)
+    if rows > 2:
+        yield Candidate(f"torus:{rows}x{learners // rows}", 4.0)
+    if learners > 8:
+        yield Candidate(f"random-regular:{learners}x4", 4.0)
+    if learners > 2 and learners & (learners - 1) == 0:
+        yield Candidate(f"hypercube:{learners}", hops)
+    if learners > 2 and learners % 2 == 0:
+        yield Candidate(f"bipartite-exponential:{learners}", 2.0 * hops - 1)
+    if learners > 2:
+        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1)
+    if learners <= COMPLETE:
+        yield Candidate(f"complete:{learners}", learners - 1.0)
+
+
+def _betters(other: Report, report: Report) -> bool:
+    if not report.passed:
+        return True
+    if other.consensus_rounds is None or report.consensus_rounds is None:
+        return False
+    busy_s, their_s = (one.bottleneck.busy_s if one.bottleneck else 0.0 for one in (report, other))
+    return (
+        other.consensus_rounds <= CLEARLY * report.consensus_rounds
+        and other.bytes_per_step <= report.bytes_per_step
+        and their_s <= max(busy_s, report.gradient_s)
+    )

@@ -1,0 +1,81 @@
+"""Pictures of a comparison: disagreement against rounds and against seconds.
+
+Owns what the picture shows; the look is `dualrt.observe.canvas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dualrt.advice.compare import Course
+from dualrt.advice.setting import Setting
+from dualrt.observe import units
+from dualrt.observe.canvas import FAINT, SERIES, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FLOOR = 1e-10
+"""Errors below are rounding."""
+
+ENOUGH = 1e-3
+
+
+def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> None:
+    """Two panels; the dashed line is what the second eigenvalue predicts."""
+
+    def draw(figure: Figure) -> None:
+        by_round, by_second = figure.subplots(1, 2, sharey=True)
+        for number, course in enumerate(courses):
+            colour = SERIES[number % len(SERIES)]
+            errors = _until_exact(course.errors)
+            rounds = range(len(errors))
+            label = f"{course.spec}  ({course.second_eigenvalue:.3f})"
+            by_round.plot(rounds, errors, color=colour, label=label)
+            by_second.plot(course.times_s[: len(errors)], errors, color=colour)
+            if course.second_eigenvalue and len(errors) > 2:
+                last = len(errors) - 1
+                predicted = [
+                    errors[-1] * course.second_eigenvalue ** (round - last) for round in rounds
+                ]
+                by_round.plot(rounds, predicted, color=colour, linestyle=(0, (2, 2)), alpha=0.6)
+        for axes in (by_round, by_second):
+            axes.set_yscale("log")
+            axes.set_ylim(FLOOR, 3.0)
+            axes.grid(True)
+            axes.axhline(ENOUGH, color=FAINT, linewidth=0.8)
+        enough = min(
+            (course.consensus_rounds for course in courses if course.consensus_rounds), default=1
+        )
+        _frame(by_round, "By rounds", "rounds", max(12, *_shown(courses, enough)))
+        _frame(by_second, "By seconds on the cluster", "seconds, with a gradient a round", None)
+        by_round.set_ylabel("disagreement, of the first")
+        by_round.legend(loc="center right", title="second eigenvalue; dotted: its prediction")
+
+    subtitle = (
+        f"synchronous averaging in the simulator on {setting.name}  ·  "
+        f"{units.size(setting.model_bytes)} a message  ·  "
+        f"gradient {units.seconds(setting.gradient_s)}"
+    )
+    picture(path, (13, 5.5), "How fast learners agree", subtitle, draw)
+
+
+def _until_exact(errors: Sequence[float]) -> list[float]:
+    """Down to the first that is only rounding, which is drawn at the floor."""
+    ended = next((at for at, error in enumerate(errors) if error <= FLOOR), len(errors))
+    return [max(error, FLOOR) for error in errors[: ended + 1]]
+
+
+def _shown(courses: Sequence[Course], fastest: int) -> list[int]:
+    """Rounds that the slower ones are shown for, so that the faster ones are still told apart."""
+    longest = 12 * fastest
+    return [min(len(course.errors), longest) for course in courses]
+
+
+def _frame(axes: Axes, title: str, label: str, right: float | None) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(label)
+    axes.set_xlim(0, right)

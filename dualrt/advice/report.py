@@ -1,0 +1,331 @@
+"""Report: what a topology is, what it will do on a cluster, and whether it should be used.
+
+Owns the figures that `dualrt topology check` prints, their JSON names, and the conditions under
+which a topology is refused. Must not know how they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from dualrt.advice.loads import Load, loads, traffic
+from dualrt.advice.setting import Setting
+from dualrt.advice.trial import affordable_rounds, pace
+from dualrt.observe import units
+from dualrt.topology import spectrum, structure
+from dualrt.topology.checks import TOLERANCE
+from dualrt.topology.structure import Bound
+
+if TYPE_CHECKING:
+    from dualrt.topology import Topology
+    from dualrt.topology.schedules import Schedule
+    from dualrt.topology.weights import Sparse
+
+Protocol = Literal["delta", "lock"]
+
+ROUNDS = 10_000
+"""Most rounds to consensus that pass by default: a few epochs' worth of steps on 64 learners."""
+
+TRIED = 512
+"""Learners up to which a trial is run: each message carries a count for every learner."""
+
+TRIAL_STEPS = 16
+TRIAL_MESSAGES = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a topology must satisfy."""
+
+    protocol: Protocol = "delta"
+    rounds: int = ROUNDS
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of one topology; its fields are the keys of its JSON, None is null.
+
+    Figures of the graph are those of all rounds together: of a random schedule, of the complete
+    graph, because any two learners meet in time.
+    """
+
+    spec: str
+    mixing: str
+    learners: int
+    connected: bool
+    """Jointly over a period."""
+    bipartite: bool
+    protocols: Mapping[str, str]
+    """What being bipartite means for each way to exchange."""
+    doubly_stochastic: bool
+    second_eigenvalue: float | None
+    """What a round leaves of a disagreement, in the long run; None if not doubly stochastic."""
+    spectral_gap: float | None
+    consensus_rounds: int | None
+    """To a thousandth; None if never."""
+    diameter: int | None
+    """None if not connected."""
+    diameter_exact: bool
+    """If not, `diameter` is a lower bound."""
+    degree_min: int
+    degree_max: int
+    degree_mean: float
+    messages_per_step: float
+    """That a learner sends in a step, on average over learners and rounds."""
+    messages_per_step_max: float
+    """Of the learner that sends most."""
+    bytes_per_step: float
+    bytes_per_step_max: float
+    model_bytes: int
+    single_points: tuple[int, ...]
+    """Learners whose loss would split the graph."""
+    min_cut: int | None
+    """Edges whose loss would split it, at least."""
+    min_cut_exact: bool
+    """If not, `min_cut` is an upper bound."""
+    cluster: str
+    cluster_assumed: bool
+    bottleneck: Load | None
+    """The link that a step keeps busy longest; None if nothing is sent."""
+    links: tuple[Load, ...]
+    gradient_s: float
+    step_time_s: float
+    """Of AD-PSGD: from the trial, else the longer of the gradient and the bottleneck."""
+    staleness_mean: float | None
+    """From the trial; None where none was run."""
+    simulated: bool
+    """Whether a trial was run: beyond `TRIED` learners, and for directed schedules, it is not."""
+    problems: tuple[str, ...]
+    passed: bool
+    verdict: str
+    better: Mapping[str, Any] | None = None
+    """The nearest better topology: its spec and main figures."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return asdict(self)
+
+
+def examine(topology: Topology, setting: Setting, demand: Demand | None = None) -> Report:
+    """Find out everything about a topology in a setting, a trial included.
+
+    Raises UsageError for a plan that no learner could run.
+    """
+    messages = traffic(topology.schedule)
+    shape = _shape(topology.schedule, messages)
+    return _judged(topology, setting, demand or Demand(), messages, shape, trial=True)
+
+
+def glance(topology: Topology, setting: Setting, demand: Demand | None = None) -> Report:
+    """The same for a topology known to be connected: no trial, no distances, no cuts."""
+    messages = traffic(topology.schedule)
+    shape = _outline(topology.schedule, messages)
+    return _judged(topology, setting, demand or Demand(), messages, shape, trial=False)
+
+
+def _judged(
+    topology: Topology,
+    setting: Setting,
+    demand: Demand,
+    messages: Sparse,
+    shape: _Shape,
+    *,
+    trial: bool,
+) -> Report:
+    schedule = topology.schedule
+    fair = is_doubly_stochastic(schedule)
+    second = None
+    if fair:
+        second = spectrum.second_eigenvalue(schedule) if shape.connected else 1.0
+    rounds = None if second is None else spectrum.consensus_rounds(schedule, second)
+    sent = np.asarray(messages.sum(axis=1)).reshape(-1)
+    used = loads(messages, setting)
+    busy_s = used[0].busy_s if used else 0.0
+    measured = None
+    runs = fair and shape.connected and schedule.learners <= TRIED and topology.plan is not None
+    if trial and runs and topology.plan is not None:
+        steps = affordable_rounds(float(sent.sum()), TRIAL_STEPS, TRIAL_MESSAGES)
+        measured = pace(topology.plan(), setting, steps)
+    report = Report(
+        spec=topology.spec,
+        mixing=topology.mixing,
+        learners=schedule.learners,
+        connected=shape.connected,
+        bipartite=shape.bipartite,
+        protocols=_protocols(shape.bipartite, topology),
+        doubly_stochastic=fair,
+        second_eigenvalue=second,
+        spectral_gap=None if second is None else 1.0 - second,
+        consensus_rounds=rounds,
+        diameter=shape.diameter.value if shape.diameter else None,
+        diameter_exact=shape.diameter.exact if shape.diameter else False,
+        degree_min=shape.degrees[0],
+        degree_max=shape.degrees[1],
+        degree_mean=shape.degrees[2],
+        messages_per_step=float(sent.mean()),
+        messages_per_step_max=float(sent.max()),
+        bytes_per_step=float(sent.mean()) * setting.model_bytes,
+        bytes_per_step_max=float(sent.max()) * setting.model_bytes,
+        model_bytes=setting.model_bytes,
+        single_points=shape.single_points,
+        min_cut=shape.cut.value if shape.cut else None,
+        min_cut_exact=shape.cut.exact if shape.cut else False,
+        cluster=setting.name,
+        cluster_assumed=setting.assumed,
+        bottleneck=used[0] if used else None,
+        links=tuple(used),
+        gradient_s=setting.gradient_s,
+        step_time_s=measured.step_s if measured else max(setting.gradient_s, busy_s),
+        staleness_mean=measured.staleness_mean if measured else None,
+        simulated=measured is not None,
+        problems=(),
+        passed=True,
+        verdict="",
+    )
+    problems = tuple(_problems(report, demand))
+    judged = replace(report, problems=problems, passed=not problems)
+    return replace(judged, verdict=_verdict(judged))
+
+
+def is_doubly_stochastic(schedule: Schedule) -> bool:
+    """Whether every round's rows and columns sum to 1 and no share is negative."""
+    for matrix in schedule.rounds():
+        sums = [np.asarray(matrix.sum(axis=axis)) for axis in (0, 1)]
+        if matrix.nnz and float(matrix.data.min()) < -TOLERANCE:
+            return False
+        if not all(np.allclose(one, 1.0, rtol=0, atol=TOLERANCE) for one in sums):
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What there is to say of the edges of all rounds together."""
+
+    connected: bool
+    bipartite: bool
+    degrees: tuple[int, int, float]
+    diameter: Bound | None = None
+    cut: Bound | None = None
+    single_points: tuple[int, ...] = ()
+
+
+def _outline(schedule: Schedule, messages: Sparse) -> _Shape:
+    if schedule.period is None:
+        return _anyone(schedule.learners)
+    joined = _joined(messages)
+    return _Shape(True, structure.sides(joined) is not None, _degrees(joined))
+
+
+def _anyone(learners: int) -> _Shape:
+    """The complete graph."""
+    others = learners - 1
+    across = Bound(min(1, others), True)
+    return _Shape(True, learners <= 2, (others, others, others), across, Bound(others, True))
+
+
+def _degrees(joined: Sparse) -> tuple[int, int, float]:
+    degree = np.diff(joined.indptr)
+    return int(degree.min()), int(degree.max()), float(degree.mean())
+
+
+def _shape(schedule: Schedule, messages: Sparse) -> _Shape:
+    learners = schedule.learners
+    if schedule.period is None:
+        return _anyone(learners)
+    joined = _joined(messages)
+    degrees = _degrees(joined)
+    if not structure.is_connected(joined):
+        return _Shape(False, _every_part_bipartite(joined), degrees)
+    bipartite = structure.sides(joined) is not None
+    if learners == 1:
+        return _Shape(True, True, degrees, Bound(0, True), Bound(0, True))
+    across = structure.diameter(joined)
+    return _Shape(
+        True,
+        bipartite,
+        degrees,
+        across,
+        structure.least_cut(joined, across.value),
+        tuple(structure.single_points(joined)),
+    )
+
+
+def _joined(messages: Sparse) -> Sparse:
+    """The adjacency of all rounds together, both ways; an edge without a share is none."""
+    from scipy.sparse import csr_matrix
+
+    joined = csr_matrix((messages + messages.T) > 0, dtype=np.float64)
+    joined.sort_indices()
+    return joined
+
+
+def _every_part_bipartite(joined: Sparse) -> bool:
+    import networkx as nx
+
+    return bool(nx.is_bipartite(nx.from_scipy_sparse_array(joined)))
+
+
+def _protocols(bipartite: bool, topology: Topology) -> dict[str, str]:
+    if topology.plan is None:
+        return {"push": "safe: weights go one way and nobody waits for an answer"}
+    lock = (
+        "safe: one class initiates and the other responds, so no cycle of waiting can close"
+        if bipartite
+        else "deadlocks: on an odd cycle learners can wait for one another in a circle"
+    )
+    return {"delta": "safe: no lock is held across the network, on any graph", "lock": lock}
+
+
+def _problems(report: Report, demand: Demand) -> list[str]:
+    found = []
+    if not report.connected:
+        found.append("it is not connected: some learners never agree with the others")
+    if not report.doubly_stochastic:
+        found.append(
+            f"{report.mixing} shares are not doubly stochastic here: averaging moves the mean. "
+            "Use metropolis"
+        )
+    if demand.protocol == "lock" and not report.bipartite:
+        found.append("it is not bipartite: the lock-based protocol can deadlock on it")
+    if report.connected and report.doubly_stochastic:
+        rounds = report.consensus_rounds
+        if rounds is None:
+            found.append(
+                "disagreement never dies out: an eigenvalue beside the first has modulus 1"
+            )
+        elif rounds > demand.rounds:
+            found.append(
+                f"it mixes slowly: {rounds:,} rounds to a thousandth, more than {demand.rounds:,}"
+            )
+    busiest = report.bottleneck
+    if not report.cluster_assumed and busiest and busiest.busy_s > report.gradient_s:
+        found.append(
+            f"link {busiest.link} is busy for {units.seconds(busiest.busy_s)} a step, and the "
+            f"gradient that it should hide behind takes {units.seconds(report.gradient_s)}"
+        )
+    return found
+
+
+def _verdict(report: Report) -> str:
+    if report.problems:
+        return f"{report.spec} fails: {'; '.join(report.problems)}."
+    notes = [
+        f"consensus to a thousandth in {report.consensus_rounds:,} rounds",
+        "no deadlock" if report.bipartite else "no deadlock with the delta exchange",
+    ]
+    busiest = report.bottleneck
+    if busiest is not None:
+        hidden = "hidden behind" if busiest.busy_s <= report.gradient_s else "longer than"
+        notes.append(
+            f"the busiest link {busiest.link} takes {units.seconds(busiest.busy_s)} a step, "
+            f"{hidden} the gradient's {units.seconds(report.gradient_s)}"
+        )
+    if report.single_points:
+        lost = len(report.single_points)
+        notes.append(f"the loss of any of {lost} learner{'s' * (lost > 1)} would split it")
+    return f"{report.spec} passes: {'; '.join(notes)}."

@@ -1,0 +1,97 @@
+"""Setting: the cluster, the model and the mini-batch that a topology is judged for.
+
+Owns how the command line's few words become the simulator's description. Knows nothing of graphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dualrt.core.effects import Cost
+from dualrt.core.errors import UsageError
+from dualrt.scenario import load_cluster, shipped
+from dualrt.scenario.cluster import Cluster as Described
+from dualrt.scenario.reading import is_file, nearest
+from dualrt.sim.cluster import Cluster, ClusterSpec
+from dualrt.sim.device import KNOWN, DeviceSpec
+from dualrt.workloads.phantom import AcousticPhantom
+
+ASSUMED = "x-8x8-v100"
+"""The cluster that is assumed where none is named, with as many servers as the learners need."""
+
+BATCH = 128
+"""Samples of a learner's mini-batch: that of arXiv 1907.05701 on 64 GPUs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where learners would run, and what they would exchange."""
+
+    name: str
+    assumed: bool
+    """Whether nobody named the cluster, so that it is no reason to refuse a graph."""
+    cluster: ClusterSpec
+    device: DeviceSpec
+    model_bytes: int
+    gradient: Cost
+
+    @property
+    def gradient_s(self) -> float:
+        """What a mini-batch's gradient takes on an undisturbed device."""
+        return self.device.nominal_s(self.gradient)
+
+
+def setting(
+    learners: int, cluster: str | None = None, model_bytes: int | None = None, batch: int = BATCH
+) -> Setting:
+    """The setting for that many learners.
+
+    `cluster` is a file or the name of a shipped description; `model_bytes` the size of what is
+    exchanged, by default that of the acoustic model of arXiv 1907.05701, 172.6 MB.
+
+    Raises UsageError for a cluster that is not there or has too few GPUs.
+    """
+    name = cluster or ASSUMED
+    described = _described(name)
+    if cluster is None:
+        gpus = described.gpus_per_server or 1
+        described = described.model_copy(update={"servers": -(-learners // gpus)})
+    spec = ClusterSpec(**described.fields(learners))
+    if learners > spec.gpus:
+        servers = -(-learners // spec.gpus_per_server)
+        raise UsageError(
+            f"cluster {name} has {spec.gpus} GPUs, and {learners} learners need one each. Name a "
+            f"smaller graph, or a description with servers = {servers}"
+        )
+    work = AcousticPhantom(seed=0, learners=learners, batch=batch)
+    fields = described.device_fields()
+    known = fields.pop("name", None)
+    if known is not None and known not in KNOWN:
+        raise UsageError(
+            f"cluster {name}: no device is called {known!r}. Known are {', '.join(KNOWN)}; or give "
+            "flops_per_s and memory_bytes_per_s"
+        )
+    device = DeviceSpec(**fields) if known is None else replace(KNOWN[known], **fields)
+    size = work.weights(0).nbytes if model_bytes is None else model_bytes
+    return Setting(name, cluster is None, spec, device, size, work.gradient_cost)
+
+
+def links_of(spec: ClusterSpec) -> Cluster:
+    """The links and routes of a cluster, with nothing on them."""
+    import simpy
+
+    from dualrt.sim.network import Network
+
+    return Cluster(spec, Network(simpy.Environment()))
+
+
+def _described(name: str) -> Described:
+    file = Path(name) if is_file(Path(name)) else shipped.find("topologies", name)
+    if file is None:
+        known = shipped.names("topologies")
+        raise UsageError(
+            f"there is neither a file {name} nor a shipped cluster of that name. "
+            f"{nearest(name, known)}Shipped are: {', '.join(known)}"
+        )
+    return Described(**load_cluster(file).model_dump(exclude_none=True))

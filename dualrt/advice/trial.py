@@ -1,0 +1,226 @@
+"""Trials: a topology run for a few steps in the simulator, with real exchanges of small vectors.
+
+Owns the workload of a trial, which starts every learner elsewhere and gives gradients of zero, so
+that nothing moves the weights but averaging. The algorithms are those that train.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dualrt.advice.setting import Setting
+from dualrt.algorithms.adpsgd import ADPSGD
+from dualrt.algorithms.sdpsgd import SDPSGD
+from dualrt.composition import Row
+from dualrt.core.learner import Learner, Seat
+from dualrt.core.progress import Constant, Progress
+from dualrt.core.records import Span, Update
+from dualrt.core.weights import Gradient, Weights
+from dualrt.sim.driver import Machine, Simulator
+from dualrt.topology import Mixing
+
+Vector = npt.NDArray[np.float64]
+
+DIMENSION = 32
+"""Entries of a learner's vector: enough that no eigenvector is missed."""
+
+SEED = 1
+
+
+def starts(learners: int) -> Vector:
+    """Where learners begin: [learners, DIMENSION], normal, with mean 0."""
+    generator = np.random.Generator(np.random.Philox(key=SEED))
+    drawn = generator.standard_normal((learners, DIMENSION))
+    return np.asarray(drawn - drawn.mean(axis=0))
+
+
+class _Weights(Weights[Vector]):
+    """A small vector that is charged for as a model."""
+
+    def __init__(self, rank: int, learners: int, start: Vector, nbytes: int) -> None:
+        super().__init__(rank, learners)
+        self._vector, self._nbytes = start.copy(), nbytes
+
+    @property
+    def nbytes(self) -> int:
+        return self._nbytes
+
+    def mean(self, vectors: Sequence[Vector]) -> Vector:
+        """The mean over learners."""
+        return np.asarray(sum(vectors[1:], start=vectors[0]) / len(vectors))
+
+    def _copy(self) -> Vector:
+        return self._vector.copy()
+
+    def _descend(self, gradient: Vector, learning_rate: float) -> None:
+        pass
+
+    def _add(self, share: float, theirs: Vector, mine: Vector) -> None:
+        self._vector += share * (theirs - mine)
+
+    def _replace(self, vector: Vector) -> None:
+        self._vector = vector.copy()
+
+
+class _Standing:
+    """The workload without slopes; every learner starts elsewhere."""
+
+    samples_per_epoch = 1
+
+    def __init__(self, learners: int, setting: Setting, batch: int) -> None:
+        self.batch, self.gradient_cost = batch, setting.gradient
+        self._learners, self._nbytes = learners, setting.model_bytes
+        self._zero = np.zeros(DIMENSION)
+        self._starts = starts(learners)
+
+    def weights(self, rank: int) -> _Weights:
+        return _Weights(rank, self._learners, self._starts[rank], self._nbytes)
+
+    def gradient(self, at: Vector, rank: int, draw: int) -> Gradient[Vector]:
+        return Gradient(self._zero, None)
+
+    def evaluate(self, at: Vector) -> Mapping[str, float]:
+        return {}
+
+    def consensus(self, vectors: Sequence[Vector]) -> tuple[Vector, None]:
+        return vectors[0], None
+
+    def digest(self, vector: Vector) -> bytes:
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a few steps of AD-PSGD went."""
+
+    step_s: float
+    """Time in which every learner does one step on average."""
+    staleness_mean: float
+    """Of the second half of the steps: the first find all learners alike."""
+
+
+def pace(plan: Mixing, setting: Setting, steps: int) -> Pace:
+    """Run AD-PSGD for `steps` a learner on average."""
+    seen: list[tuple[float, Update]] = []
+    _run(ADPSGD, plan, setting, steps, lambda time_s, update: seen.append((time_s, update)))
+    later = seen[len(seen) // 2 :]
+    middle_s = seen[len(seen) // 2 - 1][0] if len(seen) > 1 else 0.0
+    span_s = later[-1][0] - middle_s
+    return Pace(
+        span_s * plan.learners / len(later),
+        sum(update.staleness for _, update in later) / len(later),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """How disagreement went down in synchronous averaging (D-PSGD, eq. 7 of arXiv 1907.05701)."""
+
+    errors: tuple[float, ...]
+    """||W_k - mean|| / ||W_0 - mean|| after k rounds, from k = 0."""
+    times_s: tuple[float, ...]
+    """When the last learner had ended round k."""
+    factor: float
+    """What a round leaves of a disagreement, over the later half of the rounds."""
+
+
+def contraction(plan: Mixing, setting: Setting, rounds: int) -> Contraction:
+    """Run SD-PSGD for `rounds` and watch the learners agree."""
+    states = np.zeros((rounds + 1, plan.learners, DIMENSION))
+    times_s = [0.0] * (rounds + 1)
+
+    def note(time_s: float, update: Update) -> None:
+        states[update.step, update.learner] = learners[update.learner].weights.snapshot().vector
+        times_s[update.step] = max(times_s[update.step], time_s)
+
+    learners = _learners(SDPSGD, plan, setting, rounds)
+    states[0] = [learner.weights.snapshot().vector for learner in learners]
+    _simulate(learners, setting, note)
+    return _contraction(states, times_s, plan.period or 1)
+
+
+def agreement(states: Vector) -> tuple[float, ...]:
+    """||W_k - mean|| / ||W_0 - mean|| for states of shape [rounds + 1, learners, dimension]."""
+    apart = states - states.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(apart.reshape(len(states), -1), axis=1)
+    return tuple((norms / (norms[0] or 1.0)).tolist())
+
+
+def _contraction(states: Vector, times_s: Sequence[float], period: int) -> Contraction:
+    errors = agreement(states)
+    # What is below is rounding, which no longer shrinks.
+    last = max(k for k, error in enumerate(errors) if k == 0 or error > 1e-12)
+    if last < len(errors) - 1 and last <= period:
+        return Contraction(errors, tuple(times_s), 0.0)
+    first = last - max(1, last // (2 * period)) * period if last > period else 0
+    factor = (errors[last] / errors[first]) ** (1 / (last - first)) if last > first else 0.0
+    return Contraction(errors, tuple(times_s), float(factor))
+
+
+def _run(
+    algorithm: type[Learner],
+    plan: Mixing,
+    setting: Setting,
+    steps: int,
+    note: Callable[[float, Update], None],
+) -> None:
+    _simulate(_learners(algorithm, plan, setting, steps), setting, note)
+
+
+def _learners(
+    algorithm: type[Learner], plan: Mixing, setting: Setting, steps: int
+) -> list[Learner]:
+    learners = plan.learners
+    workload = _Standing(learners, setting, setting.gradient.samples or 1)
+    layout = algorithm.layout(learners)
+    progress = Progress(
+        epochs=float(steps * learners),
+        samples_per_epoch=1,
+        samples_per_update=1,
+        schedule=Constant(1.0),
+    )
+    return [
+        algorithm(
+            Seat(
+                rank,
+                learners,
+                workload.weights(rank),
+                workload,
+                progress,
+                layout,
+                Row(plan, rank, layout.gossipers),
+            )
+        )
+        for rank in range(learners)
+    ]
+
+
+def _simulate(
+    learners: Sequence[Learner], setting: Setting, note: Callable[[float, Update], None]
+) -> None:
+    machine = Machine(setting.cluster, setting.device, SEED, {})
+    Simulator(learners, machine, _Listener(note)).run()
+
+
+class _Listener:
+    """Hands updates on."""
+
+    def __init__(self, note: Callable[[float, Update], None]) -> None:
+        self._note = note
+
+    def span(self, span: Span) -> None:
+        """Nothing."""
+
+    def update(self, time_s: float, update: Update) -> None:
+        """Hand it on."""
+        self._note(time_s, update)
+
+
+def affordable_rounds(messages_per_round: float, wanted: int, budget: int = 100_000) -> int:
+    """As many rounds as are wanted, or as `budget` messages allow; at least 3."""
+    return max(3, min(wanted, math.floor(budget / max(1.0, messages_per_round))))

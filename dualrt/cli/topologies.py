@@ -1,0 +1,185 @@
+"""What the commands of `dualrt topology` do.
+
+Owns the way from options to tables, JSON and pictures; what is found out, `dualrt.advice` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from dualrt.advice import compare as comparing
+from dualrt.advice.better import with_better
+from dualrt.advice.report import Demand, Report, examine
+from dualrt.advice.setting import Setting, setting
+from dualrt.cli import show
+from dualrt.cli.files import check_picture
+from dualrt.core.errors import UsageError
+from dualrt.observe import units
+from dualrt.topology import Topology, specs
+
+LINKS_SHOWN = 8
+
+DRAWINGS = (".svg", ".png", ".pdf", ".html")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options that all commands share."""
+
+    cluster: str | None
+    mixing: str | None
+    model_bytes: int | None
+    batch: int
+    seed: int
+
+    def topology(self, spec: str) -> Topology:
+        """The specification, read; a schedule keeps its own mixing."""
+        return specs.read(spec, self.mixing, seed=self.seed)
+
+    def setting(self, learners: int) -> Setting:
+        """Where that many learners would run."""
+        return setting(learners, self.cluster, self.model_bytes, self.batch)
+
+
+def check(spec: str, asked: Asked, protocol: str, rounds: int, as_json: bool) -> None:
+    """Examine, print, and exit with 1 if the topology fails."""
+    if protocol not in ("delta", "lock"):
+        raise UsageError(f"--protocol {protocol}: there is none of that name. Use delta or lock")
+    demand = Demand("lock" if protocol == "lock" else "delta", rounds)
+    topology = asked.topology(spec)
+    where = asked.setting(topology.schedule.learners)
+    report = with_better(examine(topology, where, demand), where, demand)
+    if as_json:
+        print(json.dumps(report.to_json()))
+    else:
+        show.results.print(_table(report))
+        show.results.print(report.verdict, markup=False, highlight=False)
+    if not report.passed:
+        sys.exit(1)
+
+
+def compare(names: Sequence[str], asked: Asked, picture: Path | None, as_json: bool) -> None:
+    """A row for each topology, and the picture if one is asked for."""
+    check_picture(picture)
+    topologies = [asked.topology(name) for name in names]
+    where = [asked.setting(topology.schedule.learners) for topology in topologies]
+    with show.progress("letting the learners agree") as tell:
+        courses = []
+        for topology, one in zip(topologies, where, strict=True):
+            courses.append(comparing.course(topology, one))
+            tell(len(courses) / len(topologies))
+    if as_json:
+        print(json.dumps({"topologies": [course.to_json() for course in courses]}))
+    else:
+        show.results.print(_comparison(courses))
+    if picture is not None:
+        from dualrt.advice.pictures import compare_picture
+
+        compare_picture(picture, courses, where[0])
+        show.note(f"picture: {picture}")
+
+
+def draw(spec: str, asked: Asked, picture: Path) -> None:
+    """Draw it to a file."""
+    if picture.suffix not in DRAWINGS:
+        raise UsageError(f"--out {picture}: its name must end in {', '.join(DRAWINGS)}")
+    if not picture.parent.is_dir():
+        raise UsageError(f"--out {picture}: there is no folder {picture.parent}. Make it first")
+    from dualrt.advice.drawing import draw_html, draw_picture
+
+    topology = asked.topology(spec)
+    where = asked.setting(topology.schedule.learners)
+    (draw_html if picture.suffix == ".html" else draw_picture)(picture, topology, where)
+    show.note(f"picture: {picture}")
+
+
+def _table(report: Report) -> Table:
+    table = Table(
+        title=Text(f"{report.spec}, {report.mixing}"),
+        box=SIMPLE_HEAD,
+        show_header=False,
+        title_justify="left",
+    )
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for rows in (_graph(report), _mixing(report), _traffic(report)):
+        for label, value in rows:
+            table.add_row(label, Text(value))
+        table.add_section()
+    for load in report.links[:LINKS_SHOWN]:
+        busy = f"{units.size(load.bytes_per_step)} a step, busy {units.seconds(load.busy_s)}"
+        table.add_row(Text(f"link {load.link}"), busy)
+    return table
+
+
+def _graph(report: Report) -> Iterator[tuple[str, str]]:
+    yield "learners", units.count(report.learners)
+    yield "connected", _yes(report.connected)
+    yield "bipartite", _yes(report.bipartite)
+    for protocol, meaning in report.protocols.items():
+        yield f"protocol {protocol}", meaning
+    at_least = "" if report.diameter_exact else "at least "
+    yield "diameter", f"{at_least}{units.count(report.diameter)}"
+    yield "degrees", f"{report.degree_min} to {report.degree_max}, mean {report.degree_mean:.3g}"
+    yield "single points of failure", _listed(report.single_points)
+    at_most = "" if report.min_cut_exact else "at most "
+    yield "edges that split it", f"{at_most}{units.count(report.min_cut)}"
+
+
+def _mixing(report: Report) -> Iterator[tuple[str, str]]:
+    second = report.second_eigenvalue
+    yield "doubly stochastic", _yes(report.doubly_stochastic)
+    yield "second eigenvalue", units.MISSING if second is None else f"{second:.10g}"
+    yield "spectral gap", units.significant(report.spectral_gap)
+    yield "rounds to 1e-3", units.count(report.consensus_rounds)
+
+
+def _traffic(report: Report) -> Iterator[tuple[str, str]]:
+    assumed = ", assumed, with servers for all" if report.cluster_assumed else ""
+    yield "cluster", f"{report.cluster}{assumed}"
+    yield (
+        "messages a step",
+        f"{report.messages_per_step:.3g}, most {report.messages_per_step_max:g}",
+    )
+    yield "bytes a step", units.size(report.bytes_per_step)
+    yield "gradient", units.seconds(report.gradient_s)
+    how = "simulated" if report.simulated else "longer of gradient and busiest link"
+    yield "step of adpsgd", f"{units.seconds(report.step_time_s)}, {how}"
+    yield "staleness, mean", units.significant(report.staleness_mean)
+
+
+def _comparison(courses: Sequence[comparing.Course]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("topology", no_wrap=True)
+    for heading in ("degree", "bytes", "second", "measured", "rounds", "a round", "to 1e-3"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for course in courses:
+        table.add_row(
+            Text(course.spec),
+            f"{course.degree_max}",
+            units.size(course.bytes_per_step),
+            f"{course.second_eigenvalue:.4f}",
+            units.MISSING if course.measured is None else f"{course.measured:.4f}",
+            units.count(course.consensus_rounds),
+            units.seconds(course.round_s),
+            units.seconds(course.consensus_s),
+        )
+    return table
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"
+
+
+def _listed(learners: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, learners[:8])) or "none"
+    return shown if len(learners) <= 8 else f"{shown} and {len(learners) - 8} more"

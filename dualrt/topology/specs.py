@@ -1,0 +1,279 @@
+"""Specifications: the short texts by which scenarios and commands name a graph or a schedule.
+
+Owns the grammar. What a name means is in `graphs`, `schedules` and `files`.
+
+    ring:16   torus:4x4   random-regular:64x4@7        a family, its size, and a seed
+    hierarchical:8x8/ring                              8 groups of 8, joined as a ring
+    cluster-aware:8x8/exponential                      8 servers of 8, few edges between servers
+    alternating-ring:16   one-peer-exponential:16      a schedule: another matrix each round
+    random-matching:16@7   random-ring:16@7
+    office.graphml   mine.json   mine.edgelist         a file
+    mymodule:graph                                     what a function returns
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import networkx as nx
+
+from dualrt.core.errors import TopologyError
+from dualrt.topology import files, graphs, mixing, placement, schedules, weights
+from dualrt.topology.checks import require_graph, require_simple
+from dualrt.topology.graphs import FAMILIES, SHAPED
+from dualrt.topology.schedules import Schedule
+
+GROUPED: Final = ("hierarchical", "cluster-aware")
+"""Names that take two numbers and a graph: NAME:8x8/ring."""
+
+PLAN_OF: Final[Mapping[str, tuple[str, str]]] = {
+    "alternating-ring": ("ring", "pairwise"),
+    "random-matching": ("complete", "random-pairs"),
+    "random-ring": ("ring", "random-ring"),
+}
+"""Schedules that exchange pairwise: the graph of all their edges, and their plan."""
+
+DIRECTED: Final[Mapping[str, Callable[[int], Schedule]]] = {
+    "one-peer-exponential": schedules.one_peer_exponential,
+}
+"""Schedules that push one way; only what takes a `Schedule` can use them."""
+
+KNOWN: Final = (*FAMILIES, *SHAPED, "random-regular", *GROUPED, *PLAN_OF, *DIRECTED)
+
+
+class Topology(NamedTuple):
+    """A specification, read: what is mixed on, and how."""
+
+    spec: str
+    mixing: str
+    """The name of the rule or plan."""
+    graph: nx.Graph[int] | None
+    """None for a schedule, whose graph may be another each round."""
+    schedule: Schedule
+    plan: Callable[[], mixing.Mixing] | None
+    """Makes the plan of exchanges, for learners to run; None for a directed schedule."""
+
+
+def build(spec: str, learners: int | None = None, *, base: Path | None = None) -> nx.Graph[int]:
+    """Return the graph that a scenario asks for, ready for a mixing plan.
+
+    A schedule gives the graph of all its edges, which remembers its plan for `mixing.plan`.
+
+    Parameters
+    ----------
+    spec : str
+        As at the head of this module; a family without its size takes `learners`.
+    learners : int or None
+        Number of learners that there are to be; None to leave it to the size in `spec`.
+    base : Path or None
+        Folder at which a relative path and a module start; None for the working directory.
+
+    Raises
+    ------
+    TopologyError
+        If the name or the size cannot be read, the file is missing or malformed, the graph is
+        not connected or has a self loop, or it has another number of learners than `learners`.
+
+    Examples
+    --------
+    >>> build("torus", 12).number_of_edges() == build("torus:3x4").number_of_edges()
+    True
+    >>> build("hierarchical:2x3/path").number_of_edges()
+    7
+    """
+    graph = draft(spec, learners, base=base)
+    require_graph(graph, f"graph {spec!r}")
+    return graph
+
+
+def draft(spec: str, learners: int | None = None, *, base: Path | None = None) -> nx.Graph[int]:
+    """Return the graph as `build` does, connected or not: for a check, which says so.
+
+    Raises `TopologyError` as `build` does, but for a graph in parts.
+    """
+    graph = _draft(spec, learners, base or Path())
+    require_simple(graph, f"graph {spec!r}")
+    if learners not in (None, graph.number_of_nodes()):
+        raise TopologyError(
+            f"graph {spec!r} has {graph.number_of_nodes()} learners, but {learners} are asked for. "
+            "Make the two agree"
+        )
+    return graph
+
+
+def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None = None) -> Topology:
+    """Read a specification together with how it is mixed.
+
+    `mix` is a rule of `weights` (default metropolis), `matrix:FILE`, or a plan of `mixing`; a
+    schedule has its own. `seed` is that of random schedules, unless the specification has one.
+
+    Raises `TopologyError` for what cannot be.
+    """
+    name, size, drawn = _taken_apart(spec)
+    if mix is not None and (name in PLAN_OF or name in DIRECTED):
+        raise TopologyError(
+            f"{spec!r} is a schedule, which says how it is mixed. Leave {mix!r} out, or name a "
+            "graph"
+        )
+    if name in DIRECTED:
+        return Topology(spec, "half and half", None, DIRECTED[name](_number(spec, size)), None)
+    if name in PLAN_OF:
+        family, called = PLAN_OF[name]
+        seed = drawn if drawn is not None else seed
+        if called == "random-pairs":
+            plan = mixing.random_pairs(_number(spec, size), seed)
+        else:
+            plan = mixing.plan(called, FAMILIES[family](_number(spec, size)), seed)
+        return Topology(spec, called, None, schedules.of_plan(plan), lambda: plan)
+    graph = draft(spec, base=base)
+    mix = mix or "metropolis"
+    if mix in mixing.PLANS and mix != "neighbours":
+        made = mixing.plan(mix, graph, seed)
+        return Topology(spec, mix, graph, schedules.of_plan(made), lambda: made)
+    matrix = weights.weigh("metropolis" if mix == "neighbours" else mix, graph, base)
+    return Topology(
+        spec, mix, graph, schedules.constant(matrix), lambda: mixing.from_matrix(graph, matrix)
+    )
+
+
+def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
+    name, size, seed = _taken_apart(spec)
+    if seed is not None and name not in ("random-regular", *PLAN_OF):
+        raise TopologyError(f"{spec!r}: nothing in {name} is random. Leave @{seed} out")
+    if name in GROUPED:
+        return _grouped(spec, name, size, learners, base)
+    if name == "random-regular":
+        return graphs.random_regular(*_two(spec, size), seed or 0)
+    if name in PLAN_OF:
+        family, plan = PLAN_OF[name]
+        graph = FAMILIES[family](_number(spec, size, learners))
+        graph.graph["plan"] = plan
+        return graph
+    if name in DIRECTED:
+        raise TopologyError(
+            f"{spec!r} pushes one way, and learners exchange both ways. Use hypercube with the "
+            "plan pairwise, which reaches the exact average in as many rounds"
+        )
+    if name in FAMILIES or name in SHAPED:
+        sides = _sides(spec, size) if size is not None else _default_sides(name, learners)
+        if name in FAMILIES and len(sides) != 1:
+            raise TopologyError(f"{spec!r}: {name} has no sides. Write it as in {name}:16")
+        return FAMILIES[name](*sides) if name in FAMILIES else SHAPED[name](*sides)
+    if Path(spec).suffix in files.READERS:
+        return files.read(base / spec)
+    module, colon, function = spec.partition(":")
+    if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
+        return _called(spec, module, function, learners, base)
+    raise _unknown(spec, name)
+
+
+def _taken_apart(spec: str) -> tuple[str, str | None, int | None]:
+    """Name, what follows its colon, and the seed after an @."""
+    body, at, seed = spec.partition("@")
+    if at and not (seed.isascii() and seed.isdecimal() and int(seed) < 2**64):
+        raise TopologyError(f"{spec!r}: {seed!r} is not a seed. Write a number, as in @7")
+    name, colon, size = body.partition(":")
+    return name, size if colon else None, int(seed) if at else None
+
+
+def _grouped(
+    spec: str, name: str, size: str | None, learners: int | None, base: Path
+) -> nx.Graph[int]:
+    shape, _, inner = (size or "").partition("/")
+    groups, members = _two(spec, shape)
+    if name == "hierarchical":
+        return graphs.hierarchical(groups, members, _draft(inner or "ring", groups, base))
+    whole = groups * members if learners is None else learners
+    return placement.cluster_aware(_draft(inner or "exponential", whole, base), members)
+
+
+def _called(
+    spec: str, module_name: str, function: str, learners: int | None, base: Path
+) -> nx.Graph[int]:
+    """What `module:function` returns, called with the number of learners if it takes one."""
+    beside = str(base.resolve())
+    if beside not in sys.path:
+        sys.path.append(beside)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise TopologyError(
+            f"{spec!r}: there is no module {module_name!r} on Python's path or in {beside}. Put "
+            "its file there"
+        ) from None
+    made = getattr(module, function, None)
+    if not callable(made):
+        raise TopologyError(
+            f"{spec!r}: module {module_name!r} has no function {function!r}. Name one that "
+            "returns a networkx.Graph"
+        )
+    graph = made(learners) if inspect.signature(made).parameters else made()
+    if not isinstance(graph, nx.Graph):
+        raise TopologyError(
+            f"{spec!r} returned a {type(graph).__name__}. Return a networkx.Graph on 0..n-1"
+        )
+    return graph
+
+
+def _sides(spec: str, size: str) -> tuple[int, ...]:
+    parts = size.split("x")
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise TopologyError(
+            f"{spec!r}: {size!r} is not a size. Write a number of learners, as in ring:16, or the "
+            "sides of a torus, as in torus:4x4"
+        )
+    return tuple(map(int, parts))
+
+
+def _number(spec: str, size: str | None, learners: int | None = None) -> int:
+    if size is None and learners is not None:
+        return learners
+    sides = _sides(spec, size or "")
+    if len(sides) != 1:
+        raise TopologyError(
+            f"{spec!r} takes one number. Write it as in {spec.split(':', maxsplit=1)[0]}:16"
+        )
+    return sides[0]
+
+
+def _two(spec: str, size: str | None) -> tuple[int, int]:
+    sides = _sides(spec, size or "")
+    if len(sides) != 2 or min(sides) < 1:
+        name = spec.partition(":")[0]
+        raise TopologyError(f"{spec!r} takes two numbers from 1. Write it as in {name}:8x4")
+    return sides[0], sides[1]
+
+
+def _default_sides(name: str, learners: int | None) -> tuple[int, ...]:
+    if learners is None:
+        example = f"{name}:4x4" if name in SHAPED else f"{name}:16"
+        raise TopologyError(
+            f"{name!r} does not say how many learners. Write {example}, or give their number"
+        )
+    if name in FAMILIES or learners < 1:
+        return (learners,)
+    rows = max(side for side in range(1, math.isqrt(learners) + 1) if learners % side == 0)
+    if rows == 1 and learners > 1:
+        raise TopologyError(
+            f"{name!r}: {learners} learners make no rectangle. Take a number that is not prime, or "
+            f"write {name}:1x{learners} for a single row"
+        )
+    return rows, learners // rows
+
+
+def _unknown(spec: str, name: str) -> TopologyError:
+    near = difflib.get_close_matches(name.lower(), KNOWN, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return TopologyError(
+        f"no graph is called {spec!r}. {hint}There are: {', '.join(KNOWN)}, files that end in "
+        f"{', '.join(files.READERS)}, and module:function"
+    )

@@ -1,0 +1,191 @@
+"""Shares from a graph: the rules that turn edges into one doubly stochastic matrix.
+
+Owns the rules as sparse matrices of shape [n, n], so that a graph of ten thousand learners is
+weighed in a moment. Knows nothing of rounds, of who initiates, or of how a matrix is judged.
+Entry (i, j) is the share that learner i gives to what j holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from dualrt.core.errors import MissingExtraError, TopologyError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    Sparse: TypeAlias = csr_matrix
+
+LARGEST_OPTIMISED: Final = 200
+"""Learners up to which shares are optimised: a semidefinite programme grows with their cube."""
+
+
+def adjacency(graph: nx.Graph[int]) -> Sparse:
+    """1 for each edge, both ways: [n, n]."""
+    from scipy.sparse import csr_matrix
+
+    learners = graph.number_of_nodes()
+    count = 2 * graph.number_of_edges()
+    edges = np.fromiter(chain.from_iterable(graph.edges), np.int64, count).reshape(-1, 2)
+    ends = np.concatenate([edges, edges[:, ::-1]])
+    return csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(learners, learners))
+
+
+def metropolis(graph: nx.Graph[int]) -> Sparse:
+    """1 / (1 + max(a, b)) for an edge between degrees a and b: doubly stochastic on any graph.
+
+    Metropolis-Hastings shares (Xiao, Boyd and Kim, J. Parallel Distrib. Comput. 67(1), 2007). On a
+    ring they are thirds, the fixed mixing of arXiv 2002.01119.
+    """
+    joined = adjacency(graph).tocoo()
+    degree = np.bincount(joined.row, minlength=joined.shape[0])
+    return _with_rest(joined, 1.0 / (1 + np.maximum(degree[joined.row], degree[joined.col])))
+
+
+def max_degree(graph: nx.Graph[int]) -> Sparse:
+    """1 / (1 + d) for every edge, d the largest degree: doubly stochastic, slow on uneven graphs.
+
+    (Xiao and Boyd, "Fast linear iterations for distributed averaging", Systems & Control Letters
+    53(1), 2004.)
+    """
+    joined = adjacency(graph).tocoo()
+    degree = np.bincount(joined.row, minlength=joined.shape[0])
+    return _with_rest(joined, np.full(joined.nnz, 1.0 / (1 + degree.max())))
+
+
+def uniform(graph: nx.Graph[int]) -> Sparse:
+    """1 / (1 + a) from a learner of degree a to each neighbour and itself.
+
+    Doubly stochastic only if all degrees are equal; elsewhere averaging moves the mean towards
+    learners with many neighbours, which a check reports.
+    """
+    joined = adjacency(graph).tocoo()
+    degree = np.bincount(joined.row, minlength=joined.shape[0])
+    return _with_rest(joined, 1.0 / (1 + degree[joined.row]))
+
+
+def fastest(graph: nx.Graph[int]) -> Sparse:
+    """The shares on the edges with the largest spectral gap, by convex optimisation.
+
+    Symmetric fastest distributed linear averaging: minimise the spectral norm of W - 11'/n over
+    symmetric W with the graph's edges and rows that sum to 1 (Xiao and Boyd, Systems & Control
+    Letters 53(1), 2004, eq. 17). Shares are held at 0 or more, which makes it the fastest mixing
+    Markov chain of the same authors (SIAM Review 46(4), 2004): an exchange with a negative share
+    would leave the hull of the two learners' weights.
+
+    Raises `MissingExtraError` without cvxpy, and `TopologyError` for more than `LARGEST_OPTIMISED`
+    learners.
+    """
+    from scipy.sparse import csr_matrix
+
+    learners = graph.number_of_nodes()
+    if learners > LARGEST_OPTIMISED:
+        raise TopologyError(
+            f"fastest mixing of {learners} learners: the optimisation takes minutes beyond "
+            f"{LARGEST_OPTIMISED}. Use metropolis"
+        )
+    if learners == 1:
+        return csr_matrix(np.eye(1))
+    try:
+        # By name, because its operators have no types.
+        cvxpy: Any = importlib.import_module("cvxpy")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("cvxpy", "topology", "fastest mixing") from error
+
+    edges = sorted((min(edge), max(edge)) for edge in graph.edges)
+    incidence = np.zeros((learners, len(edges)))
+    for column, (low, high) in enumerate(edges):
+        incidence[low, column], incidence[high, column] = 1.0, -1.0
+    share = cvxpy.Variable(len(edges), nonneg=True)
+    left = np.eye(learners) - 1 / learners - incidence @ cvxpy.diag(share) @ incidence.T
+    kept = [abs(incidence) @ share <= 1]
+    cvxpy.Problem(cvxpy.Minimize(cvxpy.sigma_max(left)), kept).solve(solver=cvxpy.CLARABEL)
+    found = np.maximum(share.value, 0.0)
+    # A solver meets its constraints to its own tolerance, a mixing matrix to that of rounding.
+    found /= max(1.0, float((abs(incidence) @ found).max()))
+    ends = np.array(edges)
+    joined = csr_matrix(
+        (
+            np.concatenate([found, found]),
+            (ends.T.reshape(-1), ends[:, ::-1].T.reshape(-1)),
+        ),
+        shape=(learners, learners),
+    ).tocoo()
+    return _with_rest(joined, joined.data)
+
+
+def given(path: Path, graph: nx.Graph[int]) -> Sparse:
+    """A matrix of one's own, from a text file of comma-separated rows or a .npy file: [n, n].
+
+    Raises `TopologyError` if it cannot be read, has another shape, or joins two learners that the
+    graph does not. Whether it is doubly stochastic is for the checks.
+    """
+    from scipy.sparse import csr_matrix
+
+    try:
+        rows = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise TopologyError(
+            f"{path}: not a matrix that can be read ({error}). Write a row a line with commas "
+            "between, or a .npy file"
+        ) from error
+    learners = graph.number_of_nodes()
+    if rows.shape != (learners, learners):
+        raise TopologyError(
+            f"{path}: has shape {rows.shape}, but the graph has {learners} learners. Give a row "
+            "and a column for each"
+        )
+    strangers = np.argwhere((rows != 0) & (adjacency(graph).toarray() == 0))
+    for mine, theirs in strangers.tolist():
+        if mine != theirs:
+            raise TopologyError(
+                f"{path}: learner {mine} gives {rows[mine, theirs]:g} to {theirs}, to which the "
+                "graph has no edge. Set it to 0, or add the edge"
+            )
+    return csr_matrix(np.asarray(rows, dtype=np.float64))
+
+
+RULES: Final[Mapping[str, Callable[[nx.Graph[int]], Sparse]]] = {
+    "metropolis": metropolis,
+    "max-degree": max_degree,
+    "uniform": uniform,
+    "fastest": fastest,
+}
+"""The rules by name; `matrix:FILE` is one's own."""
+
+
+def weigh(rule: str, graph: nx.Graph[int], base: Path | None = None) -> Sparse:
+    """The matrix that a rule, or the file of `matrix:FILE`, gives a graph.
+
+    Raises `TopologyError` for a name that is no rule, with those that there are.
+    """
+    kind, _, file = rule.partition(":")
+    if kind == "matrix" and file:
+        return given((base or Path()) / file, graph)
+    if rule not in RULES:
+        near = difflib.get_close_matches(rule, RULES, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise TopologyError(
+            f"no mixing is called {rule!r}. {hint}There are: {', '.join(RULES)}, matrix:FILE, and "
+            "the plans pairwise, neighbours, random-ring, random-pairs"
+        )
+    return RULES[rule](graph)
+
+
+def _with_rest(joined: object, shares: npt.NDArray[np.float64]) -> Sparse:
+    """The shares off the diagonal, and on it what each row has left of 1."""
+    from scipy.sparse import coo_matrix, csr_matrix, diags
+
+    assert isinstance(joined, coo_matrix)
+    off = csr_matrix((shares, (joined.row, joined.col)), shape=joined.shape)
+    rest = 1.0 - np.asarray(off.sum(axis=1)).reshape(-1)
+    return csr_matrix(off + diags(rest))
