@@ -111,7 +111,16 @@ class Device:
     positive and finite.
     """
 
-    __slots__ = ("_boundaries_s", "_factors", "_fixed", "_scale", "_shape", "_spec", "_steps")
+    __slots__ = (
+        "_boundaries_s",
+        "_factors",
+        "_fixed",
+        "_known_s",
+        "_scale",
+        "_shape",
+        "_spec",
+        "_steps",
+    )
 
     def __init__(
         self,
@@ -122,6 +131,7 @@ class Device:
     ) -> None:
         self._spec = spec
         self._steps = steps
+        self._known_s: dict[Cost, float] = {}
         sigma = spec.device_sigma
         self._fixed = fixed.lognormvariate(-sigma * sigma / 2, sigma) if sigma else 1.0
         # A gamma with shape 1 / cv^2 and scale cv^2 has mean 1 and coefficient of variation cv.
@@ -131,7 +141,10 @@ class Device:
 
     def duration_s(self, cost: Cost, now_s: float) -> float:
         """Seconds that a computation takes if it starts at `now_s`."""
-        nominal_s = self._spec.nominal_s(cost) * self._fixed
+        # A learner asks for the same few computations in every step.
+        nominal_s = self._known_s.get(cost)
+        if nominal_s is None:
+            nominal_s = self._known_s[cost] = self._spec.nominal_s(cost) * self._fixed
         if self._scale:
             nominal_s *= self._steps.gammavariate(self._shape, self._scale)
         return self._stretched_s(nominal_s, now_s) if self._boundaries_s else nominal_s

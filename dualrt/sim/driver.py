@@ -175,7 +175,7 @@ class Simulator:
             case Broadcast(group=group, root=root, packet=packet):
                 self._broadcast(process, group, root, packet)
             case Sleep(duration_s=duration_s):
-                self._after(duration_s, process.resume)
+                self._after(duration_s, lambda _: process.resume())
             case Now():
                 return now
             case _:
@@ -199,7 +199,9 @@ class Simulator:
         self._device_free_s[rank] = end_s
         self._after(end_s - now, partial(self._computed, process, effect, start_s))
 
-    def _computed(self, process: Process, effect: Compute[Any], start_s: float) -> None:
+    def _computed(
+        self, process: Process, effect: Compute[Any], start_s: float, _: simpy.Event | None = None
+    ) -> None:
         self._under_way -= 1
         self._span(process, effect.cost.kind, start_s, effect.cost.bytes_moved)
         try:
@@ -262,7 +264,7 @@ class Simulator:
     def _collective(self, meeting: Meeting, duration_s: float, result: Callable[[], Any]) -> None:
         self._under_way += 1
 
-        def end() -> None:
+        def end(_: simpy.Event) -> None:
             self._under_way -= 1
             answer = result()
             for wake in meeting.wakes:
@@ -276,12 +278,8 @@ class Simulator:
         self._span(process, kind, start_s, nbytes)
         process.resume(answer)
 
-    def _after(self, delay_s: float, then: Callable[[], None]) -> None:
-        def fire(_: simpy.Event) -> None:
-            then()
-
-        callbacks = self._env.timeout(delay_s).callbacks
-        callbacks.append(fire)
+    def _after(self, delay_s: float, then: Callable[[simpy.Event], None]) -> None:
+        self._env.timeout(delay_s).callbacks.append(then)
 
     def _span(
         self, process: Process, kind: str, start_s: float, nbytes: int, peer: int = -1

@@ -307,10 +307,11 @@ class Network:
         rate, demand = flow.cap, flow.demand
         contested: Link | None = None
         for link in flow.route:
-            link._flows[flow] = None
+            flows = link._flows
+            flows[flow] = None
             link._demand += demand
-            link._reassess()
-            if link._contested:
+            if len(flows) > 1 and link._demand >= _CONTESTED_FROM * link.available_bytes_per_s:
+                link._contested = True
                 contested = link
             elif link.available_bytes_per_s < rate:
                 rate = link.available_bytes_per_s
@@ -418,12 +419,12 @@ class Network:
             del flows[flow]
             link._carried_bytes += flow.size
             if flows:
+                link._demand -= flow.demand
                 if link._contested:
                     self._touched.append(link)
-                link._demand -= flow.demand
+                    link._reassess()
             else:
                 link._demand = 0.0
-            link._reassess()
 
 
 def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
