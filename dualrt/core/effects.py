@@ -108,7 +108,8 @@ class Effect(Generic[T_co]):
 
     def __await__(self) -> Generator[Effect[Any], Any, T_co]:
         # The only place in dualrt that yields to a driver.
-        return cast(T_co, (yield self))
+        answer: T_co = yield self
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
