@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,32 +40,41 @@ def starts(learners: int) -> Vector:
     return np.asarray(drawn - drawn.mean(axis=0))
 
 
-class _Weights(Weights[Vector]):
-    """A small vector that is charged for as a model."""
+class _Model(NamedTuple):
+    """A small vector that is sent and averaged at the price of a whole model."""
 
-    def __init__(self, rank: int, learners: int, start: Vector, nbytes: int) -> None:
+    values: Vector
+    nbytes: int
+
+
+class _Weights(Weights[_Model]):
+    """Weights that only averaging moves."""
+
+    def __init__(self, rank: int, learners: int, start: _Model) -> None:
         super().__init__(rank, learners)
-        self._vector, self._nbytes = start.copy(), nbytes
+        self._model = start
 
     @property
     def nbytes(self) -> int:
-        return self._nbytes
+        return self._model.nbytes
 
-    def mean(self, vectors: Sequence[Vector]) -> Vector:
+    def mean(self, vectors: Sequence[_Model]) -> _Model:
         """The mean over learners."""
-        return np.asarray(sum(vectors[1:], start=vectors[0]) / len(vectors))
+        return _Model(np.mean([vector.values for vector in vectors], axis=0), self.nbytes)
 
-    def _copy(self) -> Vector:
-        return self._vector.copy()
+    def _copy(self) -> _Model:
+        return self._model
 
-    def _descend(self, gradient: Vector, learning_rate: float) -> None:
+    def _descend(self, gradient: _Model, learning_rate: float) -> None:
         pass
 
-    def _add(self, share: float, theirs: Vector, mine: Vector) -> None:
-        self._vector += share * (theirs - mine)
+    def _add(self, share: float, theirs: _Model, mine: _Model) -> None:
+        # A new array: who was sent the old one keeps it.
+        moved = self._model.values + share * (theirs.values - mine.values)
+        self._model = _Model(moved, self.nbytes)
 
-    def _replace(self, vector: Vector) -> None:
-        self._vector = vector.copy()
+    def _replace(self, vector: _Model) -> None:
+        self._model = vector
 
 
 class _Standing:
@@ -75,22 +85,22 @@ class _Standing:
     def __init__(self, learners: int, setting: Setting, batch: int) -> None:
         self.batch, self.gradient_cost = batch, setting.gradient
         self._learners, self._nbytes = learners, setting.model_bytes
-        self._zero = np.zeros(DIMENSION)
+        self._zero = _Model(np.zeros(DIMENSION), setting.model_bytes)
         self._starts = starts(learners)
 
     def weights(self, rank: int) -> _Weights:
-        return _Weights(rank, self._learners, self._starts[rank], self._nbytes)
+        return _Weights(rank, self._learners, _Model(self._starts[rank], self._nbytes))
 
-    def gradient(self, at: Vector, rank: int, draw: int) -> Gradient[Vector]:
+    def gradient(self, at: _Model, rank: int, draw: int) -> Gradient[_Model]:
         return Gradient(self._zero, None)
 
-    def evaluate(self, at: Vector) -> Mapping[str, float]:
+    def evaluate(self, at: _Model) -> Mapping[str, float]:
         return {}
 
-    def consensus(self, vectors: Sequence[Vector]) -> tuple[Vector, None]:
+    def consensus(self, vectors: Sequence[_Model]) -> tuple[_Model, None]:
         return vectors[0], None
 
-    def digest(self, vector: Vector) -> bytes:
+    def digest(self, vector: _Model) -> bytes:
         return b""
 
 
@@ -135,11 +145,13 @@ def contraction(plan: Mixing, setting: Setting, rounds: int) -> Contraction:
     times_s = [0.0] * (rounds + 1)
 
     def note(time_s: float, update: Update) -> None:
-        states[update.step, update.learner] = learners[update.learner].weights.snapshot().vector
+        states[update.step, update.learner] = (
+            learners[update.learner].weights.snapshot().vector.values
+        )
         times_s[update.step] = max(times_s[update.step], time_s)
 
     learners = _learners(SDPSGD, plan, setting, rounds)
-    states[0] = [learner.weights.snapshot().vector for learner in learners]
+    states[0] = [learner.weights.snapshot().vector.values for learner in learners]
     _simulate(learners, setting, note)
     return _contraction(states, times_s, plan.period or 1)
 

@@ -160,12 +160,11 @@ def _traffic(report: Report) -> Iterator[tuple[str, str]]:
 def _comparison(courses: Sequence[comparing.Course]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("topology", no_wrap=True)
-    for heading in ("degree", "bytes", "second", "measured", "rounds", "a round", "to 1e-3"):
+    for heading in ("bytes", "second", "measured", "rounds", "a round", "to 1e-3"):
         table.add_column(heading, justify="right", no_wrap=True)
     for course in courses:
         table.add_row(
             Text(course.spec),
-            f"{course.degree_max}",
             units.size(course.bytes_per_step),
             f"{course.second_eigenvalue:.4f}",
             units.MISSING if course.measured is None else f"{course.measured:.4f}",

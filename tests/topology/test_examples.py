@@ -7,11 +7,13 @@ from types import ModuleType
 
 import pytest
 
-from dualrt.topology import checks, colouring, graphs, mixing, orientation
+from dualrt.topology import checks, colouring, graphs, mixing, orientation, placement, specs
 
 
 @pytest.mark.parametrize(
-    "module", [checks, colouring, graphs, mixing, orientation], ids=lambda module: module.__name__
+    "module",
+    [checks, colouring, graphs, mixing, orientation, placement, specs],
+    ids=lambda module: module.__name__,
 )
 def test_the_examples_in_a_module_hold(module: ModuleType) -> None:
     failed, attempted = doctest.testmod(module)

@@ -1,0 +1,43 @@
+"""Drawings and plots: every form is written, and says what it should."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dualrt.advice.compare import course
+from dualrt.advice.drawing import draw_html, draw_picture
+from dualrt.advice.pictures import compare_picture
+from dualrt.advice.setting import setting
+from dualrt.core.errors import UsageError
+from dualrt.topology import specs
+
+
+def test_equal_topologies_give_equal_pictures(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.png" for name in ("one", "other")]
+    for file in files:
+        draw_picture(file, specs.read("hierarchical:2x4/ring"), setting(8, "a-4x4-p100"))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_page_holds_the_drawing_and_every_link(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    draw_html(file, specs.read("ring:12"), setting(12, "p9-v100"))
+    text = file.read_text()
+    assert "<svg" in text
+    assert not re.search(r"<(script|link|img|image)\b", text)
+    assert {"server0.nic.out", "server1.gpu0.nvlink.in"} <= set(re.findall(r"<td>([^<]*)", text))
+
+
+def test_too_many_learners_for_a_page_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a page holds 256"):
+        draw_picture(tmp_path / "x.png", specs.read("ring:257"), setting(257))
+
+
+def test_a_comparison_is_drawn(tmp_path: Path) -> None:
+    where = setting(8, model_bytes=1000)
+    courses = [course(specs.read(spec), where) for spec in ("ring:8", "one-peer-exponential:8")]
+    compare_picture(tmp_path / "compare.svg", courses, where)
+    assert (tmp_path / "compare.svg").stat().st_size > 10_000

@@ -1,0 +1,121 @@
+"""The verdict: what is refused, why, and what would be better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dualrt.advice.better import with_better
+from dualrt.advice.report import Demand, Report, examine
+from dualrt.advice.setting import setting
+from dualrt.core.errors import UsageError
+from dualrt.scenario import shipped
+from dualrt.topology import specs
+
+
+def judged(
+    spec: str, mixing: str | None = None, cluster: str | None = None, **demand: object
+) -> Report:
+    topology = specs.read(spec, mixing)
+    where = setting(topology.schedule.learners, cluster)
+    wanted = Demand(**demand)  # type: ignore[arg-type]  # keywords of a dataclass, as they come
+    return with_better(examine(topology, where, wanted), where, wanted)
+
+
+def test_a_ring_of_sixteen_passes_with_the_papers_figures() -> None:
+    report = judged("ring:16")
+    assert (report.passed, report.connected, report.bipartite) == (True, True, True)
+    assert report.second_eigenvalue == pytest.approx(0.949253)
+    assert report.consensus_rounds == 133
+    assert (report.diameter, report.degree_max, report.min_cut) == (8, 2, 2)
+    assert report.bytes_per_step == 2 * report.model_bytes == 345_239_552
+    assert report.simulated
+    assert report.staleness_mean is not None
+    assert report.staleness_mean > 0
+
+
+def test_an_odd_ring_deadlocks_with_locks_and_not_with_deltas() -> None:
+    assert judged("ring:5").passed
+    report = judged("ring:5", protocol="lock")
+    assert not report.passed
+    assert "the lock-based protocol can deadlock" in report.verdict
+    assert report.protocols["lock"].startswith("deadlocks")
+
+
+def test_a_graph_in_parts_fails_and_a_better_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "parts.edgelist").write_text("0 1\n2 3\n")
+    report = judged(str(tmp_path / "parts.edgelist"))
+    assert (report.connected, report.passed, report.diameter) == (False, False, None)
+    assert report.spectral_gap == 0
+    assert "not connected" in report.verdict
+    assert report.better is not None
+
+
+def test_uneven_shares_move_the_mean_and_fail() -> None:
+    report = judged("star:8", "uniform")
+    assert (report.doubly_stochastic, report.passed) == (False, False)
+    assert report.spectral_gap is None
+    assert "Use metropolis" in report.verdict
+
+
+def test_slow_mixing_fails_by_the_rounds_that_are_asked_for() -> None:
+    assert judged("ring:16", rounds=133).passed
+    report = judged("ring:16", rounds=132)
+    assert not report.passed
+    assert report.better is not None
+    assert report.better["consensus_rounds"] <= 132
+
+
+def test_links_that_cannot_carry_it_fail_on_a_named_cluster_only() -> None:
+    assert judged("ring:4").passed
+    report = judged("ring:4", cluster="desktops-4x1g")
+    assert not report.passed
+    assert report.bottleneck is not None
+    assert report.bottleneck.link == "server0.nic.out"
+    assert report.bottleneck.busy_s == pytest.approx(2 * 172_619_776 / 0.125e9)
+
+
+def test_the_centre_of_a_star_is_a_single_point_of_failure() -> None:
+    report = judged("star:8")
+    assert report.single_points == (0,)
+    assert "would split it" in report.verdict
+
+
+def test_what_is_better_mixes_faster_for_no_more_bytes() -> None:
+    report = judged("ring:16")
+    assert report.better is not None
+    assert report.better["consensus_rounds"] < 133
+    assert report.better["bytes_per_step"] <= report.bytes_per_step
+    assert report.better["spec"] in report.verdict
+
+
+def test_nothing_beats_everyone_at_once() -> None:
+    assert judged("complete:8").better is None
+
+
+@pytest.mark.parametrize(
+    "spec", ["ring:1", "path:2", "random-matching:2", "one-peer-exponential:2"]
+)
+def test_the_smallest_topologies_are_judged_too(spec: str) -> None:
+    report = judged(spec)
+    assert report.passed
+    assert report.bipartite
+
+
+@pytest.mark.parametrize("name", shipped.names("topologies"))
+def test_a_ring_on_each_shipped_cluster_is_judged(name: str) -> None:
+    described = setting(1, name)
+    report = judged(f"ring:{min(16, described.cluster.gpus)}", cluster=name)
+    assert report.bottleneck is None or report.bottleneck.busy_s > 0
+    assert report.gradient_s > 0
+
+
+def test_a_cluster_with_too_few_devices_is_refused_with_both_numbers() -> None:
+    with pytest.raises(UsageError, match=r"has 4 GPUs, and 8 learners .* servers = 8"):
+        setting(8, "desktops-4x1g")
+
+
+def test_an_unknown_cluster_is_answered_with_the_names() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'desktops-4x1g'"):
+        setting(8, "desktop-4x1g")

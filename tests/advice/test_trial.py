@@ -1,0 +1,60 @@
+"""What the simulator measures is what the spectrum says."""
+
+from __future__ import annotations
+
+import pytest
+
+from dualrt.advice.compare import course
+from dualrt.advice.setting import setting
+from dualrt.advice.trial import contraction, pace
+from dualrt.topology import specs
+
+TEN = (
+    "ring:8", "ring:16", "path:6", "star:8", "torus:4x4", "hypercube:16", "exponential:16",
+    "bipartite-exponential:16", "random-regular:16x4", "hierarchical:4x4/ring",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", [*TEN, "alternating-ring:8", "complete:6"])
+def test_the_measured_contraction_is_the_eigenvalues(spec: str) -> None:
+    topology = specs.read(spec)
+    found = course(topology, setting(topology.schedule.learners, model_bytes=1000))
+    assert found.measured == pytest.approx(found.second_eigenvalue, rel=0.05, abs=1e-9)
+
+
+def test_a_random_ring_contracts_by_its_mean_square_root() -> None:
+    found = course(specs.read("random-ring:16", seed=5), setting(16, model_bytes=1000))
+    assert found.measured == pytest.approx(found.second_eigenvalue, rel=0.05)
+
+
+def test_random_matching_contracts_no_slower_than_its_mean_square_root() -> None:
+    """One draw of it goes by the mean logarithm, which lies below the root mean square."""
+    found = course(specs.read("random-matching:16", seed=5), setting(16, model_bytes=1000))
+    assert found.measured is not None
+    assert 0.8 * found.second_eigenvalue < found.measured < found.second_eigenvalue
+
+
+def test_a_directed_schedule_is_followed_by_its_matrices() -> None:
+    found = course(specs.read("one-peer-exponential:8"), setting(8))
+    assert found.measured is None
+    assert found.errors[3] < 1e-12 < found.errors[2]
+
+
+def test_rounds_take_the_time_of_their_messages() -> None:
+    plan = specs.read("ring:4").plan
+    assert plan is not None
+    small, large = (
+        contraction(plan(), setting(4, "desktops-4x1g", size), 4) for size in (1000, 10**9)
+    )
+    assert small.errors == large.errors
+    # Two models leave each card in a round.
+    assert large.times_s[-1] == pytest.approx(4 * 2 * 10**9 / 0.125e9, rel=0.1)
+    assert small.times_s[-1] < 1
+
+
+def test_a_step_waits_for_its_own_exchange_and_staleness_is_counted() -> None:
+    plan = specs.read("ring:4").plan
+    assert plan is not None
+    found = pace(plan(), setting(4, "desktops-4x1g", 10**9), 8)
+    assert found.step_s == pytest.approx(2 * 10**9 / 0.125e9, rel=0.15)
+    assert found.staleness_mean >= 1

@@ -1,0 +1,143 @@
+"""Published figures of how fast graphs mix, and that large graphs give the same as small ones."""
+
+from __future__ import annotations
+
+import math
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+
+from dualrt.topology import checks, graphs, mixing, schedules, specs, spectrum
+
+from .strategies import connected_graphs
+
+
+def second(spec: str) -> float:
+    return spectrum.second_eigenvalue(specs.read(spec).schedule)
+
+
+@pytest.mark.parametrize("learners", [3, 4, 7, 16, 64, 600, 1024, 10_000])
+def test_a_ring_has_the_second_eigenvalue_of_its_closed_form(learners: int) -> None:
+    """1/3 + 2/3 cos(2 pi / L), arXiv 2002.01119."""
+    closed = 1 / 3 + 2 / 3 * math.cos(2 * math.pi / learners)
+    assert second(f"ring:{learners}") == pytest.approx(closed, abs=1e-10)
+
+
+@pytest.mark.parametrize("learners", [4, 8, 64, 1024])
+def test_a_hypercube_has_the_second_eigenvalue_of_its_closed_form(learners: int) -> None:
+    """(d - 1) / (d + 1): one of d bits differs."""
+    dimensions = learners.bit_length() - 1
+    closed = (dimensions - 1) / (dimensions + 1)
+    assert second(f"hypercube:{learners}") == pytest.approx(closed, abs=1e-10)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 3), (4, 4), (5, 8), (32, 32), (25, 40)])
+def test_a_torus_has_the_second_eigenvalue_of_its_closed_form(rows: int, columns: int) -> None:
+    """(1 + 2 cos a + 2 cos b) / 5 over the angles of both rings, by modulus."""
+    found = [
+        abs(1 + 2 * math.cos(2 * math.pi * i / rows) + 2 * math.cos(2 * math.pi * j / columns)) / 5
+        for i in range(rows)
+        for j in range(columns)
+        if i or j
+    ]
+    assert second(f"torus:{rows}x{columns}") == pytest.approx(max(found), abs=1e-9)
+
+
+@pytest.mark.parametrize("spec", ["exponential", "bipartite-exponential"])
+@pytest.mark.parametrize("learners", [8, 16, 100, 1024])
+def test_a_circulant_has_the_second_eigenvalue_of_its_closed_form(spec: str, learners: int) -> None:
+    """(1 + sum over hops h of cos(2 pi h k / n)) / (1 + d), the largest modulus over k."""
+    graph = specs.build(spec, learners)
+    hops = sorted(graph[0])
+    angles = 2 * math.pi * np.outer(np.arange(1, learners), hops) / learners
+    closed = np.abs((1 + np.cos(angles).sum(axis=1)) / (1 + len(hops))).max()
+    assert second(f"{spec}:{learners}") == pytest.approx(closed, abs=1e-9)
+
+
+@pytest.mark.parametrize("learners", [4, 8, 16, 600])
+def test_alternating_ring_pairs_leave_the_cosine_of_two_steps(learners: int) -> None:
+    """The product of both rounds leaves cos(2 pi / L)^2."""
+    closed = math.cos(2 * math.pi / learners)
+    assert second(f"alternating-ring:{learners}") == pytest.approx(closed, abs=1e-7)
+
+
+@pytest.mark.parametrize("learners", [2, 4, 16, 1024])
+def test_one_peer_exponential_is_exact_in_log2_n_rounds(learners: int) -> None:
+    """arXiv 2110.13363, lemma 1."""
+    schedule = schedules.one_peer_exponential(learners)
+    assert schedule.period == math.log2(learners)
+    state = np.arange(learners, dtype=float)
+    for matrix in schedule.rounds():
+        state = np.asarray(matrix @ state)
+    np.testing.assert_allclose(state, (learners - 1) / 2)
+    assert spectrum.second_eigenvalue(schedule) == 0.0
+    assert spectrum.consensus_rounds(schedule, 0.0) == math.log2(learners)
+
+
+@pytest.mark.parametrize("learners", [3, 6, 12, 100])
+def test_one_peer_exponential_is_not_exact_for_other_numbers(learners: int) -> None:
+    assert spectrum.second_eigenvalue(schedules.one_peer_exponential(learners)) > 0.1
+
+
+@pytest.mark.parametrize("learners", [4, 16, 65, 1024])
+def test_a_random_ring_stays_within_its_bound(learners: int) -> None:
+    """E ||Pi T - T_u|| <= sqrt(L-1) / sqrt(3)^k, arXiv 2110.11199: a factor of 1 / sqrt(3)."""
+    found = second(f"random-ring:{learners}")
+    assert found == pytest.approx(math.sqrt((learners - 3) / (3 * (learners - 1))))
+    assert found <= 1 / math.sqrt(3)
+
+
+def test_a_random_ring_of_three_has_one_order_only() -> None:
+    assert second("random-ring:3") == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("learners", [4, 16, 1024])
+def test_random_matching_leaves_half_of_the_square(learners: int) -> None:
+    """A projection of rank n / 2 leaves (n/2 - 1) / (n - 1) of a square, on average."""
+    closed = math.sqrt((learners / 2 - 1) / (learners - 1))
+    assert second(f"random-matching:{learners}") == pytest.approx(closed)
+
+
+def test_a_random_regular_graph_is_near_the_least_there_can_be() -> None:
+    """Friedman 2003: the adjacency's second eigenvalue comes close to 2 sqrt(d - 1)."""
+    ramanujan = (1 + 2 * math.sqrt(3)) / 5
+    assert second("random-regular:1024x4") == pytest.approx(ramanujan, rel=0.03)
+
+
+@given(connected_graphs())
+def test_lanczos_finds_what_all_eigenvalues_say(graph: nx.Graph[int]) -> None:
+    # ARPACK wants more than its 40 vectors: each learner gets a chain of its own.
+    learners = graph.number_of_nodes()
+    for chain in range(1, -(-50 // learners)):
+        at = chain * learners
+        graph.add_edges_from((at - learners + i, at + i) for i in range(learners))
+    plan = mixing.neighbours(graph)
+    sparse = schedules.of_plan(plan).at(0)
+    found = spectrum._lanczos(sparse)
+    assert found == pytest.approx(checks.second_eigenvalue(plan.matrix(0)), abs=1e-8)
+
+
+def test_an_eigenvalue_near_minus_one_counts_in_large_graphs_too() -> None:
+    """Whoever keeps nothing for itself on a bipartite graph swaps for ever."""
+    from dualrt.topology.weights import adjacency
+
+    swap = adjacency(graphs.ring(1000)) / 2
+    assert spectrum.second_eigenvalue(schedules.constant(swap.tocsr())) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("spec", ["ring:16", "star:9", "path:5", "complete:7"])
+def test_a_plan_of_pairs_has_the_gap_that_its_matrices_give(spec: str) -> None:
+    made = specs.read(spec, "pairwise")
+    assert made.plan is not None
+    found = 1 - spectrum.second_eigenvalue(made.schedule)
+    assert found == pytest.approx(checks.spectral_gap(made.plan()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("factor", "rounds"), [(0.1, 3), (0.5, 10), (0.999, 6905), (1.0, None), (0.0, 1)]
+)
+def test_rounds_to_a_thousandth_follow_from_the_factor(factor: float, rounds: int | None) -> None:
+    schedule = specs.read("ring:4").schedule
+    assert spectrum.consensus_rounds(schedule, factor) == rounds

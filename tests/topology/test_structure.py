@@ -1,0 +1,67 @@
+"""Distances and weak points, against networkx's slow and certain ways."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+
+from dualrt.topology import graphs, specs, structure
+from dualrt.topology.structure import Bound
+from dualrt.topology.weights import adjacency
+
+from .strategies import connected_graphs, simple_graphs
+
+
+@given(connected_graphs())
+def test_diameter_cut_and_weak_points_are_those_of_the_definition(graph: nx.Graph[int]) -> None:
+    joined = adjacency(graph)
+    across = structure.diameter(joined)
+    assert across.exact
+    assert across.value == nx.diameter(graph)
+    assert structure.single_points(joined) == sorted(nx.articulation_points(graph))
+    if len(graph) > 1:
+        cut = structure.least_cut(joined, across.value)
+        assert cut.exact
+        assert cut.value == nx.edge_connectivity(graph)
+
+
+@given(simple_graphs())
+def test_connected_and_bipartite_are_those_of_the_definition(graph: nx.Graph[int]) -> None:
+    joined = adjacency(graph)
+    assert structure.is_connected(joined) == nx.is_connected(graph)
+    if nx.is_connected(graph):
+        side = structure.sides(joined)
+        assert (side is not None) == nx.is_bipartite(graph)
+        assert side is None or all(side[a] != side[b] for a, b in graph.edges)
+
+
+@pytest.mark.parametrize(
+    ("spec", "across"),
+    [("ring:1001", 500), ("torus:20x30", 25), ("path:700", 699), ("hypercube:256", 8)],
+)
+def test_the_diameter_of_a_large_family_is_known(spec: str, across: int) -> None:
+    assert structure.diameter(adjacency(specs.build(spec))) == Bound(across, True)
+
+
+def test_what_would_take_minutes_is_a_bound_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structure, "FLOODED", 0)
+    monkeypatch.setattr(structure, "FLOWS", 0)
+    graph = specs.build("random-regular:40x5@3")
+    joined = adjacency(graph)
+    across, cut = structure.diameter(joined), structure.least_cut(joined, 4)
+    assert not across.exact
+    assert across.value <= nx.diameter(graph)
+    assert (cut.exact, cut.value) == (False, 5)
+
+
+def test_a_circulant_is_told_from_what_is_not() -> None:
+    assert structure.is_circulant(adjacency(graphs.exponential(12)))
+    assert not structure.is_circulant(adjacency(graphs.path(12)))
+
+
+def test_hops_are_counted_from_the_start() -> None:
+    np.testing.assert_array_equal(
+        structure.distances(adjacency(graphs.ring(6)), 2), [2, 1, 0, 1, 2, 3]
+    )
