@@ -67,8 +67,11 @@ BATCH = 128
 SIMGRID_PYTHON = "/usr/bin/python3"
 
 
-def adpsgd(learners: int, steps: int, cluster: str = "a-4x4-p100.toml") -> Scenario:
-    """AD-PSGD on a ring; each learner takes about `steps` steps."""
+def adpsgd(learners: int, steps: float, cluster: str = "a-4x4-p100.toml") -> Scenario:
+    """AD-PSGD on a ring, to be over when learners have taken `steps` steps on average.
+
+    They take more of them: it takes many hops until they know.
+    """
     overrides = [
         f"cluster.file={cluster}",
         f"cluster.servers={-(-learners // SERVERS[cluster])}",
@@ -131,14 +134,14 @@ def bare_simpy(timeouts: int, chains: int) -> None:
     env.run()
 
 
-def peak_mib(learners: int, steps: int) -> float:
+def peak_mib(learners: int, steps: float) -> float:
     """Peak memory of a process that does nothing but run AD-PSGD."""
     # Spawned: a forked child would start with what its parent has.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_weigh, (learners, steps))
 
 
-def _weigh(learners: int, steps: int) -> float:
+def _weigh(learners: int, steps: float) -> float:
     api.simulate(adpsgd(learners, steps))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -158,11 +161,12 @@ def simgrid_steps_per_s(learners: int, steps: int) -> float | None:
 def measure(rounds: int) -> dict[str, float | None]:
     """All figures."""
     # First, because a child's peak is counted from its parent's size on.
-    weight_mib = peak_mib(4096, 2)
+    # A tenth of a step: on a ring it takes each learner many more to hear that the end is reached.
+    weight_mib = peak_mib(4096, 0.1)
     flat = adpsgd(64, 200)
-    small, large = steps_per_s(flat, rounds), steps_per_s(adpsgd(1024, 2), 1)
+    small, large = steps_per_s(flat, rounds), steps_per_s(adpsgd(1024, 0.2), 1)
     x = "x-8x8-v100.toml"
-    contested = steps_per_s(adpsgd(64, 200, x), rounds), steps_per_s(adpsgd(1024, 2, x), 1)
+    contested = steps_per_s(adpsgd(64, 200, x), rounds), steps_per_s(adpsgd(1024, 0.2, x), 1)
     grouped = hierarchical(0.2)
     grouped_per_s = steps_per_s(grouped, rounds)
     counted, steps = events(flat)
