@@ -24,7 +24,8 @@ Four things keep a change cheap:
 - A link is *contested* only if its flows could together ask for more than it has, each going as
   fast as its own cap and its route allow. Any other link connects nothing: it slows no flow, or
   bounds its only one as a cap does. Most links of a cluster are wider than the few connections
-  that cross them, so most changes need no filling (AD-PSGD on 64 learners: from 2.8 a step to none).
+  that cross them, so most changes need no filling (AD-PSGD on 64 learners: none, and 2.8 a step
+  if every shared link were taken for contested).
 """
 
 from __future__ import annotations
