@@ -111,12 +111,15 @@ def _train_locally(request: Request, processes: int) -> None:
 
 def _train_here(request: Request) -> None:
     from dualrt.real import launcher, watchdog
+
+    # Before torch is loaded, which takes seconds; until then a signal ends the process by itself.
+    watchdog.end_with(os.getppid())
+    launcher.end_with_parent()
     from dualrt.real.rendezvous import Launch
 
+    watchdog.interrupt_on_signals()
     launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
     heard = launcher.REPORTS in os.environ
-    watchdog.install()
-    launcher.end_with_parent()
     try:
         scenario = request.scenario()
         check_picture(request.picture)

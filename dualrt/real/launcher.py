@@ -24,6 +24,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dualrt.core.errors import RunError, UsageError
@@ -127,16 +128,27 @@ def _start(arguments: Sequence[str], processes: int, reports: Path) -> subproces
 
 
 def _end(launcher: subprocess.Popen[str]) -> None:
-    """Ask, wait, and kill; processes whose launcher is gone end themselves."""
+    """Ask, wait, and kill: the launcher, and then whatever it had started."""
     if launcher.poll() is None:
+        learners = _children(launcher.pid)
         launcher.send_signal(signal.SIGTERM)
         try:
             launcher.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             launcher.kill()
             launcher.wait()
+        for learner in learners:
+            with suppress(ProcessLookupError, PermissionError):
+                # Each leads a session of its own.
+                os.killpg(learner, signal.SIGKILL)
     if launcher.stdout is not None:
         launcher.stdout.close()
+
+
+def _children(parent: int) -> list[int]:
+    """What a process has started, on Linux; elsewhere processes notice by themselves."""
+    lists = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for children in lists for child in children.read_text().split()]
 
 
 def _failure(reports: Path) -> Exception:

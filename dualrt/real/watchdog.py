@@ -17,11 +17,10 @@ POLL_S = 0.5
 """How often the launcher is looked for."""
 
 
-def install() -> None:
-    """Turn SIGTERM and SIGINT into KeyboardInterrupt, with a bound; end if the parent dies."""
+def interrupt_on_signals() -> None:
+    """Turn SIGTERM and SIGINT into KeyboardInterrupt, with a bound on what comes after."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
-    end_with(os.getppid())
 
 
 def end_with(parent: int) -> None:
