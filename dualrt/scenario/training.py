@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from dualrt.core import progress
 from dualrt.scenario.quantities import Amount, Count, Flag, Positive, Table
@@ -63,6 +63,14 @@ class Optimizer(Table):
         default=0.0, description="Times the weights, is added to the gradient."
     )
     nesterov: Flag = Field(default=False, description="Look ahead along the momentum.")
+
+    @field_validator("nesterov")
+    @classmethod
+    def _needs_momentum(cls, nesterov: bool, info: ValidationInfo) -> bool:
+        # A momentum that is itself wrong is not among the data, and reported already.
+        if nesterov and info.data.get("momentum") == 0:
+            raise ValueError("there is no momentum to look ahead along: set momentum above 0")
+        return nesterov
 
 
 class Training(Table):

@@ -68,6 +68,13 @@ MISTAKES = [
     Mistake(
         "training.epochs=inf", "training.epochs", float("inf"), "finite", "Passes over the pool"
     ),
+    Mistake(
+        "training.optimizer.nesterov=true",
+        "training.optimizer.nesterov",
+        True,
+        "set momentum above 0",
+        "Look ahead",
+    ),
     Mistake("training.audit=yes", "training.audit", "yes", "valid boolean", "conserves"),
     Mistake("training=3", "training", 3, "should be a table", "How long"),
     Mistake("training.schedule=3", "training.schedule", 3, "should be a table", "Learning rate"),
