@@ -31,7 +31,8 @@ class Speech(TorchTask):
     spread, for a quicker run. `optimizer`, `device` and `audit` as in `TorchTask`.
 
     Raises:
-        UsageError: the file is missing, truncated or foreign, or has too few segments.
+        UsageError: the file is missing, truncated or foreign, or has too few segments; or the
+            model has no layers, cells or projection.
     """
 
     def __init__(
@@ -50,6 +51,9 @@ class Speech(TorchTask):
         device: str = "cpu",
         audit: bool = False,
     ) -> None:
+        for name, size in (("layers", layers), ("cells", cells), ("projection", projection)):
+            if size < 1:
+                raise UsageError(f"{name} = {size}: a model has at least one. Choose 1 or more")
         speech = SpeechFile(Path(data)).load()
         outputs = speech.outputs(labels)
         available = len(speech.train)
