@@ -76,7 +76,7 @@ class Gossiper(Learner):
         """Tell the learners 1, 2, 4, 8 ... places on, whatever the graph is."""
         others = self.seat.layout.gossipers
         place, distance = others.index(self.rank), 1
-        versions = self.weights.versions.freeze()
+        versions = self.weights.known()
         while distance < len(others):
             await Send(others[(place + distance) % len(others)], "end", Packet(versions))
             distance *= 2

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +24,10 @@ from dualrt.observe.summary import Summary
 from dualrt.observe.tables import summary_table
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario, load, shipped
+
+SAYS = "\x1e"
+"""What stands before a record that a process tells its parent, as in RFC 7464; anything else was
+printed by the user's own code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,11 @@ def simulate(request: Request) -> None:
     scenario = request.scenario()
     check_folder(request.out)
     check_picture(request.picture)
-    with show.progress(f"simulating {scenario.learners} learners") as tell:
+    # What a user's own code prints must not mix with the result.
+    with (
+        redirect_stdout(sys.stderr),
+        show.progress(f"simulating {scenario.learners} learners") as tell,
+    ):
         outcome = api.simulate(scenario, out=request.out, on_progress=tell)
     _warn(outcome.warnings)
     _draw(request, outcome.summary, outcome.tally)
@@ -99,7 +109,12 @@ def _train_locally(request: Request, processes: int) -> None:
     with show.progress(f"training {processes} learners") as tell:
 
         def hear(line: str) -> None:
-            said = json.loads(line)
+            printed, mark, record = line.rstrip("\n").partition(SAYS)
+            if printed or not mark:
+                show.note(printed)
+            if not mark:
+                return
+            said = json.loads(record)
             if "progress" in said:
                 tell(said["progress"])
             else:
@@ -126,7 +141,10 @@ def _train_here(request: Request) -> None:
         if heard:
             outcome = api.train(scenario, launch, out=request.out, on_progress=_tell(launch.rank))
         elif launch.rank == 0:
-            with show.progress(f"training {scenario.learners} learners") as tell:
+            with (
+                redirect_stdout(sys.stderr),
+                show.progress(f"training {scenario.learners} learners") as tell,
+            ):
                 outcome = api.train(scenario, launch, out=request.out, on_progress=tell)
         else:
             outcome = api.train(scenario, launch, out=request.out)
@@ -140,7 +158,7 @@ def _train_here(request: Request) -> None:
         return
     _draw(request, outcome.summary, outcome.tally)
     if heard:
-        print(f'{{"summary": {outcome.summary.to_json()}}}', flush=True)
+        print(f'{SAYS}{{"summary": {outcome.summary.to_json()}}}', flush=True)
     else:
         _print(outcome.summary, request)
 
@@ -154,7 +172,7 @@ def _tell(rank: int) -> api.OnProgress | None:
         nonlocal told
         if share - told >= 0.01 or share >= 1.0 > told:
             told = share
-            print(json.dumps({"progress": share}), flush=True)
+            print(SAYS + json.dumps({"progress": share}), flush=True)
 
     return tell
 

@@ -140,7 +140,10 @@ class Recv(Effect[Delivery]):
 
 @dataclass(frozen=True, slots=True)
 class AllReduce(Effect[Any]):
-    """Mean of one vector a member, taken in rank order; every member of the group must call it."""
+    """Mean of one vector a member; every member of the group must call it.
+
+    The simulator sums in rank order; gloo and NCCL choose theirs, so the last bits may differ.
+    """
 
     group: Group
     vector: Any

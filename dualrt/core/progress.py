@@ -3,7 +3,7 @@
 Owns the arithmetic of a run's course. Must not know how counts are gossiped.
 
 All learners draw mini-batches from one pool, so a fast learner does more of them (1904.04956,
-sec. 3), and an epoch is over when the pool has been drawn once, whoever drew.
+sec. 3), and an epoch is over when as many samples as the pool holds have been drawn, whoever drew.
 """
 
 from __future__ import annotations

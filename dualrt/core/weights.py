@@ -109,6 +109,11 @@ class Weights(ABC, Generic[V]):
             self._replace(theirs.vector)
             self.versions.merge(theirs.versions)
 
+    def known(self) -> Sequence[int]:
+        """Everyone's progress as far as it is known here, to be sent."""
+        with self._lock:
+            return self.versions.freeze()
+
     def hear(self, versions: Sequence[int]) -> None:
         """Learn of progress that no weights came with."""
         with self._lock:

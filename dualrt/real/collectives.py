@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch.distributed import Store
 
 from dualrt.core.effects import Group, Packet
-from dualrt.core.errors import StalledError
+from dualrt.core.errors import RunError, StalledError
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
 from dualrt.real.wire import Assembly, seal
@@ -77,7 +77,8 @@ class Collectives:
         """The mean of the group's vectors, as a new tensor like `vector`."""
         if len(group.ranks) == 1:
             return vector.clone()
-        mean: torch.Tensor = self._wait(lambda: self._allreduce(self._groups[group], vector))
+        handle = self._handle(group)
+        mean: torch.Tensor = self._wait(lambda: self._allreduce(handle, vector))
         return mean
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
@@ -86,7 +87,8 @@ class Collectives:
             raise ValueError(f"learner {root} is the root of a broadcast and brought no packet")
         if packet is not None and len(group.ranks) == 1:
             return packet
-        sent: Packet = self._wait(lambda: self._broadcast(self._groups[group], root, packet))
+        handle = self._handle(group)
+        sent: Packet = self._wait(lambda: self._broadcast(handle, root, packet))
         return sent
 
     def stop(self, error: BaseException | None = None) -> None:
@@ -98,6 +100,11 @@ class Collectives:
         if self._thread.is_alive():
             self._calls.put(None)
             self._thread.join(timeout=1.0)
+
+    def _handle(self, group: Group) -> dist.ProcessGroup:
+        if group not in self._groups:
+            raise RunError(f"the algorithm's layout has no group {group.name!r} of {group.ranks}")
+        return self._groups[group]
 
     def _wait(self, work: Callable[[], Any]) -> Any:
         call = _Call(work)
@@ -113,7 +120,7 @@ class Collectives:
         while (call := self._calls.get()) is not None:
             try:
                 call.result = call.work()
-            except (RuntimeError, ValueError, OSError) as error:
+            except Exception as error:  # raised again where the strand waits
                 call.error = error
             with self._gate:
                 call.over = True

@@ -117,7 +117,7 @@ def test_float32_is_float64_rounded() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(UsageError, match="dtype = 'int8': no such type. Use float32 or float64"):
+    with pytest.raises(UsageError, match=r"dtype = 'int8': no such type\. Use float32 or float64"):
         Quadratic(seed=1, learners=1, batch=1, dtype="int8")
     with pytest.raises(UsageError, match=r"condition_number = 0\.5"):
         Quadratic(seed=1, learners=1, batch=1, condition_number=0.5)
