@@ -24,8 +24,9 @@ from dualrt.scenario.reading import nearest
 def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, str]) -> type[Any]:
     """The class called `name`: a built-in one, or `module:Class`.
 
-    A module is looked for where Python does, and beside the scenario's file. Raises ScenarioError
-    for a name that leads nowhere; errors inside the module pass through.
+    A module is looked for where Python does, beside the scenario's file, and in the current
+    directory. Raises ScenarioError for a name that leads nowhere; errors inside the module pass
+    through.
     """
     target = built_in.get(name, name)
     module_name, colon, class_name = target.partition(":")
@@ -36,9 +37,16 @@ def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, s
             "there is none of that name",
             f"{nearest(name, known)}There are: {', '.join(known)}, and module:Class.",
         )
+    if not all(module_name.split(".")):
+        raise scenario.error(
+            key,
+            f"{module_name!r} is no module's full name",
+            "Write module:Class, or package.module:Class.",
+        )
     beside = str(Path(scenario.folder).resolve())
-    if beside not in sys.path:
-        sys.path.append(beside)
+    for folder in (beside, str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.append(folder)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -48,8 +56,8 @@ def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, s
             raise
         raise scenario.error(
             key,
-            f"there is no module {module_name!r} on Python's path or in {beside}",
-            "Put the file beside the scenario, or install its package.",
+            f"there is no module {module_name!r} on Python's path, in {beside} or here",
+            "Put the file beside the scenario or into this folder, or install its package.",
         ) from None
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
@@ -71,9 +79,17 @@ def check_settings(
     setting that is unknown, missing, or of another type.
     """
     table: dict[str, Any] = dict(getattr(scenario, key).settings)
+    try:
+        signature = inspect.signature(cls)
+    except ValueError:
+        raise scenario.error(
+            f"{key}.name",
+            f"the constructor of {cls.__name__} does not tell its parameters",
+            "Name a class that is written in Python.",
+        ) from None
     accepted = {
         parameter.name: parameter
-        for parameter in inspect.signature(cls).parameters.values()
+        for parameter in signature.parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in reserved
     }
     listed = f"Its settings are: {', '.join(accepted)}." if accepted else "It has no settings."
