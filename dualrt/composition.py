@@ -29,6 +29,9 @@ ALWAYS = ("seed", "learners", "batch")
 WITH_NUMBERS = ("optimizer", "device", "audit")
 """Arguments that a workload is made with if its constructor has them."""
 
+IS_WORKLOAD = tuple(name for name in vars(Workload) if not name.startswith("_"))
+"""What a workload must have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -64,7 +67,13 @@ class Composition:
             raise scenario.error(
                 "algorithm.name", "is no learner", "Name a subclass of dualrt.core.Learner."
             )
+        lacking = sorted(self.algorithm.__abstractmethods__)
+        if lacking:
+            raise scenario.error(
+                "algorithm.name", f"lacks {', '.join(lacking)}", "Define it, as learners must."
+            )
         self.settings = check_settings(scenario, "algorithm", self.algorithm)
+        self._check_call("algorithm.name", self.algorithm, "seat", **self.settings)
         self.layout = self._layout()
         self._plan = self._mixing_plan()
         self._workload_class: type[Any] = find_class(
@@ -73,12 +82,19 @@ class Composition:
         self._workload_settings = check_settings(
             scenario, "workload", self._workload_class, (*ALWAYS, *WITH_NUMBERS)
         )
+        self._check_call(
+            "workload.name",
+            self._workload_class,
+            **self._workload_settings,
+            **dict.fromkeys(ALWAYS),
+            **dict.fromkeys(self._with_numbers()),
+        )
 
     def workload(self, *, device: str = "cpu") -> Workload[Any]:
         """A new workload object; each thread that computes gradients needs one of its own."""
         scenario, cls = self.scenario, self._workload_class
         settings = dict(self._workload_settings)
-        accepted = inspect.signature(cls).parameters
+        accepted = self._with_numbers()
         if "optimizer" in accepted:
             # Here, because it brings torch along.
             from dualrt.workloads.torch_weights import sgd
@@ -96,6 +112,13 @@ class Composition:
             raise as_scenario_error(
                 scenario, "workload.name", error, "workload", settings
             ) from error
+        lacking = [name for name in IS_WORKLOAD if not hasattr(made, name)]
+        if lacking:
+            raise scenario.error(
+                "workload.name",
+                f"is no workload, as it lacks {', '.join(lacking)}",
+                "Name a class that has all of dualrt.core.workload.Workload.",
+            )
         return made
 
     def learner(self, rank: int, workload: Workload[Any]) -> Learner:
@@ -130,7 +153,7 @@ class Composition:
         idle = {}
         if not self.layout.gossipers:
             idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
-        accepted = inspect.signature(self._workload_class).parameters
+        accepted = self._with_numbers()
         for key in ("optimizer", "audit"):
             if key not in accepted:
                 idle[f"training.{key}"] = f"workload {self.scenario.workload.name} has no numbers"
@@ -140,6 +163,22 @@ class Composition:
             for prefix, why in idle.items()
             if key == prefix or key.startswith(prefix + ".")
         ]
+
+    def _with_numbers(self) -> tuple[str, ...]:
+        accepted = inspect.signature(self._workload_class).parameters
+        return tuple(name for name in WITH_NUMBERS if name in accepted)
+
+    def _check_call(self, key: str, cls: type[Any], *given: object, **settings: object) -> None:
+        """Raise ScenarioError unless the constructor takes what it will be given, and no more."""
+        try:
+            inspect.signature(cls).bind(*given, **settings)
+        except TypeError as error:
+            takes = ", ".join((*map(str, given), *settings))
+            raise self.scenario.error(
+                key,
+                f"{cls.__name__} cannot be made of ({takes}): {error}",
+                "Declare its own settings as keyword-only parameters, after a `*`.",
+            ) from None
 
     def _layout(self) -> Layout:
         scenario = self.scenario

@@ -61,6 +61,8 @@ BAD = [
     (QUADRATIC, ["topology.mixing=random-pairs"], "topology.mixing =", "Give a complete graph"),
     (QUADRATIC, ["algorithm.name=sgd"], "algorithm.name = 'sgd'", "Did you mean 'ssgd'?"),
     (QUADRATIC, ["algorithm.name=nowhere:Mine"], "no module 'nowhere'", "beside the scenario"),
+    (QUADRATIC, ["algorithm.name=:Mine"], "'' is no module's full name", "module:Class"),
+    (QUADRATIC, ["algorithm.name=..mine:Mine"], "'..mine' is no module's full name"),
     (QUADRATIC, ["algorithm.name=json:Encoder"], "Did you mean 'JSONEncoder'?"),
     (QUADRATIC, ["algorithm.name=json:JSONEncoder"], "is no learner"),
     (QUADRATIC, ["algorithm.name=h-adpsgd"], "Set algorithm.learners_per_group"),
@@ -77,6 +79,7 @@ BAD = [
         "What belongs here: int",
     ),
     (QUADRATIC, ["workload.name=squares"], "workload.name = 'squares'", "There are: phantom"),
+    (QUADRATIC, ["workload.name=builtins:dict"], "does not tell its parameters"),
     (QUADRATIC, ["workload.dimensions=3"], "Did you mean 'dimension'?", "condition_number"),
     (QUADRATIC, ["workload.dimension=3.5"], "workload.dimension = 3.5", "int, by default 64"),
     (QUADRATIC, ['workload.dimension="3"'], "workload.dimension = '3'", "int, by default 64"),
@@ -111,6 +114,42 @@ def test_a_scenario_that_cannot_be_says_what_to_write_instead(
     message = refused("simulate", scenario, *commands.settings(*settings))
     assert f"{scenario}.toml" in message
     assert all(words in message for words in said), message
+
+
+MINE = """
+from dualrt.core.learner import Learner
+
+class Empty:
+    def __init__(self, *, seed, learners, batch): pass
+
+class Bare:
+    pass
+
+class Idle(Learner):
+    pass
+
+class Greedy(Learner):
+    def __init__(self, seat, extra): pass
+    def strands(self): return ()
+"""
+
+FOREIGN = [
+    ("workload.name=foreign:Empty", "lacks samples_per_epoch, batch, gradient_cost, weights"),
+    ("workload.name=foreign:Bare", "Bare cannot be made of (seed, learners, batch)"),
+    ("algorithm.name=foreign:Idle", "lacks strands"),
+    ("algorithm.name=foreign:Greedy", "missing a required argument: 'extra'"),
+]
+
+
+@pytest.mark.parametrize(("setting", "said"), FOREIGN, ids=[setting for setting, _ in FOREIGN])
+def test_a_class_found_in_the_current_directory_is_told_what_it_lacks(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str, said: str
+) -> None:
+    (tmp_path / "foreign.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "foreign", raising=False)
+    assert said in refused("simulate", QUADRATIC, "--set", setting)
 
 
 def test_the_option_at_fault_is_named(refused: Refused) -> None:
