@@ -30,5 +30,7 @@ def check_picture(picture: Path | None) -> None:
         return
     if picture.suffix not in PICTURES:
         raise UsageError(f"--picture {picture}: its name must end in {', '.join(PICTURES)}")
+    if picture.is_dir():
+        raise UsageError(f"--picture {picture} is a folder. Name a file")
     if not picture.parent.is_dir():
         raise UsageError(f"--picture {picture}: there is no folder {picture.parent}. Make it first")

@@ -175,6 +175,9 @@ def test_a_picture_that_cannot_be_drawn_is_refused_at_once(
     assert "must end in .png" in refused("simulate", QUADRATIC, "--picture", "run.doc")
     nowhere = tmp_path / "nowhere" / "run.png"
     assert "Make it first" in refused("simulate", QUADRATIC, "--picture", nowhere)
+    folder = tmp_path / "run.png"
+    folder.mkdir()
+    assert "is a folder" in refused("simulate", QUADRATIC, "--picture", folder)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_at_once(refused: Refused, tmp_path: Path) -> None:
