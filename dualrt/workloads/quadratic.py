@@ -12,6 +12,7 @@ and `condition_number`), the spread of the learners' objectives, and the varianc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -24,6 +25,9 @@ from dualrt.core.weights import Gradient
 from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+MOST_NUMBERS = 2**30
+"""In the optima of all learners together: 8 GiB of float64."""
 
 
 class Quadratic:
@@ -59,10 +63,10 @@ class Quadratic:
     ) -> None:
         if dtype not in _DTYPES:
             raise UsageError(f"dtype = {dtype!r}: no such type. Use {' or '.join(_DTYPES)}.")
-        if condition_number < 1:
+        if not 1 <= condition_number < math.inf:
             raise UsageError(
                 f"condition_number = {condition_number}: it is the ratio of the largest to the "
-                "smallest eigenvalue. Choose 1 or more."
+                "smallest eigenvalue. Choose a finite number from 1."
             )
         for name, value, least in (
             ("dimension", dimension, 1),
@@ -70,10 +74,15 @@ class Quadratic:
             ("noise", noise, 0),
             ("samples_per_epoch", samples_per_epoch, 1),
         ):
-            if value < least:
+            if not least <= value < math.inf:
                 raise UsageError(
                     f"{name} = {value!r}: there is no such amount. Choose {least} or more."
                 )
+        if dimension * learners > MOST_NUMBERS:
+            raise UsageError(
+                f"dimension = {dimension}: the optima of {learners} learners would not fit in "
+                f"memory. Choose {MOST_NUMBERS // learners} or less."
+            )
         self._seed, self._learners, self._dtype = seed, learners, _DTYPES[dtype]
         self._noise_scale = noise / (batch * dimension) ** 0.5
         self._optimizer, self._audit = optimizer, audit

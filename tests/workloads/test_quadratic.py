@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,19 @@ def test_learners_that_agree_have_one_optimum_and_nothing_to_lose(
     workload = Quadratic(seed=1, learners=learners, batch=1, heterogeneity=heterogeneity)
     torch.testing.assert_close(workload.optima, workload.optimum.expand(learners, -1))
     assert workload.optimal_loss == pytest.approx(0, abs=1e-30)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("setting", ["condition_number", "heterogeneity", "noise"])
+def test_what_is_not_finite_is_refused(setting: str, value: float) -> None:
+    settings: dict[str, Any] = {setting: value}
+    with pytest.raises(UsageError, match=f"^{setting} = {value}: "):
+        Quadratic(seed=1, learners=2, batch=1, **settings)
+
+
+def test_what_no_memory_holds_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^dimension = .* Choose 268435456 or less"):
+        Quadratic(seed=1, learners=4, batch=1, dimension=10**12)
 
 
 def test_the_mean_gradient_vanishes_at_the_optimum_and_the_loss_is_the_optimal() -> None:
