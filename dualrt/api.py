@@ -32,6 +32,7 @@ from dualrt.workloads.phantom import Phantom
 
 if TYPE_CHECKING:
     from dualrt.real.rendezvous import Launch
+    from dualrt.sim.cluster import ClusterSpec
     from dualrt.sim.device import DeviceSpec
     from dualrt.sim.driver import Simulator
 
@@ -63,11 +64,12 @@ def simulate(
     wait for one another.
     """
     began_s = time.perf_counter()
+    cluster = _cluster(scenario)
     composition, workload = _composed(scenario)
     learners = _learners(composition, workload)
     device = device_spec(scenario)
     with _Watch(scenario, composition.epochs, out, on_progress) as watch:
-        simulator = _simulator(composition, learners, device, watch.observer)
+        simulator = _simulator(composition, learners, cluster, device, watch.observer)
         elapsed_s = simulator.run()
     finals = [_final(learners[rank], workload) for rank in composition.layout.replicas]
     summary, model = _summed_up(
@@ -90,9 +92,29 @@ def check(scenario: Scenario) -> tuple[str, ...]:
 
     Raises UsageError for what cannot be simulated.
     """
+    cluster = _cluster(scenario)
     composition, workload = _composed(scenario)
-    _simulator(composition, _learners(composition, workload), device_spec(scenario), Observers())
+    learners = _learners(composition, workload)
+    _simulator(composition, learners, cluster, device_spec(scenario), Observers())
     return tuple(composition.warnings())
+
+
+def _cluster(scenario: Scenario) -> ClusterSpec:
+    """The simulated cluster; comes first, as making learners in their thousands takes long.
+
+    Raises ScenarioError if it is too small.
+    """
+    from dualrt.sim.cluster import ClusterSpec
+
+    cluster = ClusterSpec(**scenario.cluster_fields())
+    if scenario.learners > cluster.gpus:
+        servers = -(-scenario.learners // cluster.gpus_per_server)
+        raise scenario.error(
+            "learners",
+            f"the cluster has {cluster.gpus} GPUs, and each learner needs one",
+            f"Use --set learners={cluster.gpus}, or --set cluster.servers={servers}.",
+        )
+    return cluster
 
 
 def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
@@ -111,25 +133,16 @@ def _learners(composition: Composition, workload: Workload[Any]) -> list[Learner
 def _simulator(
     composition: Composition,
     learners: Sequence[Learner],
+    cluster: ClusterSpec,
     device: DeviceSpec,
     observer: Observer,
 ) -> Simulator:
-    from dualrt.sim.cluster import ClusterSpec
     from dualrt.sim.driver import Machine, Simulator
 
-    scenario = composition.scenario
-    cluster = ClusterSpec(**scenario.cluster_fields())
-    if scenario.learners > cluster.gpus:
-        servers = -(-scenario.learners // cluster.gpus_per_server)
-        raise scenario.error(
-            "learners",
-            f"the cluster has {cluster.gpus} GPUs, and each learner needs one",
-            f"Use --set learners={cluster.gpus}, or --set cluster.servers={servers}.",
-        )
     machine = Machine(
         cluster,
         device,
-        scenario.seed,
+        composition.scenario.seed,
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
     )
     return Simulator(learners, machine, observer)

@@ -103,7 +103,9 @@ class Scenario(Table):
     title: Name = Field(description="The run in a few words.")
     about: Text = Field(default="", description="What it should show.")
     seed: Index = Field(default=1, description="All randomness comes from this number.")
-    learners: Count = Field(description="Number of learners: replicas of the model.")
+    learners: Count = Field(
+        le=65_536, description="Number of learners: replicas of the model; at most 65,536."
+    )
     algorithm: Algorithm = Field(description="The algorithm, with its own settings.")
     workload: Workload = Field(description="Model and data, with their own settings.")
     topology: Topology = Field(

@@ -95,6 +95,11 @@ BAD = [
         "learners = 4: the cluster has 2 GPUs",
         "--set cluster.servers=2",
     ),
+    (
+        QUADRATIC,
+        ["learners=60000", "cluster.gpus_per_server=2", "topology.graph=complete"],
+        "learners = 60000: the cluster has 2 GPUs",
+    ),
     (QUADRATIC, ["cluster.device.name=A100"], "cluster.device.name = 'A100'", "Known are P100"),
     (QUADRATIC, ["faults.stragglers=[{learner=4, factor=2}]"], "faults.stragglers.0.learner = 4"),
     (QUADRATIC, ["nonsense"], "--set nonsense", "key=value"),

@@ -58,6 +58,7 @@ class Mistake(NamedTuple):
 
 MISTAKES = [
     Mistake("learners=0", "learners", 0, "greater than or equal to 1", "Number of learners"),
+    Mistake("learners=65537", "learners", 65537, "less than or equal to 65536", "at most 65,536"),
     Mistake("learners=4.0", "learners", 4.0, "valid integer", "Number of learners"),
     Mistake("learners=true", "learners", True, "valid integer", "Number of learners"),
     Mistake("learners='4'", "learners", "4", "valid integer", "Number of learners"),
