@@ -60,7 +60,7 @@ def sweep(
         print(json.dumps(_plain(axes, rows, spreads)))
     else:
         show.results.print(_table(axes, rows))
-        if spreads:
+        if spreads and not _timing_only(rows):
             show.results.print(_spread_table(axes, spreads))
     if out is not None:
         show.note(f"kept in {out}")
@@ -97,6 +97,14 @@ def _table(axes: Sequence[Axis], rows: Sequence[Row]) -> Table:
         else:
             table.add_row(*cells, *(shown(row.figures) for _, shown in _COLUMNS))
     return table
+
+
+def _timing_only(rows: Sequence[Row]) -> bool:
+    """Whether no run failed and none had numbers: there is nothing to spread over seeds."""
+    return all(
+        row.figures is not None and row.figures.loss is None and row.figures.numerics_digest is None
+        for row in rows
+    )
 
 
 def _spread_table(axes: Sequence[Axis], spreads: Sequence[Spread]) -> Table:

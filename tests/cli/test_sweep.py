@@ -55,6 +55,14 @@ def test_a_sweep_is_summed_up_over_seeds(kept: Path) -> None:
     assert second["combination"] == {"algorithm.name": "sd-psgd"}
 
 
+def test_a_sweep_of_timing_alone_has_no_spread_and_speaks_of_no_failure() -> None:
+    timing = commands.settings("simulation.numerics=false")
+    done = commands.run("sweep", *SHORT, *timing, "--over", "seed=1,2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "over seeds" not in done.stdout
+    assert "failed" not in done.stdout
+
+
 def test_a_sweep_goes_on_where_it_was_broken_off(kept: Path) -> None:
     header, *rows = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join([header, rows[0], *rows[2:]]))
