@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dualrt import __version__
 from dualrt.cli.asr import app as asr
 from dualrt.cli.topology import app as topology
 
@@ -40,6 +41,25 @@ app = typer.Typer(
 )
 app.add_typer(asr)
 app.add_typer(topology)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dualrt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that come before any command."""
+
 
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
