@@ -83,6 +83,14 @@ def test_averaging_conserves_the_sum_in_both_modes(decentralised: Both) -> None:
     assert decentralised.real["conservation_error"] < 1e-14
 
 
+@pytest.mark.parametrize("mixing", ["pairwise", "neighbours"])
+def test_asynchronous_averaging_conserves_the_sum_between_processes(mixing: str) -> None:
+    words = [*GOSSIP, *commands.settings(f"topology.mixing={mixing}", "training.audit=true")]
+    figures = commands.result("train", *words, "--local", "4")
+    assert figures["conservation_error"] < 1e-6
+    assert figures["bytes_sent"] > 0
+
+
 def test_an_allreduce_ends_at_the_same_weights_to_rounding(central: Both) -> None:
     simulated, real, folder = central
     assert simulated["loss"] == pytest.approx(real["loss"], rel=1e-5)
@@ -165,3 +173,14 @@ def test_a_graph_that_nobody_uses_is_warned_about_on_stderr() -> None:
     assert done.returncode == 0
     assert "topology.graph has no effect: ssgd uses no communication graph" in done.stderr
     assert json.loads(done.stdout)["algorithm"] == "ssgd"
+
+
+@pytest.mark.parametrize("mode", [["simulate"], ["train", "--local", "2"]])
+def test_what_a_learner_prints_does_not_mix_with_the_result(mode: list[str]) -> None:
+    command, *words = mode
+    scenario = commands.ROOT / "tests/cli/scenarios/chatty.toml"
+    done = commands.run(command, scenario, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["algorithm"] == "chatty:Chatty"
+    assert "a line of learner 1" in done.stderr
+    assert "no end of line" in done.stderr

@@ -1,0 +1,60 @@
+"""The acoustic model in either mode: the same bits, on segments of noise that pass for speech.
+
+Noise is enough: what is compared is arithmetic, and a prepared corpus takes minutes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dualrt.workloads.asr.store import Block, Description, SpeechWriter
+from tests.support import commands
+
+FRAMES, DIMENSIONS, PHONES = 21, 120, 5
+
+
+def noise(segments: int, seed: int) -> Block:
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(PHONES, size=(segments, FRAMES))
+    return Block(
+        draw.normal(size=(segments, FRAMES, DIMENSIONS)).astype(np.float16),
+        labels.astype(np.uint8),
+        labels.astype(np.int16),
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("speech") / "noise.h5"
+    names = [str(phone) for phone in range(PHONES)]
+    with SpeechWriter(path) as writer:
+        writer.append("train", noise(64, seed=1))
+        writer.append("heldout", noise(16, seed=2))
+        writer.finish(Description("noise", "", True, phone_names=names, states=PHONES))
+    return path
+
+
+@pytest.mark.parametrize("mixing", ["pairwise", "neighbours"])
+def test_the_blstm_ends_at_the_same_bits_in_both_modes(data: Path, mixing: str) -> None:
+    words = [
+        "speech-adpsgd",
+        *commands.settings(
+            "algorithm.name=sd-psgd",
+            f"topology.mixing={mixing}",
+            f"workload.data={data}",
+            "workload.cells=16",
+            "workload.batch=4",
+            "training.epochs=1",
+            "training.audit=true",
+        ),
+    ]
+    simulated: dict[str, Any] = commands.result("simulate", *words)
+    real: dict[str, Any] = commands.result("train", *words, "--local", "4")
+    assert simulated["steps_by_learner"] == real["steps_by_learner"] == [4] * 4
+    assert simulated["digest"]["numerics"] == real["digest"]["numerics"]
+    assert simulated["accuracy"] == real["accuracy"]
+    assert real["conservation_error"] < 1e-5
