@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dualrt"
 ELSEWHERE = {
     "core": set(),
     "algorithms": set(),
-    "topology": {"networkx", "numpy"},
+    "topology": {"cvxpy", "networkx", "numpy", "scipy"},
     "sim": {"simpy", "numpy", "networkx"},
     "real": {"torch", "zmq", "msgspec"},
     "scenario": {"pydantic", "pydantic_core"},
