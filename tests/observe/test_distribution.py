@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 
 import numpy as np
@@ -61,10 +62,10 @@ def test_nothing_has_no_figures(percent: int) -> None:
 
 
 @given(st.lists(values, max_size=5), st.randoms(use_true_random=False))
-def test_parts_merge_in_any_order(parts: list[list[int]], order: object) -> None:
+def test_parts_merge_in_any_order(parts: list[list[int]], order: random.Random) -> None:
     whole = distribution(value for part in parts for value in part)
     merged = Distribution()
-    for part in sorted(parts, key=lambda _: order.random()):  # type: ignore[attr-defined]
+    for part in sorted(parts, key=lambda _: order.random()):
         merged.merge(distribution(part))
     assert merged.counts() == whole.counts()
 

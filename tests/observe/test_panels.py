@@ -122,7 +122,7 @@ def test_throughput_integrates_to_the_samples(axes: Axes) -> None:
     run = a_pair(steps=100)
     panels.throughput(axes, [run])
     (steps,) = axes.patches
-    values, edges, _ = steps.get_data()  # type: ignore[attr-defined]
+    values, edges, _ = steps.get_data()  # type: ignore[attr-defined]  # StepPatch has it
     assert axes.get_xlabel() == "virtual time [s]"
     assert float(np.sum(values * np.diff(edges))) == pytest.approx(run[1].samples)
 
