@@ -32,7 +32,7 @@ from dualrt.core.records import Observer, Span, Update
 from dualrt.core.seeds import derive, stream
 from dualrt.core.versions import Staleness, VersionVector
 from dualrt.core.weights import Gradient, Snapshot, Weights
-from dualrt.core.workload import Workload
+from dualrt.core.workload import GradientOf, JointWorkload, Workload
 
 __all__ = [
     "AllReduce",
@@ -45,7 +45,9 @@ __all__ = [
     "DualrtError",
     "Effect",
     "Gradient",
+    "GradientOf",
     "Group",
+    "JointWorkload",
     "Layout",
     "Learner",
     "Mixing",

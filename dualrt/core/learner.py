@@ -16,7 +16,7 @@ from dualrt.core.effects import Body, Compute, Cost, Group, Place, Report
 from dualrt.core.progress import Progress
 from dualrt.core.records import Update
 from dualrt.core.weights import Gradient, Snapshot, Weights
-from dualrt.core.workload import Workload
+from dualrt.core.workload import GradientOf, Workload
 
 Shares = tuple[tuple[int, float], ...]
 """(peer, share) pairs, ascending by peer."""
@@ -114,10 +114,10 @@ class Learner(ABC):
 
     async def gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
         """g(w; xi): the next mini-batch's gradient at the weights that were read."""
-        workload, rank, draw = self.seat.workload, self.rank, self.draws
+        workload, draw = self.seat.workload, self.draws
         self.draws += 1
         return await Compute(
-            lambda: workload.gradient(read.vector, rank, draw), workload.gradient_cost
+            GradientOf(workload, read.vector, self.rank, draw), workload.gradient_cost
         )
 
     async def descend(

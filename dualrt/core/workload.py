@@ -1,12 +1,14 @@
 """Workload: what is being learned, behind one protocol.
 
-Owns the contract between learners and a model with its data. Must not know any model.
+Owns the contract between learners and a model with its data. Must not know any model, nor who
+evaluates gradients together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from dualrt.core.effects import Cost
 from dualrt.core.weights import Gradient, Weights
@@ -54,3 +56,40 @@ class Workload(Protocol[V]):
 
     def digest(self, vector: V) -> bytes:
         """A hash of a vector's exact bits; empty where there are no numbers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradientOf(Generic[V]):
+    """A gradient that is asked for: calling it computes it.
+
+    As a value and not as a closure, so that a driver may evaluate several of one workload
+    together: the result depends on these four alone, and not on when it is computed. So nobody may
+    write to `at` while the gradient is under way.
+    """
+
+    workload: Workload[V]
+    at: V
+    rank: int
+    draw: int
+
+    def __call__(self) -> Gradient[V]:
+        """`Workload.gradient`, and the errors that it raises."""
+        return self.workload.gradient(self.at, self.rank, self.draw)
+
+
+@runtime_checkable
+class JointWorkload(Workload[V], Protocol[V]):
+    """A workload that may take several gradients in one go faster than one after the other.
+
+    An offer to drivers that hold many learners in one process; nobody has to make or to take it.
+    """
+
+    @property
+    def gradients_at_once(self) -> int:
+        """The most gradients that pay to be taken together; 1 if none do."""
+
+    def gradients(self, asked: Sequence[GradientOf[V]]) -> Sequence[Gradient[V]]:
+        """What each of `asked` returns when called, in their order, and equal to rounding.
+
+        All are of this workload. If one of them would raise, this may raise anything.
+        """

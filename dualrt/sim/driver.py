@@ -25,6 +25,7 @@ from dualrt.core.effects import (
     Body,
     Broadcast,
     Compute,
+    Cost,
     Delivery,
     Effect,
     Group,
@@ -46,6 +47,7 @@ from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives
 from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.network import Network
+from dualrt.sim.numerics import Numerics
 from dualrt.sim.process import PENDING, Process
 from dualrt.sim.rendezvous import Meeting, Rendezvous
 from dualrt.sim.transport import Transport
@@ -68,11 +70,20 @@ class Simulator:
     """Runs learners on a simulated machine.
 
     Parameters: the `learners` in rank order, the `machine`, and the `observer` of spans and
-    updates. Raises UsageError if the machine has too few devices.
+    updates. `together`: whether to take gradients together (`dualrt.sim.numerics`). Raises
+    UsageError if the machine has too few devices.
     """
 
-    def __init__(self, learners: Sequence[Learner], machine: Machine, observer: Observer) -> None:
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        machine: Machine,
+        observer: Observer,
+        *,
+        together: bool = False,
+    ) -> None:
         self._learners = learners
+        self._numerics = Numerics(together=together)
         self._observer = observer
         self._env = simpy.Environment()
         self._network = Network(self._env)
@@ -184,12 +195,13 @@ class Simulator:
 
     def _compute(self, process: Process, effect: Compute[Any]) -> None:
         rank, now, cost = process.learner.rank, self._env.now, effect.cost
+        work = self._numerics.begin(effect.work)
         self._under_way += 1
         if effect.on is Place.HOST:
             self._network.transfer(
                 self.cluster.host_route(rank),
                 cost.bytes_moved,
-                partial(self._computed, process, effect, now),
+                partial(self._computed, process, cost, work, now),
                 cap_bytes_per_s=self._host_cap,
             )
             return
@@ -197,15 +209,20 @@ class Simulator:
         start_s = max(now, self._device_free_s[rank])
         end_s = start_s + self._devices[rank].duration_s(cost, start_s)
         self._device_free_s[rank] = end_s
-        self._after(end_s - now, partial(self._computed, process, effect, start_s))
+        self._after(end_s - now, partial(self._computed, process, cost, work, start_s))
 
     def _computed(
-        self, process: Process, effect: Compute[Any], start_s: float, _: simpy.Event | None = None
+        self,
+        process: Process,
+        cost: Cost,
+        work: Callable[[], Any],
+        start_s: float,
+        _: simpy.Event | None = None,
     ) -> None:
         self._under_way -= 1
-        self._span(process, effect.cost.kind, start_s, effect.cost.bytes_moved)
+        self._span(process, cost.kind, start_s, cost.bytes_moved)
         try:
-            result = effect.work()
+            result = work()
         except Exception as error:
             process.raise_at_await(error)
         else:
