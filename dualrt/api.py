@@ -24,7 +24,7 @@ from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import Observers
 from dualrt.observe.recorder import Recorder
-from dualrt.observe.summary import Summary, summarise
+from dualrt.observe.summary import FittedKey, Summary, summarise
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error
@@ -82,6 +82,7 @@ def simulate(
         timing_digest=watch.digest.hexdigest(),
         gradient_s=device.nominal_s(workload.gradient_cost),
         links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
+        fitted=_fitted(scenario),
     )
     outcome = Outcome(summary, watch.tally, model, tuple(composition.warnings()))
     return _kept(scenario, outcome, out)
@@ -112,9 +113,19 @@ def _cluster(scenario: Scenario) -> ClusterSpec:
         raise scenario.error(
             "learners",
             f"the cluster has {cluster.gpus} GPUs, and each learner needs one",
-            f"Use --set learners={cluster.gpus}, or --set cluster.servers={servers}.",
+            f"Use --set learners={cluster.gpus}, --set cluster.servers={servers}, or --set "
+            "cluster.servers_as_needed=true.",
         )
     return cluster
+
+
+def _fitted(scenario: Scenario) -> list[FittedKey]:
+    """Which settings of the cluster were fitted to measurements, in the order of its keys."""
+    marks = scenario.cluster.fitted or {}
+    return [
+        FittedKey(f"cluster.{key}", value, marks[key].calibration, marks[key].points)
+        for key, value in scenario.cluster.fitted_values().items()
+    ]
 
 
 def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:

@@ -38,6 +38,18 @@ class Digests:
 
 
 @dataclass(frozen=True, slots=True)
+class FittedKey:
+    """A setting of the simulated cluster that was fitted to measurements, and still stands."""
+
+    key: str
+    """Dotted, as in a scenario."""
+    value: float
+    calibration: str
+    points: tuple[str, ...]
+    """The measured points that it was fitted to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of one run. Its fields are the keys of its JSON; None is null, for unknown."""
 
@@ -87,6 +99,8 @@ class Summary:
     train_loss: float | None
     """Mean over the last twentieth of the mini-batches."""
     digest: Digests
+    fitted: tuple[FittedKey, ...] = ()
+    """What of the simulated cluster is no description, but was fitted."""
 
     def to_json(self) -> str:
         """One JSON object on one line, with no NaN or infinity in it."""
@@ -128,6 +142,7 @@ def summarise(
     timing_digest: str | None = None,
     numerics_digest: str | None = None,
     links: Sequence[tuple[str, float]] = (),
+    fitted: Sequence[FittedKey] = (),
 ) -> Summary:
     """Sum a run up.
 
@@ -177,6 +192,7 @@ def summarise(
         accuracy=_finite(held_out.get("accuracy")),
         train_loss=_finite(tally.curve.recent_loss()),
         digest=Digests(timing_digest, numerics_digest),
+        fitted=tuple(fitted),
     )
 
 

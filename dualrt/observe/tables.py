@@ -37,6 +37,11 @@ def summary_table(summary: Summary) -> Table:
         table.add_section()
     for name, utilisation in summary.busiest_links:
         table.add_row(Text(f"link {name}"), f"{units.percent(utilisation)} used")
+    table.add_section()
+    for one in summary.fitted:
+        points = f"{len(one.points)} point{'s' if len(one.points) > 1 else ''}"
+        value = f"{one.key} = {one.value:.4g} ({one.calibration}, {points})"
+        table.add_row("fitted", Text(value))
     return table
 
 

@@ -12,10 +12,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dualrt.scenario.keys import lookup
 from dualrt.scenario.quantities import (
     Amount,
     Cap,
     Count,
+    Flag,
     Name,
     Positive,
     Table,
@@ -80,6 +82,15 @@ class Device(Table):
         return self
 
 
+class Fitted(Table):
+    """Where a fitted value comes from. Whoever sets the key to another value takes the mark off."""
+
+    calibration: Name = Field(description="The calibration that fitted it.")
+    points: tuple[Name, ...] = Field(
+        min_length=1, description="The measured points that it was fitted to."
+    )
+
+
 class ClusterDescription(Table):
     """Servers, their links and their devices, as a file describes them.
 
@@ -89,6 +100,10 @@ class ClusterDescription(Table):
     title: Text = Field(default="", description="What cluster this is.")
     source: Text = Field(default="", description="Where its figures are published.")
     servers: Count = Field(description="Number of servers.")
+    servers_as_needed: Flag = Field(
+        default=False,
+        description="Have as many servers as the learners fill, whatever `servers` says.",
+    )
     gpus_per_server: Count | None = Field(
         default=None,
         description="Devices in a server, one a learner; left out: as many as the learners need.",
@@ -142,6 +157,34 @@ class ClusterDescription(Table):
         json_schema_extra=without_default,
     )
     device: Device = Field(description="What computes a learner's gradients.")
+    fitted: dict[str, Fitted] | None = Field(
+        default=None,
+        description="For each key of this table whose value was fitted to measurements: by which "
+        "calibration, and to what.",
+    )
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        if self.servers_as_needed and self.gpus_per_server is None:
+            raise ValueError("has as many servers as needed, and no gpus_per_server")
+        return self
+
+    @model_validator(mode="after")
+    def _marked(self) -> Self:
+        strange = sorted((self.fitted or {}).keys() - self.fitted_values().keys())
+        if strange:
+            raise ValueError(f"marks {strange[0]!r} as fitted, which is none of its numbers")
+        return self
+
+    def fitted_values(self) -> dict[str, float]:
+        """The values that were fitted, by dotted key."""
+        described = self.model_dump(exclude_none=True)
+        found = {key: lookup(described, key) for key in self.fitted or {}}
+        return {key: value for key, value in found.items() if isinstance(value, int | float)}
+
+
+_OF_THE_DESCRIPTION = {"file", "title", "source", "device", "fitted", "servers_as_needed"}
+"""Keys that the simulator's cluster has no use for."""
 
 
 class Cluster(ClusterDescription):
@@ -156,8 +199,12 @@ class Cluster(ClusterDescription):
     def fields(self, learners: int) -> dict[str, Any]:
         """What the simulator's cluster is made of: everything but texts and the device."""
         gpus = self.gpus_per_server or -(-learners // self.servers)
-        described = self.model_dump(exclude={"file", "title", "source", "device"})
-        return {**described, "gpus_per_server": gpus}
+        servers = -(-learners // gpus) if self.servers_as_needed else self.servers
+        return {
+            **self.model_dump(exclude=_OF_THE_DESCRIPTION),
+            "servers": servers,
+            "gpus_per_server": gpus,
+        }
 
     def device_fields(self) -> dict[str, Any]:
         """What was said of the device; what was left out is absent."""

@@ -6,7 +6,7 @@ what concerns two tables at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from dualrt.scenario import overrides as overriding
 from dualrt.scenario import shipped
 from dualrt.scenario.cluster import ClusterDescription
 from dualrt.scenario.diagnosis import translate
-from dualrt.scenario.keys import Table, leaves, overlay
+from dualrt.scenario.keys import Table, is_within, leaves, overlay
 from dualrt.scenario.models import Scenario
 from dualrt.scenario.origin import Origin
 from dualrt.scenario.reading import absolute, is_file, locate, nearest, read
@@ -67,6 +67,8 @@ def _cluster(table: Table, origin: Origin) -> object:
     cluster = table.get("cluster", {"file": DEFAULT_CLUSTER})
     if not isinstance(cluster, dict):
         return cluster
+    options = (key.removeprefix("cluster.") for key in origin.options)
+    cluster = _unmarked(cluster, options)
     if "file" not in cluster:
         _require_complete(cluster, origin)
     if not isinstance(cluster.get("file"), str):
@@ -76,7 +78,23 @@ def _cluster(table: Table, origin: Origin) -> object:
     if isinstance(device, dict) and "name" in device:
         # Another device: nothing that the file says of its own applies to it.
         del described["device"]
-    return overlay(described, cluster)
+        described = _unmarked(described, ["device"])
+    return overlay(_unmarked(described, leaves(cluster)), cluster)
+
+
+def _unmarked(cluster: Table, changed: Iterable[str]) -> Table:
+    """Without the marks on fitted values that other values have replaced."""
+    marks = cluster.get("fitted")
+    if not isinstance(marks, dict):
+        return cluster
+    others = tuple(changed)
+    standing = {
+        key: mark
+        for key, mark in marks.items()
+        if not any(is_within(key, other) or is_within(other, key) for other in others)
+    }
+    rest = {name: value for name, value in cluster.items() if name != "fitted"}
+    return {**rest, "fitted": standing} if standing else rest
 
 
 def _require_complete(cluster: Table, origin: Origin) -> None:

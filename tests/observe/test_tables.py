@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from dualrt.observe.summary import Summary
+from dualrt.observe.summary import FittedKey, Summary
 from dualrt.observe.tables import comparison_table, summary_table
 from tests.observe.examples import NICS, a_run, summed_up, tallied
 
@@ -121,3 +121,12 @@ def test_a_first_figure_of_zero_has_no_ratio(simulated: Summary) -> None:
     still = replace(simulated, consensus_distance=0.0)
     text = printed(comparison_table([still, simulated]))
     assert row(text, "consensus distance") == "0 0.250 –"
+
+
+def test_a_fitted_value_says_what_it_was_fitted_to(simulated: Summary) -> None:
+    assert "fitted" not in printed(summary_table(simulated))
+    key = FittedKey("cluster.socket_bytes_per_s", 1.25e9, "calibrations/mine", ("one", "other"))
+    text = printed(summary_table(replace(simulated, fitted=(key,))))
+    assert row(text, "fitted") == (
+        "cluster.socket_bytes_per_s = 1.25e+09 (calibrations/mine, 2 points)"
+    )
