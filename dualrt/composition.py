@@ -198,7 +198,13 @@ class Composition:
         except TopologyError as error:
             raise as_scenario_error(scenario, "topology.graph", error) from error
         try:
-            return topology.plan(scenario.topology.mixing, graph, scenario.seed)
+            if self.layout.one_sided:
+                topology.require_bipartite(graph)
+        except TopologyError as error:
+            raise as_scenario_error(scenario, "topology.graph", error) from error
+        try:
+            plan = topology.plan(scenario.topology.mixing, graph, scenario.seed)
+            return topology.one_sided(plan, graph) if self.layout.one_sided else plan
         except TopologyError as error:
             raise as_scenario_error(scenario, "topology.mixing", error) from error
 

@@ -8,7 +8,8 @@ Each learner, with no barrier, repeats
 
 Stale: w moves by averaging while g is being computed, both by the exchange that this learner
 starts and by those that it answers. Conserved: the sum over learners of weights, but for the
-applied gradients. Waits for: the answer to its own offer, which needs no step of the peer's.
+applied gradients. Waits for: the answer to its own offer, which needs no step of the peer's; with
+`exchange = "lock"`, the papers' own protocol, for what `dualrt.algorithms.lock` says.
 
 The mixing plan says with whom and how much: left and right by turns with 1/2 each (1907.05701),
 both neighbours with 1/3 each (2002.01119), or 1/3 on a ring drawn afresh each round (2110.11199).
@@ -19,14 +20,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from dualrt.algorithms.gossip import Gossiper
+from dualrt.algorithms.gossip import WAYS, Gossiper, Way
 from dualrt.core.effects import Together
-from dualrt.core.learner import Strand
+from dualrt.core.learner import Layout, Strand
 
 
 @final
 class ADPSGD(Gossiper):
     """Gradient and averaging at once, each learner at its own pace."""
+
+    @classmethod
+    def layout(cls, learners: int, *, exchange: Way = "delta") -> Layout:
+        """Every learner is a replica and a vertex of the graph."""
+        return super().layout(learners)._replace(one_sided=WAYS[exchange].one_sided)
 
     def strands(self) -> Sequence[Strand]:
         """Training, and answering others meanwhile."""
@@ -40,5 +46,5 @@ class ADPSGD(Gossiper):
                 self.gradient(read),  # g(w_k; xi_k)
                 self.average(self.step),  # w_{k+1/2} = sum_j t_ij w_j
             )
-            await self.descend(gradient, read)  # w_{k+1} = w_{k+1/2} - a g
+            await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g
         await self.spread_the_end()

@@ -1,16 +1,7 @@
-"""Pairwise gossip: the exchange that asynchronous algorithms average with, and how they end.
+"""Pairwise gossip: learners that average with neighbours on a graph, and how they end.
 
-Owns the protocol of offer and answer, and the spreading of the end. Must not know when an
-algorithm chooses to exchange.
-
-    initiator I                         responder R
-    m_I = snapshot        -- offer -->  m_R = snapshot
-                         <-- answer --
-    w_I += t (m_R - m_I)                w_R += t (m_I - m_R)
-
-Both apply opposite differences of what they *sent*, so the sum over learners is conserved whatever
-lands in between (`dualrt.core.weights`). A responder always answers, at once, in a strand of its
-own: nobody waits for a learner that computes, and there is no cycle of waiting in any graph.
+Owns whom a learner averages with, and the spreading of the end. Must not know how two learners
+exchange, which is `delta`'s or `lock`'s affair, nor when an algorithm chooses to.
 
 The end: a learner that knows the agreed number of updates to be reached stops, and tells a few
 others, who stop after their current step and tell a few more; log2(n) hops reach everyone. Its
@@ -19,16 +10,30 @@ answering strands stay until all learners have stopped, so nobody waits for one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
 
-from dualrt.core.effects import Body, Packet, Recv, Send, Together
+from dualrt.algorithms.delta import Delta
+from dualrt.algorithms.exchange import Exchange
+from dualrt.algorithms.lock import Lock
+from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import UsageError
-from dualrt.core.learner import Learner, Mixing, Strand
-from dualrt.core.weights import Snapshot
+from dualrt.core.learner import Learner, Mixing, Seat, Strand
+from dualrt.core.weights import Gradient, Snapshot
+
+Way: TypeAlias = Literal["delta", "lock"]
+"""How two learners exchange: by differences of what both sent, or as the papers do."""
+
+WAYS: Mapping[Way, type[Exchange]] = MappingProxyType({"delta": Delta, "lock": Lock})
 
 
 class Gossiper(Learner):
     """A learner that averages pairwise with its neighbours on a graph."""
+
+    def __init__(self, seat: Seat, *, exchange: Way = "delta") -> None:
+        super().__init__(seat)
+        self.exchange = WAYS[exchange](self)
 
     @property
     def mixing(self) -> Mixing:
@@ -40,37 +45,17 @@ class Gossiper(Learner):
     def listeners(self) -> Sequence[Strand]:
         """The strands that every gossiping learner needs beside its training."""
         return (
-            Strand("answer", self.answer, daemon=True),
+            Strand("answer", self.exchange.answer, daemon=True),
             Strand("hear", self.hear_the_end, daemon=True),
         )
 
     async def average(self, round_: int) -> None:
         """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a round that are this learner's to start."""
-        exchanges: list[Body[None]] = [
-            self.exchange(peer, share) for peer, share in self.mixing.initiates(round_)
-        ]
-        match exchanges:
-            case []:
-                pass
-            case [only]:
-                await only
-            case _:
-                await Together(*exchanges)
+        await self.exchange.average(self.mixing.initiates(round_))
 
-    async def exchange(self, peer: int, share: float) -> None:
-        """Initiate: offer, wait for the answer, apply the difference."""
-        mine = self.weights.snapshot()
-        await Send(peer, "offer", Packet(mine.versions, mine.vector, share))
-        _, answer = await Recv("answer", peer)
-        await self.blend(mine, Snapshot(answer.body, answer.versions), share)
-
-    async def answer(self) -> None:
-        """Respond, for ever: answer first, so that the initiator waits for no blend."""
-        while True:
-            initiator, offer = await Recv("offer")
-            mine = self.weights.snapshot()
-            await Send(initiator, "answer", Packet(mine.versions, mine.vector))
-            await self.blend(mine, Snapshot(offer.body, offer.versions), share=offer.note)
+    async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+        """w_{k+1} = w_{k+1/2} - a g, when the exchange allows it."""
+        await self.exchange.update(gradient, read)
 
     async def spread_the_end(self) -> None:
         """Tell the learners 1, 2, 4, 8 ... places on, whatever the graph is."""

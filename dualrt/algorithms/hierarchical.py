@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from dualrt.algorithms.gossip import Gossiper
+from dualrt.algorithms.gossip import WAYS, Gossiper, Way
 from dualrt.core.effects import AllReduce, Broadcast, Group, Packet, Together
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout, Seat, Strand
@@ -29,13 +29,13 @@ from dualrt.core.weights import Gradient, Snapshot
 class HierarchicalADPSGD(Gossiper):
     """Super-learners of `learners_per_group` neighbouring ranks; the lowest rank leads."""
 
-    def __init__(self, seat: Seat, *, learners_per_group: int) -> None:
-        super().__init__(seat)
+    def __init__(self, seat: Seat, *, learners_per_group: int, exchange: Way = "delta") -> None:
+        super().__init__(seat, exchange=exchange)
         self.group = seat.layout.groups[seat.rank // learners_per_group]
         self.leader = self.group.ranks[0]
 
     @classmethod
-    def layout(cls, learners: int, *, learners_per_group: int) -> Layout:
+    def layout(cls, learners: int, *, learners_per_group: int, exchange: Way = "delta") -> Layout:
         """One group a super-learner; leaders are the vertices of the graph.
 
         Raises UsageError if groups of that size do not divide the learners.
@@ -51,7 +51,13 @@ class HierarchicalADPSGD(Gossiper):
             Group(f"node {number}", tuple(range(leader, leader + size)))
             for number, leader in enumerate(leaders)
         )
-        return Layout(replicas=leaders, gossipers=leaders, groups=groups, batches_per_update=size)
+        return Layout(
+            replicas=leaders,
+            gossipers=leaders,
+            groups=groups,
+            batches_per_update=size,
+            one_sided=WAYS[exchange].one_sided,
+        )
 
     def strands(self) -> Sequence[Strand]:
         """A leader trains and answers other leaders; a follower follows."""
@@ -67,7 +73,7 @@ class HierarchicalADPSGD(Gossiper):
             if over:
                 break
             gradient, _ = await Together(self.group_gradient(read), self.average(self.step))
-            await self.descend(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
+            await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
         await self.spread_the_end()
 
     async def follow(self) -> None:

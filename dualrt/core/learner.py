@@ -43,6 +43,8 @@ class Layout(NamedTuple):
     """Groups in which collectives are called."""
     batches_per_update: int = 1
     """Mini-batches that one count of a version vector stands for."""
+    one_sided: bool = False
+    """Whether one side of the graph, which must have two, starts every exchange."""
 
 
 @dataclass(frozen=True, slots=True)

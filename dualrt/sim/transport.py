@@ -53,7 +53,8 @@ class Transport:
             packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
             partial(self._arrive, sender, receiver, queue),
             cap_bytes_per_s=self._cap,
-            overhead_s=self._overhead_s,
+            # What is sent to oneself needs no socket.
+            overhead_s=self._overhead_s if sender != receiver else 0.0,
         )
 
     def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:

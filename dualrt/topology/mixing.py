@@ -27,7 +27,12 @@ import numpy as np
 
 from dualrt.core.errors import TopologyError
 from dualrt.topology import graphs, orientation
-from dualrt.topology.checks import Matrix, require_doubly_stochastic, require_graph
+from dualrt.topology.checks import (
+    Matrix,
+    require_bipartite,
+    require_doubly_stochastic,
+    require_graph,
+)
 from dualrt.topology.colouring import matchings
 from dualrt.topology.weights import RULES, weigh
 
@@ -323,6 +328,40 @@ def random_pairs(learners: int, seed: int) -> Mixing:
     4
     """
     return RandomPairs(learners, seed)
+
+
+def one_sided(plan: Mixing, graph: nx.Graph[int]) -> Mixing:
+    """The same matrices, with every exchange started by the side that learner 0 is not on.
+
+    On a ring the odd numbers initiate and the even ones respond, as in arXiv 1904.04956: what the
+    lock-based protocol needs, so as not to wait in a cycle.
+
+    Raises `TopologyError` for a graph that is not bipartite, and for a plan drawn at random, which
+    joins learners of one side.
+
+    Examples
+    --------
+    >>> plan = one_sided(neighbours(graphs.ring(4)), graphs.ring(4))
+    >>> plan.initiates(0, round=0), plan.initiates(1, round=0)
+    ((), ((0, 0.3333333333333333), (2, 0.3333333333333333)))
+    """
+    require_bipartite(graph)
+    if plan.period is None:
+        raise TopologyError(
+            "a plan drawn at random lets learners of one side meet, on which the lock-based "
+            "protocol can deadlock. Use pairwise or neighbours, or the delta exchange"
+        )
+    side = nx.bipartite.color(graph)
+    rounds = [
+        [
+            Exchange(learner, peer, share)
+            for learner in range(plan.learners)
+            if side[learner] != side[0]
+            for peer, share in plan.row(learner, round)
+        ]
+        for round in range(plan.period)
+    ]
+    return Periodic(plan.learners, rounds)
 
 
 def plan(name: str, graph: nx.Graph[int], seed: int = 0) -> Mixing:

@@ -39,7 +39,7 @@ def test_a_step_is_gradient_and_average_at_once_and_then_the_update() -> None:
 
 def test_the_initiator_offers_waits_for_the_answer_and_applies_the_difference() -> None:
     initiator, _ = pair()
-    exchange = initiator.exchange(peer=1, share=0.5)
+    exchange = initiator.exchange.initiate(peer=1, share=0.5)
     offer = exchange.send(None)
     assert isinstance(offer, Send)
     assert (offer.peer, offer.tag, offer.packet.note) == (1, "offer", 0.5)
@@ -55,7 +55,7 @@ def test_the_initiator_offers_waits_for_the_answer_and_applies_the_difference() 
 
 def test_the_responder_answers_before_it_blends() -> None:
     _, responder = pair()
-    serve = responder.answer()
+    serve = responder.exchange.answer()
     assert serve.send(None) == Recv("offer")
     offer = Packet((3, 0), Number(Fraction(10), 1_000_000), 0.5)
     answer = serve.send(Delivery(0, offer))

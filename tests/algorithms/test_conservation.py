@@ -86,3 +86,19 @@ def test_the_sum_is_conserved_by_real_threads(
     log = train(team)
     assert imbalance(team) == 0
     assert len(log.updates) >= 12 * learners
+
+
+@pytest.mark.parametrize(
+    ("learners", "graph", "mixing"),
+    [(1, "path", "pairwise"), (4, "ring", "pairwise"), (4, "star", "neighbours")],
+)
+def test_the_sum_is_conserved_by_real_threads_that_lock(
+    learners: int, graph: str, mixing: str
+) -> None:
+    case = Case(ADPSGD, learners, {"exchange": "lock"}, graph=graph, mixing=mixing)
+    team = case.cast(
+        ExactWorkload(learners=learners, samples_per_epoch=12 * learners, form=Written())
+    )
+    log = train(team)
+    assert imbalance(team) == 0
+    assert len(log.updates) >= 12 * learners

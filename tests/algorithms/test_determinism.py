@@ -13,11 +13,11 @@ import pytest
 from dualrt.algorithms.adpsgd import ADPSGD
 from tests.support.digests import JITTERY, digests
 from tests.support.exact import ExactWorkload
-from tests.support.runs import ALGORITHMS, Case
+from tests.support.runs import ALGORITHMS, Case, label
 from tests.support.simulated import digest_of
 
 ROOT = Path(__file__).parents[2]
-NAMES = [algorithm.__name__ for algorithm, _ in ALGORITHMS]
+NAMES = [label(algorithm, settings) for algorithm, settings in ALGORITHMS]
 
 
 @pytest.fixture(scope="module")

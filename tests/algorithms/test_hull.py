@@ -118,10 +118,10 @@ def test_answers_given_during_an_exchange_carry_a_learner_outside(answered: int)
     learner.weights.adopt(learner.weights.snapshot()._replace(vector=Number(Fraction(0), 1)))
     one = Packet((0, 0), Number(Fraction(1), 1), 0.5)
 
-    initiated = learner.exchange(peer=1, share=0.5)
+    initiated = learner.exchange.initiate(peer=1, share=0.5)
     initiated.send(None)
     initiated.send(None)
-    serve = learner.answer()
+    serve = learner.exchange.answer()
     serve.send(None)
     for _ in range(answered):
         serve.send(Delivery(1, one))

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.algorithms.local_sgd import LocalSGD
-from dualrt.topology.mixing import PLANS
+from dualrt.topology import PLANS, build, is_bipartite
 from tests.support.runs import ALGORITHMS, Case
+
+FIXED = ("pairwise", "neighbours")
+"""Plans that stay on the graph's edges."""
 
 
 def graphs(vertices: int) -> st.SearchStrategy[str]:
@@ -22,6 +25,11 @@ def graphs(vertices: int) -> st.SearchStrategy[str]:
     return st.sampled_from(names)
 
 
+def two_sided(vertices: int) -> st.SearchStrategy[str]:
+    """Those of them that are bipartite."""
+    return graphs(vertices).filter(lambda graph: is_bipartite(build(graph, vertices)))
+
+
 def mixings(graph: str) -> st.SearchStrategy[str]:
     """Plans that keep to a graph; random ones need one that joins everybody."""
     match graph:
@@ -30,7 +38,7 @@ def mixings(graph: str) -> st.SearchStrategy[str]:
         case "ring":
             return st.sampled_from(["pairwise", "neighbours", "random-ring"])
         case _:
-            return st.sampled_from(["pairwise", "neighbours"])
+            return st.sampled_from(FIXED)
 
 
 @st.composite
@@ -58,15 +66,17 @@ def cases(draw: st.DrawFn) -> Case:
         settings = {"period": draw(st.integers(1, 5))}
     if algorithm is HierarchicalADPSGD:
         sizes = [size for size in range(1, learners + 1) if learners % size == 0]
-        settings = {"learners_per_group": draw(st.sampled_from(sizes))}
-    vertices = len(algorithm.layout(learners, **settings).gossipers)
-    graph = draw(graphs(vertices)) if vertices else "ring"
+        settings = {**settings, "learners_per_group": draw(st.sampled_from(sizes))}
+    layout = algorithm.layout(learners, **settings)
+    vertices = len(layout.gossipers)
+    suited = two_sided if layout.one_sided else graphs
+    graph = draw(suited(vertices)) if vertices else "ring"
     return Case(
         algorithm,
         learners,
         settings,
         graph=graph,
-        mixing=draw(mixings(graph)),
+        mixing=draw(st.sampled_from(FIXED) if layout.one_sided else mixings(graph)),
         seed=draw(st.integers(0, 2**16)),
         machine=draw(machines(learners)),
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from dualrt.workloads.phantom import Phantom
-from tests.support.runs import ALGORITHMS, Case
+from tests.support.runs import ALGORITHMS, Case, label
 from tests.support.simulated import digest_of
 
 JITTERY = {"step_cv": 0.5, "device_sigma": 0.2, "nic_bytes_per_s": 1e9, "slow": {1: 3.0}}
 
 
 def digests(seed: int, **machine: object) -> dict[str, str]:
-    """By the name of the algorithm; on a jittery machine unless another is given."""
+    """By the label of the algorithm; on a jittery machine unless another is given."""
     made = {}
     for algorithm, settings in ALGORITHMS:
         on = machine or JITTERY
@@ -22,7 +22,7 @@ def digests(seed: int, **machine: object) -> dict[str, str]:
         workload = Phantom(
             seed=seed, learners=8, batch=1, samples_per_epoch=160, parameters_bytes=1_000_000
         )
-        made[algorithm.__name__] = digest_of(case.cast(workload), case.where())
+        made[label(algorithm, settings)] = digest_of(case.cast(workload), case.where())
     return made
 
 

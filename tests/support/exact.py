@@ -17,7 +17,7 @@ from dualrt.core.learner import Layout, Learner, Seat
 from dualrt.core.progress import Constant, Progress
 from dualrt.core.weights import Gradient, Weights
 from dualrt.core.workload import Workload
-from dualrt.topology import build, plan
+from dualrt.topology import Mixing, build, one_sided, plan
 
 L = TypeVar("L", bound=Learner)
 
@@ -154,7 +154,7 @@ def seats(
 ) -> list[Seat]:
     """A seat for each learner, with rows of the plan where the layout asks for them."""
     gossipers = layout.gossipers
-    made = plan(mixing, build(graph, len(gossipers)), seed) if gossipers else None
+    made = _plan(layout, graph, mixing, seed) if gossipers else None
     progress = Progress(
         epochs=epochs,
         samples_per_epoch=workload.samples_per_epoch,
@@ -177,11 +177,17 @@ def seats(
     ]
 
 
+def _plan(layout: Layout, graph: str, mixing: str, seed: int) -> Mixing:
+    built = build(graph, len(layout.gossipers))
+    made = plan(mixing, built, seed)
+    return one_sided(made, built) if layout.one_sided else made
+
+
 def learners_of(
     algorithm: type[L],
     workload: Workload[Any],
     learners: int,
-    settings: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
     **seating: Any,
 ) -> list[L]:
     """All learners of a run of `algorithm`; `seating` is passed on to `seats`."""

@@ -19,7 +19,7 @@ from dualrt.sim.driver import Machine
 from tests.support.exact import learners_of
 from tests.support.simulated import machine
 
-ALGORITHMS: tuple[tuple[type[Learner], Mapping[str, int]], ...] = (
+ALGORITHMS: tuple[tuple[type[Learner], Mapping[str, Any]], ...] = (
     (SSGD, {}),
     (SDPSGD, {}),
     (ADPSGD, {}),
@@ -27,8 +27,15 @@ ALGORITHMS: tuple[tuple[type[Learner], Mapping[str, int]], ...] = (
     (LocalSGD, {"period": 3}),
     (ASGD, {}),
     (HierarchicalADPSGD, {"learners_per_group": 2}),
+    (ADPSGD, {"exchange": "lock"}),
+    (HierarchicalADPSGD, {"learners_per_group": 2, "exchange": "lock"}),
 )
-"""Each algorithm once, with settings that differ from doing nothing."""
+"""Each algorithm once a way to exchange, with settings that differ from doing nothing."""
+
+
+def label(algorithm: type[Learner], settings: Mapping[str, Any]) -> str:
+    """What to call an entry of `ALGORITHMS`."""
+    return " ".join([algorithm.__name__, *filter(None, [settings.get("exchange")])])
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Case:
 
     algorithm: type[Learner]
     learners: int
-    settings: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     graph: str = "ring"
     mixing: str = "pairwise"
     seed: int = 0

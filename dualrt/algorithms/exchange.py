@@ -1,0 +1,40 @@
+"""What a way to average pairwise has to offer to an algorithm that gossips.
+
+Owns the three places where the ways differ: who waits for what before it averages, before it
+answers, and before it applies a gradient. `delta` and `lock` are the two ways.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from dualrt.core.learner import Learner, Shares
+from dualrt.core.weights import Gradient, Snapshot
+
+
+class Exchange(ABC):
+    """One learner's end of all its exchanges; `one_sided` says what it needs of the graph."""
+
+    one_sided: bool
+    """Whether it needs a graph of two sides, of which one starts every exchange."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+        self.weights = learner.weights
+
+    @abstractmethod
+    async def average(self, shares: Shares) -> None:
+        """Start the exchanges with these peers, and return when all have been averaged with."""
+
+    @abstractmethod
+    async def initiate(self, peer: int, share: float) -> None:
+        """Exchange with one peer, from the first message to the averaging."""
+
+    @abstractmethod
+    async def answer(self) -> None:
+        """Respond to the exchanges that others start, for ever: the body of a daemon strand."""
+
+    @abstractmethod
+    async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+        """w <- w - a g, when the exchanges that are under way allow it."""
