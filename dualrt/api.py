@@ -148,6 +148,7 @@ def _simulator(
     device: DeviceSpec,
     observer: Observer,
 ) -> Simulator:
+    from dualrt.sim.collectives import CollectiveSpec
     from dualrt.sim.driver import Machine, Simulator
 
     machine = Machine(
@@ -155,6 +156,7 @@ def _simulator(
         device,
         composition.scenario.seed,
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
+        CollectiveSpec(**composition.scenario.cluster.collectives.fields()),
     )
     return Simulator(learners, machine, observer)
 

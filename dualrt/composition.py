@@ -153,6 +153,8 @@ class Composition:
         idle = {}
         if not self.layout.gossipers:
             idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
+        if not self.layout.groups:
+            idle["cluster.collectives"] = f"{self.scenario.algorithm.name} calls no collective"
         accepted = self._with_numbers()
         for key in ("optimizer", "audit"):
             if key not in accepted:

@@ -54,6 +54,14 @@ class Weights(ABC, Generic[V]):
     def nbytes(self) -> int:
         """Bytes of one vector."""
 
+    @property
+    def tensors_bytes(self) -> Sequence[int]:
+        """Bytes of each parameter tensor in the vector, in the model's order; they sum to `nbytes`.
+
+        One tensor, unless the weights know of more.
+        """
+        return (self.nbytes,)
+
     @abstractmethod
     def mean(self, vectors: Sequence[V]) -> V:
         """The mean of vectors like this learner's, summed in the order given."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -91,6 +91,35 @@ class Fitted(Table):
     )
 
 
+class Collectives(Table):
+    """How the library does collectives."""
+
+    algorithm: Literal["auto", "ring", "tree"] = Field(
+        default="auto",
+        description="Of an allreduce; auto: ring or tree, whichever NCCL's formulas say is faster.",
+    )
+    granularity: Literal["model", "buckets", "tensor"] = Field(
+        default="model",
+        description="A collective for the whole model; for each bucket of parameter tensors, like "
+        "DistributedDataParallel; or for each tensor, one after another, each with its latency.",
+    )
+    bucket_bytes: Count | None = Field(
+        default=None,
+        description="From which size on a bucket is sent, for granularity = 'buckets'; left out: "
+        "25 MiB, as in DistributedDataParallel.",
+    )
+
+    @model_validator(mode="after")
+    def _bucketed(self) -> Self:
+        if self.bucket_bytes is not None and self.granularity != "buckets":
+            raise ValueError("has bucket_bytes, and granularity is not 'buckets'")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """What was said or has a default; what was left out is absent."""
+        return self.model_dump(exclude_none=True)
+
+
 class ClusterDescription(Table):
     """Servers, their links and their devices, as a file describes them.
 
@@ -156,6 +185,9 @@ class ClusterDescription(Table):
         description="The most that a server sends over the network in a collective.",
         json_schema_extra=without_default,
     )
+    collectives: Collectives = Field(
+        default_factory=Collectives, description="How the library does collectives."
+    )
     device: Device = Field(description="What computes a learner's gradients.")
     fitted: dict[str, Fitted] | None = Field(
         default=None,
@@ -183,7 +215,15 @@ class ClusterDescription(Table):
         return {key: value for key, value in found.items() if isinstance(value, int | float)}
 
 
-_OF_THE_DESCRIPTION = {"file", "title", "source", "device", "fitted", "servers_as_needed"}
+_OF_THE_DESCRIPTION = {
+    "file",
+    "title",
+    "source",
+    "collectives",
+    "device",
+    "fitted",
+    "servers_as_needed",
+}
 """Keys that the simulator's cluster has no use for."""
 
 

@@ -31,10 +31,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.cluster import Cluster
+from dualrt.sim.granularity import DDP_BUCKET_BYTES, Granularity, cut
 from dualrt.sim.network import Link, Network
 
-Algorithm: TypeAlias = Literal["ring", "tree", "fastest"]
-"""How to allreduce. `fastest` is the one that the formulas say is faster, as NCCL's tuner does."""
+Algorithm: TypeAlias = Literal["auto", "ring", "tree"]
+"""How to allreduce. `auto` is the one that the formulas say is faster, as NCCL's tuner does."""
 
 Charges: TypeAlias = tuple[tuple[Link, float], ...]
 """Links, and bytes that each carries."""
@@ -84,7 +85,7 @@ class GroupShape:
     server_cap_bytes_per_s: float
 
 
-def allreduce_s(shape: GroupShape, size_bytes: int, algorithm: Algorithm = "fastest") -> float:
+def allreduce_s(shape: GroupShape, size_bytes: int, algorithm: Algorithm = "auto") -> float:
     """Seconds from the arrival of the last rank to the end at all ranks.
 
     Taken with the links as they are now: infinite while one of them is cut. A group of one needs
@@ -99,13 +100,11 @@ def allreduce_s(shape: GroupShape, size_bytes: int, algorithm: Algorithm = "fast
     return min(_ring_s(shape, size_bytes), _tree_s(shape, size_bytes))
 
 
-def allreduce_charges(
-    shape: GroupShape, size_bytes: int, algorithm: Algorithm = "fastest"
-) -> Charges:
+def allreduce_charges(shape: GroupShape, size_bytes: int, algorithm: Algorithm = "auto") -> Charges:
     """The bytes that each link carries in an allreduce."""
     if shape.ranks == 1:
         return ()
-    if algorithm == "fastest":
+    if algorithm == "auto":
         tree_wins = _tree_s(shape, size_bytes) < _ring_s(shape, size_bytes)
         algorithm = "tree" if tree_wins else "ring"
     if algorithm == "tree":
@@ -253,32 +252,60 @@ def _pattern(cluster: Cluster, edges: Iterable[_Edge]) -> Pattern:
     return Pattern(tuple(loads.items()), max(sent.values(), default=0.0))
 
 
-class Collectives:
-    """Collectives of groups of learners on one cluster, priced one by one.
+@dataclass(frozen=True, kw_only=True)
+class CollectiveSpec:
+    """How the library does collectives.
 
-    Parameters: the `cluster`, the `network` that its links are charged in, and the `algorithm` of
-    an allreduce.
+    Parameters: the `algorithm` of an allreduce; the `granularity` of all collectives of model-sized
+    vectors, and the size of a bucket.
+    """
+
+    algorithm: Algorithm = "auto"
+    granularity: Granularity = "model"
+    bucket_bytes: int = DDP_BUCKET_BYTES
+
+
+class Collectives:
+    """Collectives of groups of learners on one cluster.
+
+    Parameters: the `cluster`, the `network` that its links are charged in, the library's `spec`,
+    and `tensors_bytes`, of the parameter tensors of the model that all learners train: a vector of
+    the model's size is cut along them.
     """
 
     def __init__(
-        self, cluster: Cluster, network: Network, algorithm: Algorithm = "fastest"
+        self,
+        cluster: Cluster,
+        network: Network,
+        spec: CollectiveSpec = CollectiveSpec(),
+        tensors_bytes: Sequence[int] = (),
     ) -> None:
         self._cluster = cluster
         self._network = network
-        self._algorithm = algorithm
+        self._algorithm = spec.algorithm
+        self._model_bytes = sum(tensors_bytes)
+        self._pieces = cut(tensors_bytes, spec.granularity, spec.bucket_bytes)
         self._shapes: dict[tuple[int, ...], GroupShape] = {}
 
     def allreduce_s(self, ranks: tuple[int, ...], size_bytes: int) -> float:
         """Seconds of an allreduce that starts now; its bytes are charged to the links."""
-        shape = self._shape(ranks)
-        self._charge(allreduce_charges(shape, size_bytes, self._algorithm))
-        return allreduce_s(shape, size_bytes, self._algorithm)
+        shape, elapsed_s = self._shape(ranks), 0.0
+        for piece_bytes in self._cut(size_bytes):
+            self._charge(allreduce_charges(shape, piece_bytes, self._algorithm))
+            elapsed_s += allreduce_s(shape, piece_bytes, self._algorithm)
+        return elapsed_s
 
     def broadcast_s(self, ranks: tuple[int, ...], size_bytes: int) -> float:
         """Seconds of a broadcast that starts now; its bytes are charged to the links."""
-        shape = self._shape(ranks)
-        self._charge(broadcast_charges(shape, size_bytes))
-        return broadcast_s(shape, size_bytes)
+        shape, elapsed_s = self._shape(ranks), 0.0
+        for piece_bytes in self._cut(size_bytes):
+            self._charge(broadcast_charges(shape, piece_bytes))
+            elapsed_s += broadcast_s(shape, piece_bytes)
+        return elapsed_s
+
+    def _cut(self, size_bytes: int) -> tuple[int, ...]:
+        """Bytes of each collective, one after another."""
+        return self._pieces if size_bytes == self._model_bytes else (size_bytes,)
 
     def _shape(self, ranks: tuple[int, ...]) -> GroupShape:
         shape = self._shapes.get(ranks)

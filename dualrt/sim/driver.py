@@ -44,7 +44,7 @@ from dualrt.core.learner import Learner
 from dualrt.core.records import Observer, Span
 from dualrt.core.seeds import stream
 from dualrt.sim.cluster import Cluster, ClusterSpec
-from dualrt.sim.collectives import Collectives
+from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.network import Network
 from dualrt.sim.numerics import Numerics
@@ -64,6 +64,7 @@ class Machine(NamedTuple):
     seed: int
     slowdowns: Mapping[int, Sequence[Slowdown]]
     """Stragglers: for a learner, when it is slow and by which factor."""
+    collectives: CollectiveSpec = CollectiveSpec()
 
 
 class Simulator:
@@ -91,7 +92,9 @@ class Simulator:
         for learner in learners:
             self.cluster.place(learner.rank)
         self._transport = Transport(self._network, self.cluster)
-        self._collectives = Collectives(self.cluster, self._network)
+        self._collectives = Collectives(
+            self.cluster, self._network, machine.collectives, learners[0].weights.tensors_bytes
+        )
         self._rendezvous = Rendezvous()
         self._devices = [
             Device(

@@ -23,15 +23,30 @@ class PhantomVector(NamedTuple):
 
 
 class PhantomWeights(Weights[PhantomVector]):
-    """Weights that only count versions; averaging and descent change nothing else."""
+    """Weights that only count versions; averaging and descent change nothing else.
 
-    def __init__(self, rank: int, learners: int, vector: PhantomVector) -> None:
+    Parameters: `tensors_bytes` are the sizes of the tensors that `vector` stands for; without them
+    it is one.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        learners: int,
+        vector: PhantomVector,
+        tensors_bytes: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__(rank, learners, ArrayVersions(learners))
         self._vector = vector
+        self._tensors_bytes = tensors_bytes or (vector.nbytes,)
 
     @property
     def nbytes(self) -> int:
         return self._vector.nbytes
+
+    @property
+    def tensors_bytes(self) -> tuple[int, ...]:
+        return self._tensors_bytes
 
     def mean(self, vectors: Sequence[PhantomVector]) -> PhantomVector:
         """The phantom, which is its own mean."""
@@ -53,13 +68,15 @@ class PhantomWeights(Weights[PhantomVector]):
 class Phantom:
     """A workload of stated size and cost.
 
-    Parameters: `parameters_bytes` is the size of one vector; `samples_per_epoch` the size of the
-    pool; `flops_per_sample` and `bytes_per_sample` are the arithmetic and the device memory traffic
-    of a gradient, forward and backward, for each sample of its mini-batch. `seed` is taken because
-    every workload takes it; nothing here is random.
+    Parameters: `parameters_bytes` is the size of one vector; `tensors_bytes` the sizes of its
+    parameter tensors, whose sum it then is: left out, the vector is one tensor.
+    `samples_per_epoch` is the size of the pool; `flops_per_sample` and `bytes_per_sample` are the
+    arithmetic and the device memory traffic of a gradient, forward and backward, for each sample of
+    its mini-batch. `seed` is taken because every workload takes it; nothing here is random.
 
     Raises:
-        UsageError: the pool is empty, or a size or a cost is negative.
+        UsageError: the pool is empty, a size or a cost is negative, or the sizes of the tensors are
+            not those of the vector.
     """
 
     def __init__(
@@ -72,6 +89,7 @@ class Phantom:
         samples_per_epoch: int = 1_000_000,
         flops_per_sample: float = 1e9,
         bytes_per_sample: int = 0,
+        tensors_bytes: tuple[int, ...] = (),
     ) -> None:
         for name, value, least in (
             ("parameters_bytes", parameters_bytes, 0),
@@ -83,6 +101,13 @@ class Phantom:
                 raise UsageError(
                     f"{name} = {value!r}: there is no such amount. Choose {least} or more."
                 )
+        tensors_bytes = tensors_bytes or (parameters_bytes,)
+        if min(tensors_bytes) < 0 or sum(tensors_bytes) != parameters_bytes:
+            raise UsageError(
+                f"tensors_bytes = {list(tensors_bytes)!r}: these are not the sizes of tensors that "
+                f"make {parameters_bytes} bytes. Give parameters_bytes = {sum(tensors_bytes)}, or "
+                "other sizes."
+            )
         self.seed = seed
         self.learners = learners
         self.batch = batch
@@ -94,6 +119,7 @@ class Phantom:
             bytes_moved=bytes_per_sample * batch,
         )
         self._vector = PhantomVector(parameters_bytes)
+        self._tensors_bytes = tensors_bytes
         self._gradient = Gradient(self._vector, None)
 
     @staticmethod
@@ -105,6 +131,7 @@ class Phantom:
             learners=len(weights.versions),
             batch=workload.batch,
             parameters_bytes=weights.nbytes,
+            tensors_bytes=tuple(weights.tensors_bytes),
             samples_per_epoch=workload.samples_per_epoch,
         )
         # As it stands, not by way of costs a sample: rounding would move the shadow's clock.
@@ -113,7 +140,7 @@ class Phantom:
 
     def weights(self, rank: int) -> PhantomWeights:
         """Versions that start at zero."""
-        return PhantomWeights(rank, self.learners, self._vector)
+        return PhantomWeights(rank, self.learners, self._vector, self._tensors_bytes)
 
     def gradient(self, at: PhantomVector, rank: int, draw: int) -> Gradient[PhantomVector]:
         """Always the same phantom, without a loss."""
@@ -144,19 +171,27 @@ _GATES = 4
 _FP32_BYTES = 4
 
 
+def acoustic_tensors() -> tuple[int, ...]:
+    """Sizes of the acoustic model's 52 parameter tensors, in parameters, in the module's order.
+
+    Six bidirectional LSTM layers of 512 cells a direction on 260 inputs, a projection to 256, and a
+    softmax over 32,000 states (arXiv 1907.05701). A direction of a layer has, for its four gates
+    together, a matrix from its input, one from its own cells, and the two vectors of biases that
+    torch and cuDNN give it; a linear layer a matrix and a vector.
+    """
+    both, gates = 2 * _CELLS, _GATES * _CELLS
+    sizes: list[int] = []
+    for width in (_INPUT, *[both] * (_LAYERS - 1)):
+        sizes += 2 * [gates * width, gates * _CELLS, gates, gates]
+    return (*sizes, _BOTTLENECK * both, _BOTTLENECK, _STATES * _BOTTLENECK, _STATES)
+
+
 def acoustic_parameters() -> int:
     """Parameters of the acoustic model of 1907.05701: 43,154,944.
 
-    Six bidirectional LSTM layers of 512 cells a direction on 260 inputs (each gate with the two
-    biases that torch and cuDNN give it), a projection to 256, and a softmax over 32,000 states.
     In fp32 they are 164.62 MiB, which is what 2112.01433 prints as 164.62 MB.
     """
-    both = 2 * _CELLS
-    inputs = [_INPUT] + [both] * (_LAYERS - 1)
-    lstm = sum(2 * _GATES * _CELLS * (width + _CELLS + 2) for width in inputs)
-    projection = (both + 1) * _BOTTLENECK
-    softmax = (_BOTTLENECK + 1) * _STATES
-    return lstm + projection + softmax
+    return sum(acoustic_tensors())
 
 
 class AcousticPhantom(Phantom):
@@ -185,6 +220,7 @@ class AcousticPhantom(Phantom):
             learners=learners,
             batch=batch,
             parameters_bytes=_FP32_BYTES * parameters,
+            tensors_bytes=tuple(_FP32_BYTES * size for size in acoustic_tensors()),
             samples_per_epoch=SEGMENTS_PER_EPOCH[corpus],
             flops_per_sample=6.0 * parameters * SEGMENT_FRAMES,
             bytes_per_sample=4 * _FP32_BYTES * activations * SEGMENT_FRAMES,

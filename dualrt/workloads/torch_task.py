@@ -120,7 +120,14 @@ class TorchTask:
 
     def weights(self, rank: int) -> TorchWeights:
         """The seeded initial weights, with an optimizer of the learner's own."""
-        return TorchWeights(rank, self._learners, self._initial, self._optimizer, audit=self._audit)
+        return TorchWeights(
+            rank,
+            self._learners,
+            self._initial,
+            self._optimizer,
+            tensors=self._sizes,
+            audit=self._audit,
+        )
 
     def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
         """Mean gradient over learner `rank`'s mini-batch number `draw`; a new flat vector.

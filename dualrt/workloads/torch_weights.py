@@ -51,18 +51,20 @@ def sgd(
 class TorchWeights(Weights[Tensor]):
     """One learner's weights as a flat floating-point tensor, and its optimizer.
 
-    Parameters: `initial` has shape [parameters], and is copied. `optimizer` makes any optimizer of
-    torch that treats each weight alone (SGD with momentum, Adam; not LBFGS, nor one that looks at
-    a matrix or a layer), and its learning rate is set before every step; without one a step is
-    w <- w - a g. With `audit`, `applied` holds
-    in float64 the sum of all changes that descent made, so that over any number of learners
+    Parameters: `initial` has shape [parameters], and is copied. `tensors` are the sizes, in
+    parameters, of the tensors that it was flattened from; left out, it is one. `optimizer` makes
+    any optimizer of torch that treats each weight alone (SGD with momentum, Adam; not LBFGS, nor
+    one that looks at a matrix or a layer), and its learning rate is set before every step; without
+    one a step is w <- w - a g. With `audit`, `applied` holds in float64 the sum of all changes that
+    descent made, so that over any number of learners
 
         sum_i w_i = sum_i initial_i + sum_i applied_i
 
     to within rounding: averaging conserves the sum.
 
     Raises:
-        UsageError: `initial` is not flat or not floating-point, or the optimizer cannot be used.
+        UsageError: `initial` is not flat or not floating-point, `tensors` are not of its size, or
+            the optimizer cannot be used.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class TorchWeights(Weights[Tensor]):
         initial: Tensor,
         optimizer: OptimizerFactory | None = None,
         *,
+        tensors: Sequence[int] | None = None,
         audit: bool = False,
     ) -> None:
         super().__init__(rank, learners)
@@ -81,6 +84,12 @@ class TorchWeights(Weights[Tensor]):
                 "weights are one flat vector of floating-point numbers. Flatten and cast them."
             )
         self._flat = initial.detach().clone()
+        self._tensors = (len(initial),) if tensors is None else tuple(tensors)
+        if sum(self._tensors) != len(initial):
+            raise UsageError(
+                f"tensors of {sum(self._tensors)} parameters in all for a vector of "
+                f"{len(initial)}: they must be the same. Give the sizes of all its tensors."
+            )
         self._block = _CPU_BLOCK if initial.device.type == "cpu" else _GPU_BLOCK
         self.optimizer = None if optimizer is None else _checked(optimizer([self._flat]))
         self.applied = torch.zeros_like(self._flat, dtype=torch.float64) if audit else None
@@ -89,6 +98,10 @@ class TorchWeights(Weights[Tensor]):
     @property
     def nbytes(self) -> int:
         return self._flat.nbytes
+
+    @property
+    def tensors_bytes(self) -> tuple[int, ...]:
+        return tuple(size * self._flat.element_size() for size in self._tensors)
 
     def mean(self, vectors: Sequence[Tensor]) -> Tensor:
         """Summed in float64, in the order given, and rounded once."""

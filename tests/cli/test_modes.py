@@ -175,6 +175,13 @@ def test_a_graph_that_nobody_uses_is_warned_about_on_stderr() -> None:
     assert json.loads(done.stdout)["algorithm"] == "ssgd"
 
 
+def test_collectives_that_nobody_calls_are_warned_about_on_stderr() -> None:
+    unused = commands.settings("cluster.file=desk", "cluster.collectives.algorithm=ring")
+    done = commands.run("simulate", *QUADRATIC, *unused, "--json")
+    assert done.returncode == 0
+    assert "cluster.collectives.algorithm has no effect: sd-psgd calls no" in done.stderr
+
+
 @pytest.mark.parametrize("mode", [["simulate"], ["train", "--local", "2"]])
 def test_what_a_learner_prints_does_not_mix_with_the_result(mode: list[str]) -> None:
     command, *words = mode

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dualrt.core.errors import ScenarioError
 from dualrt.core.progress import Constant, WarmupAnneal
 from dualrt.scenario import load
 from dualrt.scenario.keys import lookup
@@ -115,6 +116,18 @@ def test_a_cluster_file_of_an_option_is_looked_for_where_the_shell_is(
 def test_a_cluster_needs_no_file_if_it_is_complete(file: Path) -> None:
     inline = "{servers=2, nic_bytes_per_s=1e9, host_memory_bytes_per_s=1e10, device={name='P100'}}"
     assert load(file, [f"cluster={inline}"]).cluster_fields()["servers"] == 2
+
+
+def test_a_scenario_says_how_collectives_are_done(file: Path) -> None:
+    chosen = "cluster.collectives.granularity=buckets"
+    options = ["cluster.file=desk", chosen, "cluster.collectives.bucket_bytes=1000"]
+    said = load(file, options).cluster.collectives.fields()
+    assert said == {"algorithm": "auto", "granularity": "buckets", "bucket_bytes": 1000}
+
+
+def test_a_bucket_has_a_size_only_where_there_are_buckets(file: Path) -> None:
+    with pytest.raises(ScenarioError, match="granularity is not 'buckets'"):
+        load(file, ["cluster.file=desk", "cluster.collectives.bucket_bytes=1000"])
 
 
 def test_a_slow_period_ends_never_unless_told(file: Path) -> None:

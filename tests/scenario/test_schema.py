@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from dualrt.scenario import json_schema
-from dualrt.scenario.cluster import ClusterDescription, Device
+from dualrt.scenario.cluster import ClusterDescription, Collectives, Device
 from dualrt.sim.cluster import ClusterSpec
+from dualrt.sim.collectives import CollectiveSpec
 from dualrt.sim.device import DeviceSpec
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "scenario.schema.json"
@@ -55,11 +56,20 @@ def test_the_clusters_keys_and_defaults_are_the_simulators() -> None:
     ours = {
         name: MISSING if key.is_required() else key.default
         for name, key in ClusterDescription.model_fields.items()
-        if name not in {"title", "source", "device", "fitted", "servers_as_needed"}
+        if name not in {"title", "source", "collectives", "device", "fitted", "servers_as_needed"}
     }
     # The simulator is always told a number, which a description may leave to the learners'.
     ours["gpus_per_server"] = MISSING
     assert ours == {field.name: field.default for field in fields(ClusterSpec)}
+
+
+def test_the_collectives_keys_and_defaults_are_the_simulators() -> None:
+    ours = Collectives.model_fields
+    theirs = {field.name: field.default for field in fields(CollectiveSpec)}
+    assert ours.keys() == theirs.keys()
+    # Left out rather than its default: it is an error where there are no buckets.
+    del theirs["bucket_bytes"]
+    assert Collectives().fields() == theirs
 
 
 def test_the_devices_keys_are_the_simulators() -> None:

@@ -18,6 +18,7 @@ from dualrt.sim.collectives import (
     PCIE_HOP,
     Algorithm,
     Collectives,
+    CollectiveSpec,
     GroupShape,
     allreduce_charges,
     allreduce_s,
@@ -237,13 +238,38 @@ def test_two_trees_reach_every_server_and_none_sends_more_than_twice(servers: in
 def test_collectives_charge_what_they_price() -> None:
     network = Network(simpy.Environment())
     cluster = Cluster(SPEC, network)
-    collectives = Collectives(cluster, network, "ring")
+    collectives = Collectives(cluster, network, CollectiveSpec(algorithm="ring"))
     ranks = tuple(range(64))
     shape = group_shape(cluster, ranks)
     assert collectives.allreduce_s(ranks, MODEL_BYTES) == allreduce_s(shape, MODEL_BYTES, "ring")
     assert collectives.broadcast_s(ranks, MODEL_BYTES) == broadcast_s(shape, MODEL_BYTES)
     card = cluster.links["server3.nic.out"]
     assert network.carried_bytes(card) == pytest.approx(3 * 63 / 64 * MODEL_BYTES)
+
+
+def test_a_model_cut_into_tensors_pays_the_latency_each_time() -> None:
+    network = Network(simpy.Environment())
+    cluster = Cluster(SPEC, network)
+    spec = CollectiveSpec(algorithm="ring", granularity="tensor")
+    collectives = Collectives(cluster, network, spec, tensors_bytes=(600, 0, MODEL_BYTES - 600))
+    ranks = tuple(range(64))
+    shape = group_shape(cluster, ranks)
+    latency_s = allreduce_s(shape, 0, "ring")
+    whole_s = allreduce_s(shape, MODEL_BYTES, "ring")
+    assert collectives.allreduce_s(ranks, MODEL_BYTES) == pytest.approx(whole_s + 2 * latency_s)
+    card = cluster.links["server3.nic.out"]
+    assert network.carried_bytes(card) == pytest.approx(2 * 63 / 64 * MODEL_BYTES)
+
+
+def test_what_is_not_the_model_is_not_cut_like_it() -> None:
+    network = Network(simpy.Environment())
+    cluster = Cluster(SPEC, network)
+    collectives = Collectives(
+        cluster, network, CollectiveSpec(granularity="tensor"), tensors_bytes=(600, 400)
+    )
+    shape = group_shape(cluster, (0, 8))
+    assert collectives.broadcast_s((0, 8), 1_000) > 1.9 * broadcast_s(shape, 500)
+    assert collectives.broadcast_s((0, 8), 1_001) == broadcast_s(shape, 1_001)
 
 
 @pytest.mark.parametrize("ranks", [(), (1, 1)])

@@ -9,7 +9,7 @@ from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.weights import Snapshot
 from dualrt.core.workload import Workload
-from dualrt.workloads.phantom import AcousticPhantom, Phantom, PhantomVector
+from dualrt.workloads.phantom import AcousticPhantom, Phantom, PhantomVector, acoustic_tensors
 
 
 def test_a_phantom_costs_what_its_settings_say() -> None:
@@ -74,6 +74,32 @@ def test_the_acoustic_model_has_the_size_that_the_papers_print() -> None:
     assert acoustic.samples_per_epoch == 31_870_000
     # A V100 of 15.7 TFLOP/s takes 0.110 to 0.184 s for this batch (1904.04956, 2002.10502).
     assert 0.2 < acoustic.gradient_cost.flops / 15.7e12 / 0.184 < 1
+
+
+def test_the_acoustic_model_has_the_tensors_of_its_module() -> None:
+    torch = pytest.importorskip("torch")
+    from dualrt.workloads.asr.blstm import AcousticModel
+
+    with torch.device("meta"):
+        module = AcousticModel(260, 6, 512, 256, 32_000)
+    sizes = tuple(parameter.numel() for parameter in module.parameters())
+    assert sizes == acoustic_tensors()
+    shadow = AcousticPhantom(seed=0, learners=1, batch=1)
+    assert shadow.weights(0).tensors_bytes == tuple(4 * size for size in sizes)
+
+
+def test_a_phantom_has_the_tensors_that_it_is_given() -> None:
+    whole = Phantom(seed=0, learners=1, batch=1, parameters_bytes=60)
+    assert whole.weights(0).tensors_bytes == (60,)
+    parts = Phantom(seed=0, learners=1, batch=1, parameters_bytes=60, tensors_bytes=(40, 20))
+    assert parts.weights(0).tensors_bytes == (40, 20)
+    assert Phantom.like(parts).weights(0).tensors_bytes == (40, 20)
+
+
+@pytest.mark.parametrize("tensors", [(40,), (70, -10)])
+def test_tensors_make_up_their_vector(tensors: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"tensors_bytes = \["):
+        Phantom(seed=0, learners=1, batch=1, parameters_bytes=60, tensors_bytes=tensors)
 
 
 def test_the_corpus_of_the_acoustic_model_is_a_setting() -> None:

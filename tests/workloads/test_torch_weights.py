@@ -53,6 +53,13 @@ class Scribbler(torch.optim.SGD):
                 parameter.grad.clamp_(-1, 1)
 
 
+def test_weights_know_the_tensors_that_they_were_flattened_from() -> None:
+    assert TorchWeights(0, 1, normal(0)).tensors_bytes == (400,)
+    assert TorchWeights(0, 1, normal(0), tensors=[90, 10]).tensors_bytes == (360, 40)
+    with pytest.raises(UsageError, match="tensors of 91 parameters"):
+        TorchWeights(0, 1, normal(0), tensors=[90, 1])
+
+
 def test_weights_start_as_a_copy_of_what_they_are_given() -> None:
     initial = normal(0)
     weights = TorchWeights(0, 1, initial)
