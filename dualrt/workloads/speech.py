@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dualrt.core.errors import UsageError
-from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy, parameter_count
-from dualrt.workloads.asr.features import DIMENSIONS, SEGMENT_FRAMES
+from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
+from dualrt.workloads.asr.features import DIMENSIONS
 from dualrt.workloads.asr.store import Labels, Segments, SpeechFile
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
 from dualrt.workloads.torch_weights import OptimizerFactory
@@ -64,7 +64,6 @@ class Speech(TorchTask):
             )
         stride = available / (segments or available)
         chosen = torch.arange(segments or available).mul(stride).long()
-        parameters = parameter_count(DIMENSIONS, layers, cells, projection, outputs)
         super().__init__(
             seed=seed,
             learners=learners,
@@ -74,7 +73,6 @@ class Speech(TorchTask):
             held_out=_samples(speech.heldout, labels, torch.arange(len(speech.heldout))),
             loss=frame_cross_entropy,
             accuracy=top1_accuracy,
-            flops_per_sample=6.0 * parameters * SEGMENT_FRAMES,
             optimizer=optimizer,
             device=device,
             audit=audit,

@@ -22,6 +22,7 @@ from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.seeds import derive
 from dualrt.core.weights import Gradient
+from dualrt.workloads import flops
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
 
@@ -29,6 +30,9 @@ Figure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A mean over samples, of the module's outputs and the targets; shape []."""
 
 _EVALUATION_CHUNK = 1024
+
+_COUNTED_SAMPLES = 2
+"""Samples whose gradient is taken once to count what one takes; modules may mishandle a single."""
 
 
 class Samples(NamedTuple):
@@ -49,8 +53,6 @@ class TorchTask:
     Parameters: `module` makes the model, with torch's own random initialisation, which is seeded
     here; its trainable parameters, in the order of `parameters()`, are the flat vector. `training`
     is the pool, `held_out` what `evaluate` uses. `loss` and `accuracy` are means over samples.
-    `flops_per_sample` is the arithmetic of a sample's gradient; without it 6 a parameter, which
-    holds for linear layers: a recurrent module needs that times the length of the sequence.
     `optimizer` and `audit` are those of `TorchWeights`. All data are moved to `device` once.
 
     Raises:
@@ -69,7 +71,6 @@ class TorchTask:
         held_out: Samples,
         loss: Figure,
         accuracy: Figure | None = None,
-        flops_per_sample: float | None = None,
         optimizer: OptimizerFactory | None = None,
         device: str = "cpu",
         audit: bool = False,
@@ -92,16 +93,7 @@ class TorchTask:
         self._sizes = [p.numel() for p in self._parameters]
         self._initial = _flat(self._parameters).detach()
 
-        if flops_per_sample is None:
-            flops_per_sample = 6.0 * len(self._initial)
-        sample_bytes = training.inputs[:1].nbytes
-        self._gradient_cost = Cost(
-            "gradient",
-            samples=batch,
-            flops=flops_per_sample * batch,
-            # The least there can be: weights read forward and backward, a gradient written.
-            bytes_moved=3 * self._initial.nbytes + sample_bytes * batch,
-        )
+        self._gradient_cost = self._counted_cost()
 
     @property
     def samples_per_epoch(self) -> int:
@@ -115,7 +107,7 @@ class TorchTask:
 
     @property
     def gradient_cost(self) -> Cost:
-        """Arithmetic and least memory traffic of one gradient."""
+        """Arithmetic and memory traffic of one gradient, counted as `flops.count` does."""
         return self._gradient_cost
 
     def weights(self, rank: int) -> TorchWeights:
@@ -137,8 +129,7 @@ class TorchTask:
         self._load(at)
         chosen = torch.from_numpy(self._pool.indices(rank, draw)).to(self._device)
         with _seeded(derive(self._seed, "layers", rank, draw), self._device):
-            outputs = self._module(self._training.inputs[chosen])
-            loss = self._loss(outputs, self._training.targets[chosen])
+            loss = self._mean_loss(chosen)
             parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         return Gradient(_flat(parts), loss.item())
 
@@ -168,6 +159,24 @@ class TorchTask:
     def digest(self, vector: Tensor) -> bytes:
         """A hash of the vector's exact bits; 16 bytes."""
         return digest(vector)
+
+    def _mean_loss(self, chosen: Tensor) -> Tensor:
+        outputs = self._module(self._training.inputs[chosen])
+        return self._loss(outputs, self._training.targets[chosen])
+
+    def _counted_cost(self) -> Cost:
+        few = torch.arange(min(_COUNTED_SAMPLES, len(self._training.inputs)), device=self._device)
+        with _seeded(derive(self._seed, "count"), self._device):
+            work = flops.count(lambda: self._mean_loss(few), self._parameters)
+        # Weights are read forward and backward, and a gradient is written.
+        weights_bytes = 3 * self._initial.nbytes
+        activation_bytes = flops.PASSES * work.activation_bytes * self._batch // len(few)
+        return Cost(
+            "gradient",
+            samples=self._batch,
+            flops=work.flops * self._batch / len(few),
+            bytes_moved=weights_bytes + activation_bytes,
+        )
 
     def _load(self, at: Tensor) -> None:
         # Copied, not aliased: some modules write to their parameters (embeddings with a maximal

@@ -43,7 +43,6 @@ def task(
     seed: int = 1,
     held_out: Samples | None = None,
     accuracy: Callable[[Tensor, Tensor], Tensor] | None = top1_accuracy,
-    flops_per_sample: float | None = None,
 ) -> TorchTask:
     return TorchTask(
         seed=seed,
@@ -54,7 +53,6 @@ def task(
         held_out=samples(1500, seed=2) if held_out is None else held_out,
         loss=cross_entropy,
         accuracy=accuracy,
-        flops_per_sample=flops_per_sample,
     )
 
 
@@ -159,12 +157,24 @@ def test_figures_that_a_task_lacks_are_left_out() -> None:
     assert empty.evaluate(start(empty)) == {}
 
 
-def test_the_cost_counts_six_operations_a_parameter_unless_told() -> None:
+def test_the_cost_is_counted_in_the_module() -> None:
     parameters = 6 * 5 + 5 + 5 * 3 + 3
     cost = task().gradient_cost
-    assert (cost.kind, cost.samples, cost.flops) == ("gradient", 8, 6 * parameters * 8)
-    assert cost.bytes_moved == 3 * 4 * parameters + 8 * 6 * 4
-    assert task(flops_per_sample=1000).gradient_cost.flops == 8000
+    # Inputs need no gradient, so the first layer takes two products and the second three.
+    flops = 8 * 2 * (2 * 6 * 5 + 3 * 5 * 3)
+    assert (cost.kind, cost.samples, cost.flops) == ("gradient", 8, flops)
+    # A sample's input, what tanh gives, the probabilities, and a label; and a scalar for all.
+    kept = 8 * (4 * (6 + 5 + 3) + 8)
+    assert cost.bytes_moved == pytest.approx(3 * 4 * parameters + 4 * kept, rel=0.1)
+
+
+def test_counting_draws_nothing_from_the_global_generator() -> None:
+    def with_dropout() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.5))
+
+    before = torch.random.get_rng_state()
+    task(with_dropout)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_an_epoch_is_what_a_pass_over_the_pool_hands_out() -> None:
