@@ -25,7 +25,7 @@ from dualrt.core.effects import (
     Together,
     Vector,
 )
-from dualrt.core.errors import DualrtError, RunError, UsageError
+from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
 from dualrt.core.learner import Layout, Learner, Mixing, Seat, Shares, Strand
 from dualrt.core.progress import Constant, Progress, Schedule, WarmupAnneal
 from dualrt.core.records import Observer, Span, Update
@@ -54,6 +54,7 @@ __all__ = [
     "Now",
     "Observer",
     "Packet",
+    "PeerLostError",
     "Place",
     "Progress",
     "Recv",

@@ -77,5 +77,17 @@ class DeadlockError(RunError):
     """Every live strand waits and nothing is under way that could wake one of them."""
 
 
+class PeerLostError(RunError):
+    """What was awaited of learner `peer` will not come, as far as the driver can tell.
+
+    Arises at the await. An algorithm that can go on without the peer catches it; otherwise it ends
+    the run, and names the peer.
+    """
+
+    def __init__(self, peer: int, why: str) -> None:
+        self.peer = peer
+        super().__init__(f"learner {peer} is lost: {why}")
+
+
 class StalledError(RunError):
     """A wait outlived the one timeout that bounds every wait of a real run."""

@@ -1,13 +1,32 @@
-"""Faults that a scenario can ask for, in either mode.
+"""Faults that a scenario, a test or a user's own code can ask for, and what came of them.
 
-Owns their meaning. Must not know how a driver makes them happen: the simulator stretches modelled
-times, the real runtime waits after a computation.
+Owns their meaning, the same in either mode. Must not know how a driver makes them happen: the
+simulator stretches modelled times and loses modelled messages, the real runtime waits after a
+computation or ends a process.
+
+What learners see of faults (docs/decisions/0012-lost-peers.md):
+
+- What is sent to a learner that is lost, is lost without a word: sends are buffered.
+- Who waits for a message of a *named* peer gets `PeerLostError` once the driver has noticed that
+  the peer is gone, and at once from then on until it is back. So does who waits in a collective
+  with it. A wait for anyone's message goes on.
+- A wait for a named peer that lives, and is silent for `Detection.timeout_s`, ends the same way:
+  the message was lost, or is as late as if it were.
+
+Times are seconds since the run began; an end may be inf.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from dualrt.core.errors import UsageError
+
+BEATS_A_TIMEOUT = 20
+"""Heartbeats in the one timeout that bounds every wait: a peer is found lost within one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +49,138 @@ def slowness(slowdowns: Iterable[Slowdown], now_s: float) -> float:
         if slowdown.start_s <= now_s < slowdown.end_s:
             factor *= slowdown.factor
     return factor
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A learner ends without a word, with all that it computes and all that is on its way to it.
+
+    It crashes at `at_s`, or as it begins its step `at_step`, counted from 0. With `rejoin_after_s`
+    it is started again that much later, as a new incarnation that knows nothing.
+
+    Raises UsageError unless exactly one of `at_s` and `at_step` is given.
+    """
+
+    learner: int
+    at_s: float | None = None
+    at_step: int | None = None
+    rejoin_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at_s is None) == (self.at_step is None):
+            raise UsageError(
+                f"crash of learner {self.learner}: give exactly one of at_s and at_step"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A period in which the learners of `side` can talk among themselves, and with no other.
+
+    What would arrive across it is lost.
+    """
+
+    side: frozenset[int]
+    start_s: float
+    end_s: float = math.inf
+
+    def parts(self, one: int, other: int) -> bool:
+        """Whether it lies between two learners."""
+        return (one in self.side) != (other in self.side)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCard:
+    """A period in which a server's network card has only `factor` (to 1) of its capacity."""
+
+    server: int
+    factor: float
+    start_s: float
+    end_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SlowPair:
+    """A period in which messages between two learners leave at `factor` (to 1) of their speed."""
+
+    pair: frozenset[int]
+    factor: float
+    start_s: float
+    end_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """A period in which messages fare badly, each by chance; what one sends to oneself does not.
+
+    Probabilities, drawn for each message in this order: it is lost (`drop`); it comes twice, the
+    second time `delay_s` later (`duplicate`); it and all behind it on its connection come `delay_s`
+    later (`delay`); it alone does, so that others overtake it (`reorder`). `pair` and `tags` say
+    which messages; None means all.
+    """
+
+    drop: float = 0.0
+    duplicate: float = 0.0
+    delay: float = 0.0
+    reorder: float = 0.0
+    delay_s: float = 0.0
+    pair: frozenset[int] | None = None
+    tags: frozenset[str] | None = None
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    def meets(self, sender: int, receiver: int, tag: str, now_s: float) -> bool:
+        """Whether it concerns a message that arrives now."""
+        return (
+            self.start_s <= now_s < self.end_s
+            and (self.pair is None or self.pair == {sender, receiver})
+            and (self.tags is None or tag in self.tags)
+        )
+
+
+Fault: TypeAlias = Crash | Partition | SlowCard | SlowPair | Weather
+"""What can be added to a run. Slow devices are told apart, because real runs have them too."""
+
+
+class Detection(NamedTuple):
+    """How long a driver takes to notice.
+
+    `detect_s` until a learner that is gone, or cannot be reached, counts as lost; `timeout_s` until
+    the silence of one that lives does.
+    """
+
+    detect_s: float
+    timeout_s: float
+
+    @classmethod
+    def within(cls, timeout_s: float) -> Detection:
+        """What follows from the one timeout."""
+        return cls(timeout_s / BEATS_A_TIMEOUT, timeout_s)
+
+
+class GivenUp(NamedTuple):
+    """One wait that ended with `PeerLostError`."""
+
+    learner: int
+    peer: int
+    """Whom it waited for; of a collective, the member that was lost."""
+    began_s: float
+    ended_s: float
+    silent: bool
+    """Whether the peer lived and could be reached as the wait ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toll:
+    """What faults did to a run."""
+
+    crashed: tuple[tuple[int, float], ...] = ()
+    """(learner, second) of each crash."""
+    rejoined: tuple[tuple[int, float], ...] = ()
+    """(learner, second) of each return."""
+    lost: int = 0
+    """Messages that did not arrive: dropped, cut off by a partition, or of or to the dead."""
+    duplicated: int = 0
+    delayed: int = 0
+    reordered: int = 0
+    given_up: tuple[GivenUp, ...] = ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from dualrt.core.effects import Body, Compute, Cost, Group, Place, Report
+from dualrt.core.errors import RunError
 from dualrt.core.progress import Progress
 from dualrt.core.records import Update
 from dualrt.core.weights import Gradient, Snapshot, Weights
@@ -59,6 +60,8 @@ class Seat:
     layout: Layout
     mixing: Mixing | None
     """None for a learner that is not a vertex of the graph."""
+    incarnation: int = 0
+    """How often this learner had been started before, in this run."""
 
 
 class Strand(NamedTuple):
@@ -84,6 +87,10 @@ class Learner(ABC):
         self.rank = seat.rank
         self.weights = seat.weights
         self.draws = 0
+        """Mini-batches that were drawn, which is the step that it is at."""
+        self.abandoned = 0
+        """Exchanges that it gave up for good, though the peer may have averaged: each may have
+        moved the sum over learners."""
 
     @classmethod
     def layout(cls, learners: int, *_: Any, **settings: Any) -> Layout:
@@ -98,6 +105,15 @@ class Learner(ABC):
     @abstractmethod
     def strands(self) -> Sequence[Strand]:
         """What runs, from the beginning."""
+
+    async def rejoin(self) -> None:
+        """What a learner that is started again does before its strands run: get up to date.
+
+        Raises RunError where an algorithm cannot take a learner back.
+        """
+        raise RunError(
+            f"learner {self.rank} was started again, and {type(self).__name__} cannot take it back"
+        )
 
     @property
     def step(self) -> int:

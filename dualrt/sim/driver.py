@@ -131,15 +131,22 @@ class Simulator:
 
     def _start(self) -> None:
         for learner in self._learners:
-            for strand in learner.strands():
-                if strand.daemon:
-                    process = Process(self, learner, strand.name, strand.body(), self._daemon_over)
-                    self._daemons[process] = None
-                else:
-                    process = Process(self, learner, strand.name, strand.body(), self._main_over)
-                    self._mains[process] = None
+            self._enlist(learner)
         for process in (*self._daemons, *self._mains):
             process.resume()
+
+    def _enlist(self, learner: Learner) -> list[Process]:
+        """Make a process of each of a learner's strands, to be resumed."""
+        enlisted = []
+        for strand in learner.strands():
+            if strand.daemon:
+                process = Process(self, learner, strand.name, strand.body(), self._daemon_over)
+                self._daemons[process] = None
+            else:
+                process = Process(self, learner, strand.name, strand.body(), self._main_over)
+                self._mains[process] = None
+            enlisted.append(process)
+        return enlisted
 
     def _main_over(self, process: Process, _: Any) -> None:
         del self._mains[process]

@@ -11,8 +11,8 @@ because a step costs several effects and each process switch would cost as much 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, cast
 
 from dualrt.core.effects import Body, Effect, describe
 from dualrt.core.errors import StrandError
@@ -92,6 +92,12 @@ class Process:
         """Drop the body without running it further."""
         self._body.close()
 
+    def kill(self) -> None:
+        """Drop the body; an answer that was pending is ignored when it comes."""
+        self._body.close()
+        # Every resume would have to ask whether it is dead; so what is left returns at once.
+        self._body, self._done = cast(Body[Any], _nothing()), _ignore
+
     def __str__(self) -> str:
         waits = describe(self.story[-1]) if self.story else "its start"
         return (
@@ -102,3 +108,12 @@ class Process:
     def _failure(self, cause: Exception) -> StrandError:
         story = [describe(effect) for effect in self.story]
         return StrandError(self.learner.rank, self.name, self.learner.draws, story, cause)
+
+
+def _nothing() -> Generator[Any, Any, None]:
+    """Returns at once, however often it is asked, where a closed coroutine would complain."""
+    yield from ()
+
+
+def _ignore(process: Process, result: Any) -> None:
+    """Nobody waits for a dead process."""

@@ -62,6 +62,9 @@ class Transport:
         if queue:
             self._start(sender, receiver, queue)
         self.in_flight -= 1
+        self._deliver(sender, receiver, message)
+
+    def _deliver(self, sender: int, receiver: int, message: _Message) -> None:
         delivery, box = Delivery(sender, message.packet), (receiver, message.tag)
         waiting = self._waiting.get(box)
         if waiting:

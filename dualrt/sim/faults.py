@@ -1,0 +1,316 @@
+"""The simulator's driver where things go wrong: who is down, who notices, who comes back.
+
+Owns crashes, returns, slow cards, and how long a wait for a lost learner lasts. What becomes of a
+single message is `dualrt.sim.lossy`'s. A class of its own, so that a run without faults pays for
+none of it. Must not know any algorithm.
+
+A crash takes the learner's strands, its computations and all that is on the way to it or from it;
+the seconds of its device and the bytes on the wire are spent all the same. Others notice
+`detect_s` later, or as it returns if that is sooner. From then until its return, sends to it vanish
+and waits for it end at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import simpy
+
+from dualrt.core.effects import Delivery, Effect, Group, Packet, Recv, Send
+from dualrt.core.errors import PeerLostError
+from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
+from dualrt.core.learner import Learner
+from dualrt.core.records import Observer, Span
+from dualrt.sim.driver import Machine, Simulator
+from dualrt.sim.lossy import LossyTransport
+from dualrt.sim.process import PENDING, Process
+
+Restart = Callable[[int, int], Learner]
+"""Makes learner `rank` anew, as its incarnation number so much."""
+
+
+class Adversity(NamedTuple):
+    """What goes wrong, how soon it is noticed, and who makes a learner that comes back."""
+
+    faults: Sequence[Fault]
+    detection: Detection
+    restart: Restart
+
+
+class _Wait(NamedTuple):
+    """One process that waits for certain learners."""
+
+    peers: tuple[int, ...]
+    kind: str
+    began_s: float
+    forget: Callable[[], None]
+
+
+class FaultySimulator(Simulator):
+    """Runs learners on a simulated machine, and some of them into trouble.
+
+    Parameters as for `Simulator`, and the `adversity`. After the run, `learners` are those of the
+    last incarnation, `down` the ranks that had crashed and not come back, and `toll` says what
+    happened.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        machine: Machine,
+        observer: Observer,
+        adversity: Adversity,
+    ) -> None:
+        super().__init__(learners, machine, observer)
+        self.learners = self._learners = list(learners)
+        self.down: dict[int, float] = {}
+        """Since when, by rank."""
+        self._faults, self._detection, self._restart = adversity
+        self._lossy = self._transport = LossyTransport(
+            self._env, self._network, self.cluster, self._faults, machine.seed
+        )
+        self._waits: dict[Process, _Wait] = {}
+        self._doomed: dict[int, list[Crash]] = {}
+        self._incarnations = [0] * len(learners)
+        self._anyone_ended = False
+        self._crashed: list[tuple[int, float]] = []
+        self._rejoined: list[tuple[int, float]] = []
+        self._given_up: list[GivenUp] = []
+
+    @property
+    def toll(self) -> Toll:
+        """What faults have done so far."""
+        lossy = self._lossy
+        return Toll(
+            tuple(self._crashed),
+            tuple(self._rejoined),
+            lossy.lost,
+            lossy.duplicated,
+            lossy.delayed,
+            lossy.reordered,
+            tuple(self._given_up),
+        )
+
+    def run(self) -> float:
+        """As `Simulator.run`; what is awaited of a lost learner raises PeerLostError there."""
+        elapsed_s = super().run()
+        for rank, since_s in self.down.items():
+            self._was_down(self.learners[rank], since_s, max(since_s, elapsed_s))
+        return elapsed_s
+
+    def _start(self) -> None:
+        for fault in self._faults:
+            match fault:
+                case Crash(at_s=float(at_s)):
+                    self._after(at_s, partial(self._crash, fault))
+                case Crash():
+                    self._doomed.setdefault(fault.learner, []).append(fault)
+                case Partition(start_s=start_s, end_s=end_s):
+                    noticed_s = start_s + self._detection.detect_s
+                    if noticed_s < end_s:
+                        self._after(noticed_s, partial(self._notice_partition, fault))
+                case SlowCard(start_s=start_s, end_s=end_s):
+                    for boundary_s in (start_s, end_s):
+                        if boundary_s < math.inf:
+                            self._after(boundary_s, partial(self._throttle, fault.server))
+        for crashes in self._doomed.values():
+            crashes.sort(key=lambda crash: crash.at_step or 0)
+        super()._start()
+
+    def answer(self, process: Process, effect: Effect[Any]) -> Any:
+        """As `Simulator.answer`; raises PeerLostError for a named peer that is known to be lost."""
+        learner = process.learner
+        crashes = self._doomed.get(learner.rank)
+        if crashes and learner.draws > (crashes[0].at_step or 0):
+            self._crash(crashes.pop(0))
+            return PENDING
+        match effect:
+            case Send(peer=peer) if self._lost(learner.rank, peer):
+                self._lossy.lost += 1
+                return None
+            case Recv(peer=int(peer)) if peer != learner.rank:
+                return self._receive(process, effect, peer)
+        return super().answer(process, effect)
+
+    def _receive(self, process: Process, effect: Recv, peer: int) -> Any:
+        rank, tag, now_s = process.learner.rank, effect.tag, self._env.now
+        wake = partial(self._received, process, tag, now_s)
+        delivery = self._lossy.receive(rank, tag, peer, wake)
+        if delivery is not None:
+            self._span(process, "recv " + tag, now_s, delivery.packet.nbytes, delivery.sender)
+            return delivery
+        forget = partial(self._lossy.forget, rank, tag, wake)
+        if self._lost(rank, peer):
+            forget()
+            raise self._loss(rank, peer)
+        wait = self._waits[process] = _Wait((peer,), "recv " + tag, now_s, forget)
+        self._after(self._detection.timeout_s, partial(self._notice_silence, process, wait))
+        return PENDING
+
+    def _received(self, process: Process, tag: str, start_s: float, delivery: Delivery) -> None:
+        self._waits.pop(process, None)
+        super()._received(process, tag, start_s, delivery)
+
+    def _allreduce(self, process: Process, group: Group, vector: Any) -> None:
+        self._enter(process, group, "allreduce")
+        super()._allreduce(process, group, vector)
+
+    def _broadcast(self, process: Process, group: Group, root: int, packet: Packet | None) -> None:
+        self._enter(process, group, "broadcast")
+        super()._broadcast(process, group, root, packet)
+
+    def _enter(self, process: Process, group: Group, kind: str) -> None:
+        rank = process.learner.rank
+        others = tuple(member for member in group.ranks if member != rank)
+        for member in others:
+            if self._lost(rank, member):
+                raise self._loss(rank, member)
+        self._waits[process] = _Wait(others, kind, self._env.now, lambda: None)
+
+    def _collected(
+        self, process: Process, kind: str, start_s: float, nbytes: int, answer: Any
+    ) -> None:
+        wait = self._waits.get(process)
+        if wait is None:
+            # It is dead, or has given up.
+            return
+        rank, now_s = process.learner.rank, self._env.now
+        whole_s = max((self._lossy.apart_until_s(rank, peer) for peer in wait.peers), default=0.0)
+        if whole_s > now_s:
+            again = partial(self._collected_again, process, kind, start_s, nbytes, answer)
+            if whole_s < math.inf:
+                self._after(whole_s - now_s, again)
+            return
+        del self._waits[process]
+        super()._collected(process, kind, start_s, nbytes, answer)
+
+    def _collected_again(self, *collected: Any) -> None:
+        *arguments, _ = collected
+        self._collected(*arguments)
+
+    def _computed(self, process: Process, *rest: Any) -> None:
+        if process.learner is not self.learners[process.learner.rank] or self._is_down(process):
+            self._under_way -= 1
+        else:
+            super()._computed(process, *rest)
+
+    def _main_over(self, process: Process, result: Any) -> None:
+        self._anyone_ended = True
+        super()._main_over(process, result)
+
+    def _is_down(self, process: Process) -> bool:
+        return process.learner.rank in self.down
+
+    def _crash(self, crash: Crash, _: simpy.Event | None = None) -> None:
+        rank, now_s = crash.learner, self._env.now
+        if rank in self.down:
+            return
+        self.down[rank] = now_s
+        self._crashed.append((rank, now_s))
+        for registry in (self._mains, self._daemons):
+            for process in [one for one in registry if one.learner.rank == rank]:
+                del registry[process]
+                self._waits.pop(process, None)
+                process.kill()
+        self._lossy.take_down(rank)
+        self.elapsed_s = now_s
+        self._after(self._detection.detect_s, partial(self._notice_crash, rank, now_s))
+        if crash.rejoin_after_s is not None:
+            # Counts as under way: where all have crashed, the run waits for the first to return.
+            self._under_way += 1
+            self._after(crash.rejoin_after_s, partial(self._rejoin, rank))
+
+    def _rejoin(self, rank: int, _: simpy.Event) -> None:
+        self._under_way -= 1
+        if self._anyone_ended and not self._mains:
+            # All others have come to the end.
+            return
+        self._was_down(self.learners[rank], self.down.pop(rank), self._env.now)
+        self._rejoined.append((rank, self._env.now))
+        self._incarnations[rank] += 1
+        learner = self.learners[rank] = self._restart(rank, self._incarnations[rank])
+        self._device_free_s[rank] = self._env.now
+        self._lossy.bring_up(rank)
+        # What its dead self was asked for is lost, and now that is known.
+        self._end_waits(lambda _, peer: peer == rank)
+        process = Process(self, learner, "rejoin", learner.rejoin(), self._rejoin_over)
+        self._mains[process] = None
+        process.resume()
+
+    def _rejoin_over(self, process: Process, _: Any) -> None:
+        del self._mains[process]
+        for strand in self._enlist(process.learner):
+            strand.resume()
+
+    def _was_down(self, learner: Learner, start_s: float, end_s: float) -> None:
+        self._observer.span(
+            Span(learner.rank, "faults", "down", start_s, end_s, 0, -1, learner.draws)
+        )
+
+    def _throttle(self, server: int, _: simpy.Event) -> None:
+        now_s = self._env.now
+        factor = math.prod(
+            fault.factor
+            for fault in self._faults
+            if isinstance(fault, SlowCard)
+            and fault.server == server
+            and fault.start_s <= now_s < fault.end_s
+        )
+        for direction in ("out", "in"):
+            self._network.throttle(self.cluster.links[f"server{server}.nic.{direction}"], factor)
+
+    def _lost(self, rank: int, peer: int) -> bool:
+        """Whether `rank` knows that `peer` is lost."""
+        now_s, detect_s = self._env.now, self._detection.detect_s
+        since_s = self.down.get(peer)
+        if since_s is not None and now_s >= since_s + detect_s:
+            return True
+        return any(
+            isinstance(fault, Partition)
+            and fault.start_s + detect_s <= now_s < fault.end_s
+            and fault.parts(rank, peer)
+            for fault in self._faults
+        )
+
+    def _notice_crash(self, rank: int, since_s: float, _: simpy.Event) -> None:
+        if self.down.get(rank) == since_s:
+            self._end_waits(lambda _, peer: peer == rank)
+
+    def _notice_partition(self, partition: Partition, _: simpy.Event) -> None:
+        self._end_waits(partition.parts)
+
+    def _notice_silence(self, process: Process, wait: _Wait, _: simpy.Event) -> None:
+        if self._waits.get(process) is wait:
+            self._give_up(process, wait, wait.peers[0])
+
+    def _end_waits(self, over: Callable[[int, int], bool]) -> None:
+        """End every wait of a learner for a peer for which `over(learner, peer)` holds."""
+        for process, wait in list(self._waits.items()):
+            gone = [peer for peer in wait.peers if over(process.learner.rank, peer)]
+            # An earlier one may have ended this one's learner, or the wait.
+            if gone and self._waits.get(process) is wait:
+                self._give_up(process, wait, gone[0])
+
+    def _give_up(self, process: Process, wait: _Wait, peer: int) -> None:
+        rank, now_s = process.learner.rank, self._env.now
+        del self._waits[process]
+        wait.forget()
+        self._span(process, wait.kind, wait.began_s, 0, peer)
+        silent = peer not in self.down and self._lossy.apart_until_s(rank, peer) <= now_s
+        self._given_up.append(GivenUp(rank, peer, wait.began_s, now_s, silent))
+        process.raise_at_await(self._loss(rank, peer))
+
+    def _loss(self, rank: int, peer: int) -> PeerLostError:
+        since_s = self.down.get(peer)
+        if since_s is not None:
+            why = f"it crashed at {since_s:.6g} s, and that was noticed"
+        elif self._lossy.apart_until_s(rank, peer) > self._env.now:
+            why = f"a partition keeps it apart from learner {rank}"
+        elif (peer, self._env.now) in self._rejoined:
+            why = "it crashed, and has just been started again"
+        else:
+            why = f"it was silent for {self._detection.timeout_s:g} s"
+        return PeerLostError(peer, f"{why}, at {self._env.now:.6g} s")

@@ -1,0 +1,182 @@
+"""A transport whose messages may be lost, repeated, late or out of order.
+
+Owns what happens to one message, and the connections that a crash breaks. Must not know who waits
+how long for what: that is the driver's.
+
+A fate is decided where a message arrives: until then it has crossed its links like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+import simpy
+
+from dualrt.core.effects import Delivery
+from dualrt.core.faults import Fault, Partition, SlowPair, Weather
+from dualrt.core.seeds import stream
+from dualrt.sim.cluster import Cluster
+from dualrt.sim.network import Network
+from dualrt.sim.transport import HEADER_BYTES, Transport, _Message
+
+
+class LossyTransport(Transport):
+    """All connections and mailboxes of a simulated run in which things go wrong."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        network: Network,
+        cluster: Cluster,
+        faults: Sequence[Fault],
+        seed: int,
+    ) -> None:
+        super().__init__(network, cluster)
+        self._env, self._seed = env, seed
+        self._partitions = [fault for fault in faults if isinstance(fault, Partition)]
+        self._slow_pairs = [fault for fault in faults if isinstance(fault, SlowPair)]
+        self._weathers = [fault for fault in faults if isinstance(fault, Weather)]
+        self._chances: dict[tuple[int, int, int], Random] = {}
+        self._held_until_s: dict[tuple[int, int], float] = {}
+        self._down: dict[int, None] = {}
+        self.lost = self.duplicated = self.delayed = self.reordered = 0
+
+    def apart_until_s(self, one: int, other: int) -> float:
+        """When two learners can talk again, as far as is known now; -inf if they can."""
+        now_s = self._env.now
+        return max(
+            (
+                partition.end_s
+                for partition in self._partitions
+                if partition.start_s <= now_s < partition.end_s and partition.parts(one, other)
+            ),
+            default=-math.inf,
+        )
+
+    def take_down(self, learner: int) -> None:
+        """All that is on the way to it or from it is lost, and so is its unread mail."""
+        self._down[learner] = None
+        self._break(learner)
+        for boxes in (self._mail, self._waiting):
+            for box in [box for box in boxes if box[0] == learner]:
+                del boxes[box]
+
+    def bring_up(self, learner: int) -> None:
+        """It can be sent to again; what was sent to its dead self is lost."""
+        del self._down[learner]
+        self._break(learner)
+
+    def forget(self, receiver: int, tag: str, wake: Callable[[Delivery], None]) -> None:
+        """Nobody waits there any more."""
+        waiting = self._waiting[receiver, tag]
+        waiting[:] = [entry for entry in waiting if entry[1] is not wake]
+
+    def _break(self, learner: int) -> None:
+        for pair in [pair for pair in self._connections if learner in pair]:
+            queue = self._connections.pop(pair)
+            self._held_until_s.pop(pair, None)
+            self.lost += len(queue)
+            # The first still crosses its links, for nothing.
+            self.in_flight -= max(0, len(queue) - 1)
+
+    def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
+        now_s = self._env.now
+        factor = math.prod(
+            slow.factor
+            for slow in self._slow_pairs
+            if slow.start_s <= now_s < slow.end_s and slow.pair == {sender, receiver}
+        )
+        if factor == 1:
+            super()._start(sender, receiver, queue)
+            return
+        route, packet = self._cluster.route(sender, receiver), queue[0].packet
+        whole = min([self._cap, *(link.capacity_bytes_per_s for link in route)])
+        self._network.transfer(
+            route,
+            packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
+            partial(self._arrive, sender, receiver, queue),
+            cap_bytes_per_s=factor * whole,
+            overhead_s=self._overhead_s,
+        )
+
+    def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
+        if self._connections.get((sender, receiver)) is not queue:
+            self.in_flight -= 1
+            return
+        message = queue.popleft()
+        if queue:
+            self._start(sender, receiver, queue)
+        self.in_flight -= 1
+        if sender == receiver:
+            self._deliver(sender, receiver, message)
+        else:
+            self._fare(sender, receiver, message, queue)
+
+    def _fare(
+        self, sender: int, receiver: int, message: _Message, connection: deque[_Message]
+    ) -> None:
+        """Meet the weather: none, one or two deliveries, now or later."""
+        pair, now_s = (sender, receiver), self._env.now
+        due_s, alone_s, repeats_s = max(now_s, self._held_until_s.get(pair, 0.0)), 0.0, []
+        for number, weather in enumerate(self._weathers):
+            if not weather.meets(sender, receiver, message.tag, now_s):
+                continue
+            dropped, twice, late, overtaken = self._chance(number, sender, receiver, weather)
+            if dropped:
+                self.lost += 1
+                return
+            if twice:
+                self.duplicated += 1
+                repeats_s.append(weather.delay_s)
+            if late:
+                self.delayed += 1
+                due_s += weather.delay_s
+            if overtaken:
+                self.reordered += 1
+                alone_s += weather.delay_s
+        if due_s > now_s:
+            self._held_until_s[pair] = due_s
+        for more_s in (0.0, *repeats_s):
+            self.in_flight += 1
+            land = partial(self._land, sender, receiver, message, connection)
+            after_s = due_s + alone_s + more_s - now_s
+            if after_s > 0:
+                self._env.timeout(after_s).callbacks.append(land)
+            else:
+                land()
+
+    def _chance(
+        self, number: int, sender: int, receiver: int, weather: Weather
+    ) -> tuple[bool, bool, bool, bool]:
+        """Whether this message is dropped, repeated, delayed, overtaken."""
+        key = (number, sender, receiver)
+        chance = self._chances.get(key)
+        if chance is None:
+            chance = self._chances[key] = stream(self._seed, "weather", *key)
+        # Always four draws, so that one probability does not move what the others decide.
+        return (
+            chance.random() < weather.drop,
+            chance.random() < weather.duplicate,
+            chance.random() < weather.delay,
+            chance.random() < weather.reorder,
+        )
+
+    def _land(
+        self,
+        sender: int,
+        receiver: int,
+        message: _Message,
+        connection: deque[_Message],
+        _: simpy.Event | None = None,
+    ) -> None:
+        self.in_flight -= 1
+        broken = self._connections.get((sender, receiver)) is not connection
+        apart = self.apart_until_s(sender, receiver) > self._env.now
+        if broken or apart or receiver in self._down:
+            self.lost += 1
+        else:
+            self._deliver(sender, receiver, message)

@@ -1,0 +1,472 @@
+"""What goes wrong in the simulator, when others notice, and what they see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from dualrt.core.effects import (
+    AllReduce,
+    Broadcast,
+    Compute,
+    Cost,
+    Group,
+    Now,
+    Packet,
+    Place,
+    Recv,
+    Send,
+    Sleep,
+    Together,
+)
+from dualrt.core.errors import DeadlockError, PeerLostError, StrandError, UsageError
+from dualrt.core.faults import (
+    Crash,
+    Detection,
+    Fault,
+    Partition,
+    SlowCard,
+    SlowPair,
+    Toll,
+    Weather,
+)
+from dualrt.core.learner import Learner, Strand
+from dualrt.sim.faults import Adversity, FaultySimulator
+from tests.support.simulated import Log, machine
+from tests.support.stage import Actor, Script, actors, daemon, main
+
+DETECTION = Detection(detect_s=1.0, timeout_s=20.0)
+SECOND = Cost("work", flops=1e12)
+
+
+class Returning(Actor):
+    """An actor that may come back: it gets a script of its own for that."""
+
+    async def rejoin(self) -> None:
+        await Sleep(0.25)
+
+
+class Stage:
+    """A script played on a machine that faults befall."""
+
+    def __init__(
+        self,
+        script: Script,
+        *faults: Fault,
+        again: Sequence[Strand] = (),
+        detection: Detection = DETECTION,
+        **on: Any,
+    ) -> None:
+        self.log = Log()
+        learners = actors(script)
+        self.started: list[tuple[int, int]] = []
+
+        def restart(rank: int, incarnation: int) -> Learner:
+            self.started.append((rank, incarnation))
+            return Returning(learners[rank].seat, again)
+
+        where = machine(len(learners), nic_bytes_per_s=1e6, latency_s=0.0, **on)
+        adversity = Adversity(faults, detection, restart)
+        self.simulator = FaultySimulator(learners, where, self.log, adversity)
+        self.elapsed_s = self.simulator.run()
+
+    @property
+    def toll(self) -> Toll:
+        return self.simulator.toll
+
+
+async def idle(duration_s: float = 100.0) -> None:
+    await Sleep(duration_s)
+
+
+async def silent() -> None:
+    await Recv("what nobody sends")
+
+
+class Waiter:
+    """Waits for a message of learner 1 from a certain time on, and notes what came of it."""
+
+    def __init__(self, from_s: float = 0.0, tag: str = "t") -> None:
+        self.from_s, self.tag = from_s, tag
+        self.lost_s: list[float] = []
+        self.got: list[tuple[float, Any]] = []
+
+    async def __call__(self) -> None:
+        await Sleep(self.from_s)
+        try:
+            _, packet = await Recv(self.tag, 1)
+        except PeerLostError:
+            self.lost_s.append(await Now())
+        else:
+            self.got.append((await Now(), packet.note))
+
+
+class TestCrash:
+    def test_a_wait_for_a_dead_learner_ends_as_it_is_noticed(self) -> None:
+        waiter = Waiter()
+        Stage([[main(waiter)], [main(idle)]], Crash(1, at_s=3.0))
+        assert waiter.lost_s == [4.0]
+
+    def test_from_then_on_waits_end_at_once_and_sends_vanish(self) -> None:
+        waiter = Waiter(from_s=7.0)
+
+        async def talk() -> None:
+            await Sleep(5.0)
+            await Send(1, "t", Packet())
+
+        stage = Stage([[main(waiter), main(talk)], [main(idle)]], Crash(1, at_s=3.0))
+        assert waiter.lost_s == [7.0]
+        assert stage.toll.lost == 1
+        assert [span.kind for span in stage.log.spans] == ["down"]
+
+    def test_mail_that_came_before_is_read_first(self) -> None:
+        waiter = Waiter(from_s=7.0)
+
+        async def talk() -> None:
+            await Send(0, "t", Packet(note="a last word"))
+            await idle()
+
+        Stage([[main(waiter)], [main(talk)]], Crash(1, at_s=3.0))
+        assert waiter.got == [(7.0, "a last word")]
+
+    def test_a_run_ends_without_the_dead(self) -> None:
+        stage = Stage([[main(lambda: idle(5.0))], [main(idle)]], Crash(1, at_s=3.0))
+        assert stage.elapsed_s == 5.0
+        assert stage.toll.crashed == ((1, 3.0),)
+        assert stage.simulator.down == {1: 3.0}
+
+    def test_a_dead_learner_does_nothing_more(self) -> None:
+        done: list[float] = []
+
+        async def work(place: Place) -> None:
+            while True:
+                await Compute(lambda: done.append(0.0), SECOND, place)
+
+        async def both() -> None:
+            await Together(work(Place.DEVICE), idle())
+
+        stage = Stage([[main(lambda: idle(9.0))], [main(both), daemon(silent)]], Crash(1, at_s=2.5))
+        assert len(done) == 2
+        assert stage.elapsed_s == 9.0
+
+    def test_what_is_on_the_way_to_the_dead_or_from_it_is_lost(self) -> None:
+        learners = actors([[], []])
+
+        async def talk(peer: int) -> None:
+            for _ in range(3):
+                await Send(peer, "t", Packet(body=learners[0].weights.snapshot().vector))
+            await idle(9.0)
+
+        stage = Stage(
+            [[main(lambda: talk(1))], [main(lambda: talk(0))]],
+            Crash(1, at_s=0.0),
+        )
+        assert stage.toll.lost == 6
+
+    def test_a_learner_crashes_as_it_begins_a_step(self) -> None:
+        class Stepping(Actor):
+            async def train(self) -> None:
+                read = self.weights.snapshot()
+                for _ in range(10):
+                    await self.descend(await self.gradient(read), read)
+
+        learner = Stepping(actors([[]])[0].seat, ())
+        learner._strands = (Strand("train", learner.train),)
+        log = Log()
+        adversity = Adversity([Crash(0, at_step=4)], DETECTION, lambda *_: learner)
+        FaultySimulator([learner], machine(1), log, adversity).run()
+        assert [update.step for _, update in log.updates] == [1, 2, 3, 4]
+
+    def test_who_is_dead_cannot_crash(self) -> None:
+        stage = Stage(
+            [[main(lambda: idle(9.0))], [main(idle)]], Crash(1, at_s=3.0), Crash(1, at_s=4.0)
+        )
+        assert stage.toll.crashed == ((1, 3.0),)
+
+    def test_a_crash_needs_either_a_time_or_a_step(self) -> None:
+        for given in ({}, {"at_s": 1.0, "at_step": 1}):
+            with pytest.raises(UsageError, match="exactly one of at_s and at_step"):
+                Crash(0, **given)  # type: ignore[arg-type]  # one dict for both types
+
+    def test_what_nobody_catches_ends_the_run_and_names_the_dead(self) -> None:
+        async def wait() -> None:
+            await Recv("t", 1)
+
+        with pytest.raises(StrandError, match=r"learner 0.*learner 1 is lost: it crashed at 3 s"):
+            Stage([[main(wait)], [main(idle)]], Crash(1, at_s=3.0))
+
+
+class TestRejoin:
+    def test_it_comes_back_as_another_after_what_its_rejoining_takes(self) -> None:
+        began: list[float] = []
+
+        async def body() -> None:
+            began.append(await Now())
+
+        stage = Stage(
+            [[main(lambda: idle(9.0))], [main(idle)]],
+            Crash(1, at_s=3.0, rejoin_after_s=2.0),
+            again=[main(body)],
+        )
+        assert stage.started == [(1, 1)]
+        assert began == [5.25]
+        assert stage.toll.rejoined == ((1, 5.0),)
+        assert stage.simulator.down == {}
+
+    def test_waits_for_its_dead_self_end_as_it_returns(self) -> None:
+        waiter = Waiter()
+        Stage(
+            [[main(waiter)], [main(idle)]],
+            Crash(1, at_s=3.0, rejoin_after_s=0.5),
+        )
+        assert waiter.lost_s == [3.5]
+
+    def test_it_can_be_talked_to_again(self) -> None:
+        async def answer() -> None:
+            await Recv("ask")
+            await Send(0, "t", Packet(note="new"))
+
+        async def ask() -> None:
+            await Sleep(7.0)
+            await Send(1, "ask", Packet())
+
+        waiter = Waiter(from_s=7.0)
+        Stage(
+            [[main(ask), main(waiter)], [main(idle)]],
+            Crash(1, at_s=3.0, rejoin_after_s=2.0),
+            again=[main(answer)],
+        )
+        assert [note for _, note in waiter.got] == ["new"]
+
+    def test_what_was_sent_to_its_dead_self_does_not_reach_it(self) -> None:
+        got: list[Any] = []
+
+        async def listen() -> None:
+            while True:
+                got.append((await Recv("t")).packet.note)
+
+        async def talk() -> None:
+            for time in range(9):
+                await Send(1, "t", Packet(note=time))
+                await Sleep(1.0)
+
+        Stage(
+            [[main(talk)], [main(silent)]],
+            Crash(1, at_s=2.5, rejoin_after_s=2.1),
+            again=[daemon(listen)],
+        )
+        assert got == [5, 6, 7, 8]
+
+    def test_where_all_have_crashed_the_run_waits_for_them(self) -> None:
+        stage = Stage(
+            [[main(idle)]], Crash(0, at_s=1.0, rejoin_after_s=50.0), again=[main(lambda: idle(1.0))]
+        )
+        assert stage.elapsed_s == pytest.approx(52.25)
+
+    def test_where_all_others_have_ended_nobody_waits(self) -> None:
+        stage = Stage(
+            [[main(lambda: idle(2.0))], [main(idle)]],
+            Crash(1, at_s=1.0, rejoin_after_s=50.0),
+            again=[main(idle)],
+        )
+        assert stage.elapsed_s == 2.0
+        assert stage.started == []
+
+    def test_an_algorithm_that_takes_nobody_back_says_so(self) -> None:
+        learners = actors([[main(lambda: idle(9.0))], [main(idle)]])
+        adversity = Adversity(
+            [Crash(1, at_s=1.0, rejoin_after_s=1.0)], DETECTION, lambda rank, _: learners[rank]
+        )
+        with pytest.raises(StrandError, match="Actor cannot take it back"):
+            FaultySimulator(learners, machine(2), Log(), adversity).run()
+
+
+class TestPartition:
+    def test_a_wait_across_it_ends_as_it_is_noticed(self) -> None:
+        waiter = Waiter()
+        Stage([[main(waiter)], [main(idle)]], Partition(frozenset({1}), 3.0, 30.0))
+        assert waiter.lost_s == [4.0]
+
+    def test_within_a_side_nothing_changes(self) -> None:
+        waiter = Waiter()
+
+        async def talk() -> None:
+            await Sleep(5.0)
+            await Send(0, "t", Packet(note="here"))
+
+        Stage([[main(waiter)], [main(talk)], [main(idle)]], Partition(frozenset({0, 1}), 3.0, 30.0))
+        assert [note for _, note in waiter.got] == ["here"]
+
+    def test_what_arrives_across_it_is_lost_and_what_comes_later_is_not(self) -> None:
+        got: list[Any] = []
+
+        async def listen() -> None:
+            while True:
+                got.append((await Recv("t")).packet.note)
+
+        async def talk() -> None:
+            for time in range(9):
+                await Send(1, "t", Packet(note=time))
+                await Sleep(1.0)
+
+        stage = Stage(
+            [[main(talk)], [daemon(listen)]],
+            Partition(frozenset({1}), 2.5, 4.5),
+            detection=Detection(10.0, 20.0),
+        )
+        assert got == [0, 1, 2, 5, 6, 7, 8]
+        assert stage.toll.lost == 2
+
+    def test_one_that_heals_before_it_is_noticed_ends_no_wait(self) -> None:
+        waiter = Waiter()
+
+        async def talk() -> None:
+            await Sleep(5.0)
+            await Send(0, "t", Packet(note="late"))
+
+        Stage([[main(waiter)], [main(talk)]], Partition(frozenset({1}), 3.0, 3.5))
+        assert [note for _, note in waiter.got] == ["late"]
+
+
+class TestSilence:
+    def test_a_wait_for_one_who_lives_and_is_silent_ends_with_the_timeout(self) -> None:
+        waiter = Waiter(from_s=2.0)
+        stage = Stage([[main(waiter)], [main(idle)]])
+        assert waiter.lost_s == [22.0]
+        (given_up,) = stage.toll.given_up
+        assert given_up == (0, 1, 2.0, 22.0, True)
+
+    def test_a_wait_for_anyone_has_no_end(self) -> None:
+        with pytest.raises(DeadlockError):
+            Stage([[main(silent)], [main(lambda: idle(1.0))]], Crash(1, at_s=0.5))
+
+
+class TestCollectives:
+    BOTH = Group("both", (0, 1))
+
+    def test_a_dead_member_ends_the_wait_of_the_others(self) -> None:
+        async def member() -> None:
+            await Broadcast(self.BOTH, 0, Packet())
+
+        with pytest.raises(StrandError, match=r"learner 1 is lost: it crashed at 3 s.*at 4 s"):
+            Stage([[main(member)], [main(idle)]], Crash(1, at_s=3.0))
+
+    def test_a_collective_with_a_member_that_is_known_to_be_dead_fails_at_once(self) -> None:
+        async def member() -> None:
+            await Sleep(8.0)
+            await AllReduce(self.BOTH, None)
+
+        with pytest.raises(StrandError, match=r"learner 1 is lost: .*at 8 s"):
+            Stage([[main(member)], [main(idle)]], Crash(1, at_s=3.0))
+
+    def test_it_waits_for_a_short_partition_to_heal(self) -> None:
+        ends: list[float] = []
+
+        async def member() -> None:
+            await Sleep(3.0)
+            await Broadcast(self.BOTH, 0, Packet())
+            ends.append(await Now())
+
+        Stage([[main(member)], [main(member)]], Partition(frozenset({1}), 2.5, 3.4))
+        assert ends == [3.4, 3.4]
+
+    def test_a_long_partition_ends_it(self) -> None:
+        async def member() -> None:
+            await Sleep(3.0)
+            await Broadcast(self.BOTH, 0, Packet())
+
+        with pytest.raises(StrandError, match=r"a partition keeps it apart from learner 0"):
+            Stage([[main(member)], [main(member)]], Partition(frozenset({1}), 2.5, 9.0))
+
+
+class TestLinks:
+    """A vector of 4 float64 and 64 bytes of header take 96 us at 1 MB/s."""
+
+    def arrival_s(self, *faults: Fault) -> float:
+        learners = actors([[], []])
+        waiter = Waiter()
+
+        async def talk() -> None:
+            await Send(0, "t", Packet(body=learners[0].weights.snapshot().vector))
+            await Sleep(1.0)
+
+        Stage([[main(waiter)], [main(talk)]], *faults)
+        ((time_s, _),) = waiter.got
+        return time_s
+
+    def test_a_slow_card_slows_all_that_crosses_it(self) -> None:
+        assert self.arrival_s() == pytest.approx(96e-6)
+        assert self.arrival_s(SlowCard(1, 0.1, 0.0)) == pytest.approx(960e-6)
+        assert self.arrival_s(SlowCard(0, 0.1, 0.0)) == pytest.approx(960e-6)
+
+    def test_two_at_once_multiply_and_each_ends(self) -> None:
+        both = SlowCard(1, 0.1, 0.0, 480e-6), SlowCard(1, 0.5, 0.0, 480e-6)
+        # 24 us' worth in the first 480 us, the rest at full speed.
+        assert self.arrival_s(*both) == pytest.approx(480e-6 + 72e-6)
+
+    def test_a_slow_pair_slows_nobody_else(self) -> None:
+        assert self.arrival_s(SlowPair(frozenset({0, 1}), 0.1, 0.0)) == pytest.approx(960e-6)
+        assert self.arrival_s(SlowPair(frozenset({0, 2}), 0.1, 0.0)) == pytest.approx(96e-6)
+        assert self.arrival_s(SlowPair(frozenset({0, 1}), 0.1, 5.0)) == pytest.approx(96e-6)
+
+
+class TestWeather:
+    def arrivals(self, weather: Weather, messages: int = 4, tag: str = "t") -> list[Any]:
+        """(time in whole seconds, number) of what arrives of messages sent at 0, 1, 2 ... s."""
+        got: list[Any] = []
+
+        async def listen() -> None:
+            while True:
+                number = (await Recv("t")).packet.note
+                got.append((int(await Now()), number))
+
+        async def talk() -> None:
+            for number in range(messages):
+                await Send(1, tag, Packet(note=number))
+                await Sleep(1.0)
+            await Sleep(20.0)
+
+        self.stage = Stage([[main(talk)], [daemon(listen)]], weather)
+        return got
+
+    def test_none_is_none(self) -> None:
+        assert self.arrivals(Weather()) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+
+    def test_a_dropped_message_never_comes(self) -> None:
+        assert self.arrivals(Weather(drop=1.0, start_s=0.5, end_s=2.5)) == [(0, 0), (3, 3)]
+        assert self.stage.toll.lost == 2
+
+    def test_a_repeated_message_comes_again_later(self) -> None:
+        weather = Weather(duplicate=1.0, delay_s=10.0, end_s=0.5)
+        assert self.arrivals(weather) == [(0, 0), (1, 1), (2, 2), (3, 3), (10, 0)]
+        assert self.stage.toll.duplicated == 1
+
+    def test_a_delayed_message_holds_up_those_behind_it(self) -> None:
+        weather = Weather(delay=1.0, delay_s=2.5, end_s=0.5)
+        assert self.arrivals(weather) == [(2, 0), (2, 1), (2, 2), (3, 3)]
+        assert self.stage.toll.delayed == 1
+
+    def test_a_reordered_message_is_overtaken(self) -> None:
+        weather = Weather(reorder=1.0, delay_s=2.5, end_s=0.5)
+        assert self.arrivals(weather) == [(1, 1), (2, 2), (2, 0), (3, 3)]
+        assert self.stage.toll.reordered == 1
+
+    def test_a_probability_is_one(self) -> None:
+        arrived = len(self.arrivals(Weather(drop=0.3), messages=1000))
+        assert 640 < arrived < 760
+
+    def test_it_may_concern_one_pair_or_certain_messages_only(self) -> None:
+        everything = [(0, 0), (1, 1), (2, 2), (3, 3)]
+        assert self.arrivals(Weather(drop=1.0, tags=frozenset({"u"}))) == everything
+        assert self.arrivals(Weather(drop=1.0, pair=frozenset({0, 2}))) == everything
+        assert self.arrivals(Weather(drop=1.0, pair=frozenset({0, 1}))) == []
+        assert self.arrivals(Weather(drop=1.0, tags=frozenset({"t"}))) == []
+
+    def test_what_one_sends_to_oneself_arrives(self) -> None:
+        async def talk() -> None:
+            await Send(0, "t", Packet())
+            await Recv("t", 0)
+
+        Stage([[main(talk)]], Weather(drop=1.0))
