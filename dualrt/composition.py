@@ -37,7 +37,7 @@ IS_WORKLOAD = tuple(name for name in vars(Workload) if not name.startswith("_"))
 class Row:
     """One vertex's rows of a mixing plan, by rank: what a learner is handed instead of a graph."""
 
-    plan: topology.Mixing
+    plan: topology.Mixing | topology.Pushes
     vertex: int
     ranks: tuple[int, ...]
 
@@ -153,6 +153,10 @@ class Composition:
         idle = {}
         if not self.layout.gossipers:
             idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
+        elif self.layout.directed:
+            idle["topology.mixing"] = (
+                f"{self.scenario.algorithm.name} pushes the same part along every edge"
+            )
         if not self.layout.groups:
             idle["cluster.collectives"] = f"{self.scenario.algorithm.name} calls no collective"
         accepted = self._with_numbers()
@@ -191,11 +195,13 @@ class Composition:
                 scenario, "learners", error, "algorithm", self.settings
             ) from error
 
-    def _mixing_plan(self) -> topology.Mixing | None:
+    def _mixing_plan(self) -> topology.Mixing | topology.Pushes | None:
         scenario, vertices = self.scenario, len(self.layout.gossipers)
         if not vertices:
             return None
         try:
+            if self.layout.directed:
+                return topology.pushes(scenario.topology.graph, vertices, base=scenario.folder)
             graph = topology.build(scenario.topology.graph, vertices, base=scenario.folder)
         except TopologyError as error:
             raise as_scenario_error(scenario, "topology.graph", error) from error
@@ -205,7 +211,9 @@ class Composition:
         except TopologyError as error:
             raise as_scenario_error(scenario, "topology.graph", error) from error
         try:
-            plan = topology.plan(scenario.topology.mixing, graph, scenario.seed)
+            plan = topology.plan(
+                scenario.topology.mixing, graph, scenario.seed, base=scenario.folder
+            )
             return topology.one_sided(plan, graph) if self.layout.one_sided else plan
         except TopologyError as error:
             raise as_scenario_error(scenario, "topology.mixing", error) from error

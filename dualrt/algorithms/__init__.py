@@ -13,6 +13,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "delay-by-one": "dualrt.algorithms.delay_by_one:DelayByOne",
         "h-adpsgd": "dualrt.algorithms.hierarchical:HierarchicalADPSGD",
         "asgd": "dualrt.algorithms.asgd:ASGD",
+        "sgp": "dualrt.algorithms.sgp:SGP",
         "local-sgd": "dualrt.algorithms.local_sgd:LocalSGD",
     }
 )

@@ -46,6 +46,9 @@ class Layout(NamedTuple):
     """Mini-batches that one count of a version vector stands for."""
     one_sided: bool = False
     """Whether one side of the graph, which must have two, starts every exchange."""
+    directed: bool = False
+    """Whether the edges of the graph go one way: a learner's rows are then what it pushes
+    (`initiates`) and who pushes to it (`row`), with the part of its own that the giver gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +142,18 @@ class Learner(ABC):
         )
 
     async def descend(
-        self, gradient: Gradient[Any], read: Snapshot[Any], on: Place = Place.DEVICE
+        self,
+        gradient: Gradient[Any],
+        read: Snapshot[Any],
+        on: Place = Place.DEVICE,
+        scale: float = 1.0,
     ) -> None:
-        """w <- w - a g, at the current weights, and the report of how stale g was."""
+        """w <- w - scale a g, at the current weights, and the report of how stale g was."""
         progress, weights = self.seat.progress, self.weights
         updates = self.updates
         rate = progress.learning_rate(updates)
         staleness = await Compute(
-            lambda: weights.descend(gradient.vector, rate, read.versions),
+            lambda: weights.descend(gradient.vector, scale * rate, read.versions),
             Cost("update", bytes_moved=3 * weights.nbytes),
             on,
         )

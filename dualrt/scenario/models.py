@@ -28,8 +28,8 @@ class Algorithm(Table):
     model_config = ConfigDict(extra="allow")
 
     name: Name = Field(
-        description="ssgd, sd-psgd, adpsgd, delay-by-one, h-adpsgd, asgd, local-sgd, or your own "
-        "as module:Class."
+        description="ssgd, sd-psgd, adpsgd, delay-by-one, h-adpsgd, sgp, asgd, local-sgd, or your "
+        "own as module:Class."
     )
 
     @property
@@ -60,10 +60,12 @@ class Topology(Table):
         description="A family (ring, complete, torus:4x4, ...) or the path of a graph file, "
         "relative to the scenario's.",
     )
-    mixing: Literal["pairwise", "neighbours", "random-ring", "random-pairs"] = Field(
+    mixing: Name = Field(
         default="pairwise",
-        description="One neighbour a round in turn, all neighbours, the neighbours on a freshly "
-        "shuffled ring, or fresh random pairs.",
+        description="pairwise: one neighbour a round, in turn; neighbours: all of them, with "
+        "Metropolis-Hastings shares; random-ring: the two on a freshly shuffled ring; "
+        "random-pairs: fresh random pairs; max-degree, uniform, fastest: all neighbours, with "
+        "other shares; matrix:FILE: your own, relative to the scenario's file.",
     )
 
 

@@ -33,13 +33,15 @@ from dualrt.topology.mixing import (
     random_pairs,
     random_ring,
 )
-from dualrt.topology.specs import Topology, build
+from dualrt.topology.pushing import Pushes
+from dualrt.topology.specs import Topology, build, pushes
 
 __all__ = [
     "PLANS",
     "Exchange",
     "Mixing",
     "Periodic",
+    "Pushes",
     "Topology",
     "build",
     "check_mixing",
@@ -49,6 +51,7 @@ __all__ = [
     "one_sided",
     "pairwise",
     "plan",
+    "pushes",
     "random_pairs",
     "random_ring",
     "read",

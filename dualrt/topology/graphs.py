@@ -17,6 +17,9 @@ import numpy as np
 
 from dualrt.core.errors import TopologyError
 
+MOST_EDGES: Final = 2_000_000
+"""Edges above which a dense family is refused: they take GB, and no step could pay for them."""
+
 
 def ring(learners: int) -> nx.Graph[int]:
     """Return the ring: learner i is joined to i - 1 and i + 1, modulo n.
@@ -111,6 +114,12 @@ def complete(learners: int) -> nx.Graph[int]:
     >>> complete(16).number_of_edges()
     120
     """
+    if learners * (learners - 1) // 2 > MOST_EDGES:
+        raise TopologyError(
+            f"complete:{learners} has {learners * (learners - 1) // 2:,} edges, more than the "
+            f"{MOST_EDGES:,} that fit. Take exponential:{learners}, or fresh random pairs of all, "
+            f"random-matching:{learners}"
+        )
     graph = _graph("complete", learners, ())
     # In order and without repetitions already: half a million edges need not be sorted.
     graph.add_edges_from(combinations(range(learners), 2))

@@ -16,10 +16,10 @@ itself; two learners need not be in the same one.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 import networkx as nx
@@ -34,7 +34,7 @@ from dualrt.topology.checks import (
     require_graph,
 )
 from dualrt.topology.colouring import matchings
-from dualrt.topology.weights import RULES, weigh
+from dualrt.topology.weights import weigh
 
 if TYPE_CHECKING:
     from dualrt.topology.weights import Sparse
@@ -364,13 +364,15 @@ def one_sided(plan: Mixing, graph: nx.Graph[int]) -> Mixing:
     return Periodic(plan.learners, rounds)
 
 
-def plan(name: str, graph: nx.Graph[int], seed: int = 0) -> Mixing:
+def plan(name: str, graph: nx.Graph[int], seed: int = 0, *, base: Path | None = None) -> Mixing:
     """The plan called `name` among the learners of `graph`.
 
-    `PLANS` has the names. Only random plans use the seed. They join any two learners, so they are
-    refused on a graph that does not: "random-pairs" takes a complete graph, "random-ring" that or
-    the ring which it permutes. A graph that `specs.build` made of a schedule brings its plan along,
-    and takes no other than "pairwise", which all of them are kinds of.
+    `PLANS` has the names; those of `weights.RULES`, and `matrix:FILE` relative to `base`, are plans
+    in which everybody averages with all neighbours each round. Only random plans use the seed. They
+    join any two learners, so they are refused on a graph that does not: "random-pairs" takes a
+    complete graph, "random-ring" that or the ring which it permutes. A graph that `specs.build`
+    made of a schedule brings its plan along, and takes no other than "pairwise", which all of them
+    are kinds of.
 
     Raises `TopologyError` for an unknown name, with the names that there are, and for a graph that
     the plan cannot keep to.
@@ -387,16 +389,9 @@ def plan(name: str, graph: nx.Graph[int], seed: int = 0) -> Mixing:
             f"the schedule has the plan {own!r} and cannot be mixed by {name!r}. Leave the mixing "
             "out"
         )
-    if own in RULES or own.startswith("matrix:"):
-        return from_matrix(graph, weigh(own, graph))
-    name = own
-    if name not in PLANS:
-        near = difflib.get_close_matches(name.lower(), PLANS, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise TopologyError(
-            f"no mixing plan is called {name!r}. {hint}There are: {', '.join(PLANS)}"
-        )
-    return PLANS[name](graph, seed)
+    if own in PLANS:
+        return PLANS[own](graph, seed)
+    return from_matrix(graph, weigh(own, graph, base))
 
 
 def _pairwise(graph: nx.Graph[int], _seed: int) -> Mixing:

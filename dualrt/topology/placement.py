@@ -38,16 +38,53 @@ def cluster_aware(graph: nx.Graph[int], members: int) -> nx.Graph[int]:
     >>> crossing(torus(8, 8), 8), crossing(cluster_aware(torus(8, 8), 8), 8) <= 56
     (64, True)
     """
+    number = [0] * graph.number_of_nodes()
+    for at, learner in enumerate(_order(graph, members)):
+        number[learner] = at
+    return _renumbered(graph, number)
+
+
+def rack_aware(graph: nx.Graph[int], members: int, servers: int) -> nx.Graph[int]:
+    """Return the same graph for racks of `servers` servers of `members` learners.
+
+    First few edges leave a rack, whose links to the others are the thinnest of an oversubscribed
+    network; then, within each rack, few leave a server.
+
+    Examples
+    --------
+    >>> from dualrt.topology.graphs import torus
+    >>> graph = rack_aware(torus(8, 8), 4, 8)
+    >>> crossing(graph, 32), crossing(graph, 4) < crossing(torus(8, 8), 4)
+    (16, True)
+    """
+    racked = cluster_aware(graph, members * servers)
     learners = graph.number_of_nodes()
+    number = list(range(learners))
+    for first in range(0, learners, members * servers):
+        rack = range(first, min(first + members * servers, learners))
+        for at, learner in enumerate(_order(racked.subgraph(rack), members)):
+            number[learner] = first + at
+    return _renumbered(racked, number)
+
+
+def _order(graph: nx.Graph[int], members: int) -> list[int]:
+    """The learners of a graph, those of a server side by side."""
+    names = sorted(graph)
+    place = {learner: at for at, learner in enumerate(names)}
+    numbered: nx.Graph[int] = nx.empty_graph(len(names))
+    numbered.add_edges_from(sorted((place[a], place[b]) for a, b in graph.edges))
     starts = [
-        [learner // members for learner in range(learners)],
-        _grown(graph, members),
-        *(_halved(graph, members, seed) for seed in range(TRIES)),
+        [at // members for at in numbered],
+        _grown(numbered, members),
+        *(_halved(numbered, members, seed) for seed in range(TRIES)),
     ]
-    best = min((_improved(graph, server) for server in starts), key=lambda s: _cut(graph, s))
-    order = sorted(range(learners), key=lambda learner: (best[learner], learner))
-    number = {learner: at for at, learner in enumerate(order)}
-    renumbered: nx.Graph[int] = nx.empty_graph(learners)
+    improved = (_improved(numbered, server) for server in starts)
+    best = min(improved, key=lambda server: _cut(numbered, server))
+    return [names[at] for at in sorted(numbered, key=lambda at: (best[at], at))]
+
+
+def _renumbered(graph: nx.Graph[int], number: list[int]) -> nx.Graph[int]:
+    renumbered: nx.Graph[int] = nx.empty_graph(len(number))
     ends = ((number[a], number[b]) for a, b in graph.edges)
     renumbered.add_edges_from(sorted((min(a, b), max(a, b)) for a, b in ends))
     return renumbered
@@ -102,34 +139,57 @@ def _halved(graph: nx.Graph[int], members: int, seed: int) -> list[int]:
 def _improved(graph: nx.Graph[int], server: list[int]) -> list[int]:
     """Exchange two learners of different servers wherever it saves an edge."""
     server = list(server)
+    inside: list[list[int]] = [[] for _ in range(max(server) + 1)]
+    for learner, number in enumerate(server):
+        inside[number].append(learner)
+    into = [_edges_into(graph, server, learner) for learner in range(len(server))]
     for _ in range(SWEEPS):
         before = list(server)
         for one in graph:
-            _exchange(graph, server, one)
+            _exchange(graph, server, inside, into, one)
         if server == before:
             break
     return server
 
 
-def _exchange(graph: nx.Graph[int], server: list[int], one: int) -> None:
-    """Change places with the learner that saves the most, if any does."""
-    into = _edges_into(graph, server, one)
-    wanted = [there for there in sorted(into) if there != server[one]]
+def _exchange(
+    graph: nx.Graph[int],
+    server: list[int],
+    inside: list[list[int]],
+    into: list[dict[int, int]],
+    one: int,
+) -> None:
+    """Change places with the learner that saves the most, if any does.
+
+    `inside` has the learners of each server, and `into` the edges of each learner into each server;
+    both are kept up.
+    """
+    here, mine = server[one], into[one]
     best, saved = one, 0
-    for other in graph:
-        if server[other] not in wanted:
+    for there in sorted(mine):
+        if there == here:
             continue
-        theirs = _edges_into(graph, server, other)
-        gain = (
-            into[server[other]]
-            - into.get(server[one], 0)
-            + theirs.get(server[one], 0)
-            - theirs.get(server[other], 0)
-            - 2 * graph.has_edge(one, other)
-        )
-        if gain > saved:
-            best, saved = other, gain
-    server[one], server[best] = server[best], server[one]
+        drawn = mine[there] - mine.get(here, 0)
+        for other in inside[there]:
+            theirs = into[other]
+            gain = drawn + theirs.get(here, 0) - theirs.get(there, 0)
+            if gain > saved:
+                gain -= 2 * graph.has_edge(one, other)
+                if gain > saved:
+                    best, saved = other, gain
+    if best == one:
+        return
+    there = server[best]
+    for learner, left, entered in ((one, here, there), (best, there, here)):
+        inside[left].remove(learner)
+        inside[entered].append(learner)
+        server[learner] = entered
+        for neighbour in graph[learner]:
+            edges = into[neighbour]
+            edges[left] -= 1
+            if not edges[left]:
+                del edges[left]
+            edges[entered] = edges.get(entered, 0) + 1
 
 
 def _edges_into(graph: nx.Graph[int], server: list[int], learner: int) -> dict[int, int]:

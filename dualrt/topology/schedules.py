@@ -7,16 +7,14 @@ sees a schedule, it is handed rows of a `Mixing` plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dualrt.core.errors import TopologyError
-
 if TYPE_CHECKING:
-    from dualrt.topology.mixing import Mixing
+    from dualrt.topology.mixing import Mixing, Row
+    from dualrt.topology.pushing import Pushes
     from dualrt.topology.weights import Sparse
 
 SAMPLED = 8
@@ -50,43 +48,33 @@ def of_plan(plan: Mixing) -> Schedule:
     return Schedule(plan.learners, plan.period, lambda round: _sparse(plan, round))
 
 
-def one_peer_exponential(learners: int) -> Schedule:
-    """In round k learner i averages with i - 2^k alone, half and half; directed, period log2 n.
-
-    Doubly stochastic, though not symmetric. For a power of two one period is the exact average
-    (Ying et al., arXiv 2110.13363, lemma 1).
-
-    Raises `TopologyError` for fewer than 2 learners.
-    """
-    if learners < 2:
-        raise TopologyError(
-            f"one-peer-exponential:{learners}: nobody to push to. Give at least 2 learners"
-        )
-    period = (learners - 1).bit_length()
+def of_pushes(plan: Pushes) -> Schedule:
+    """The matrices by which a plan's pushes move weights: columns sum to 1, rows may not."""
 
     def at(round: int) -> Sparse:
-        from scipy.sparse import csr_matrix
+        kept = [
+            1.0 - sum(part for _, part in plan.initiates(learner, round))
+            for learner in range(plan.learners)
+        ]
+        return _matrix([plan.row(learner, round) for learner in range(plan.learners)], kept)
 
-        mine = np.arange(learners)
-        theirs = (mine - (1 << round % period)) % learners
-        return csr_matrix(
-            (
-                np.full(2 * learners, 0.5),
-                (np.concatenate([mine, mine]), np.concatenate([mine, theirs])),
-            ),
-            shape=(learners, learners),
-        )
-
-    return Schedule(learners, period, at)
+    return Schedule(plan.learners, plan.period, at)
 
 
 def _sparse(plan: Mixing, round: int) -> Sparse:
+    rows = [plan.row(learner, round) for learner in range(plan.learners)]
+    return _matrix(rows, [1.0 - sum(share for _, share in row) for row in rows])
+
+
+def _matrix(rows: Sequence[Row], kept: Sequence[float]) -> Sparse:
+    """What comes from others, and on the diagonal what stays: [n, n]."""
     from scipy.sparse import csr_matrix
 
-    rows, columns, shares = [], [], []
-    for learner in range(plan.learners):
-        row = plan.row(learner, round)
-        rows += [learner] * (len(row) + 1)
-        columns += [*(peer for peer, _ in row), learner]
-        shares += [*(share for _, share in row), 1.0 - sum(share for _, share in row)]
-    return csr_matrix((shares, (rows, columns)), shape=(plan.learners, plan.learners))
+    counts = [0, *accumulate(len(row) + 1 for row in rows)]
+    columns = [at for learner, row in enumerate(rows) for at in (*(p for p, _ in row), learner)]
+    shares = [
+        share
+        for own, row in zip(kept, rows, strict=True)
+        for share in (*(share for _, share in row), own)
+    ]
+    return csr_matrix((shares, columns, counts), shape=(len(rows), len(rows)))

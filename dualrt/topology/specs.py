@@ -5,6 +5,7 @@ Owns the grammar. What a name means is in `graphs`, `schedules` and `files`.
     ring:16   torus:4x4   random-regular:64x4@7        a family, its size, and a seed
     hierarchical:8x8/ring                              8 groups of 8, joined as a ring
     cluster-aware:8x8/exponential                      8 servers of 8, few edges between servers
+    cluster-aware:2x4x8/exponential                    2 racks of 4 servers of 8
     alternating-ring:16   one-peer-exponential:16      a schedule: another matrix each round
     random-matching:16@7   random-ring:16@7
     office.graphml   mine.json   mine.edgelist         a file
@@ -25,9 +26,10 @@ from typing import Final, NamedTuple
 import networkx as nx
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import files, graphs, mixing, placement, schedules, weights
+from dualrt.topology import files, graphs, mixing, placement, pushing, schedules, weights
 from dualrt.topology.checks import require_graph, require_simple
 from dualrt.topology.graphs import FAMILIES, SHAPED
+from dualrt.topology.pushing import Pushes
 from dualrt.topology.schedules import Schedule
 
 GROUPED: Final = ("hierarchical", "cluster-aware")
@@ -40,10 +42,10 @@ PLAN_OF: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Schedules that exchange pairwise: the graph of all their edges, and their plan."""
 
-DIRECTED: Final[Mapping[str, Callable[[int], Schedule]]] = {
-    "one-peer-exponential": schedules.one_peer_exponential,
+DIRECTED: Final[Mapping[str, Callable[[int], Pushes]]] = {
+    "one-peer-exponential": pushing.one_peer_exponential,
 }
-"""Schedules that push one way; only what takes a `Schedule` can use them."""
+"""Schedules that push one way; algorithms that exchange cannot use them."""
 
 KNOWN: Final = (*FAMILIES, *SHAPED, "random-regular", *GROUPED, *PLAN_OF, *DIRECTED)
 
@@ -123,7 +125,8 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
             "graph"
         )
     if name in DIRECTED:
-        return Topology(spec, "half and half", None, DIRECTED[name](_number(spec, size)), None)
+        pushed = schedules.of_pushes(DIRECTED[name](_number(spec, size)))
+        return Topology(spec, "half and half", None, pushed, None)
     if name in PLAN_OF:
         family, called = PLAN_OF[name]
         seed = drawn if drawn is not None else seed
@@ -143,6 +146,33 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
     )
 
 
+def pushes(spec: str, learners: int | None = None, *, base: Path | None = None) -> Pushes:
+    """What learners push that follow a specification whose edges may go one way.
+
+    A directed schedule, a networkx.DiGraph that `module:function` returns, or any graph that
+    `build` makes, with each edge both ways.
+
+    Raises `TopologyError` as `build` does.
+    """
+    name, size, _ = _taken_apart(spec)
+    if name in DIRECTED:
+        made = DIRECTED[name](_number(spec, size, learners))
+    else:
+        graph = _draft(spec, learners, base or Path())
+        if "plan" in graph.graph:
+            raise TopologyError(
+                f"{spec!r} is a schedule of exchanges, and nothing is exchanged by pushing. Name a "
+                f"graph, or {', '.join(DIRECTED)}"
+            )
+        made = pushing.along(graph, f"graph {spec!r}")
+    if learners not in (None, made.learners):
+        raise TopologyError(
+            f"graph {spec!r} has {made.learners} learners, but {learners} are asked for. "
+            "Make the two agree"
+        )
+    return made
+
+
 def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
     name, size, seed = _taken_apart(spec)
     if seed is not None and name not in ("random-regular", *PLAN_OF):
@@ -158,8 +188,8 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
         return graph
     if name in DIRECTED:
         raise TopologyError(
-            f"{spec!r} pushes one way, and learners exchange both ways. Use hypercube with the "
-            "plan pairwise, which reaches the exact average in as many rounds"
+            f"{spec!r} pushes one way, and this algorithm exchanges both ways. Use sgp, or "
+            "hypercube with the plan pairwise: exact on average in as many rounds"
         )
     if name in FAMILIES or name in SHAPED:
         sides = _sides(spec, size) if size is not None else _default_sides(name, learners)
@@ -176,6 +206,9 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
 
 def _taken_apart(spec: str) -> tuple[str, str | None, int | None]:
     """Name, what follows its colon, and the seed after an @."""
+    family, colon, rest = spec.partition(":")
+    if family in GROUPED:  # a seed is the inner graph's
+        return family, rest if colon else None, None
     body, at, seed = spec.partition("@")
     if at and not (seed.isascii() and seed.isdecimal() and int(seed) < 2**64):
         raise TopologyError(f"{spec!r}: {seed!r} is not a seed. Write a number, as in @7")
@@ -187,6 +220,11 @@ def _grouped(
     spec: str, name: str, size: str | None, learners: int | None, base: Path
 ) -> nx.Graph[int]:
     shape, _, inner = (size or "").partition("/")
+    if name == "cluster-aware" and shape.count("x") == 2:
+        racks, servers, members = _positive(spec, shape, 3, "2x4x8")
+        whole = racks * servers * members if learners is None else learners
+        made = _draft(inner or "exponential", whole, base)
+        return placement.rack_aware(made, members, servers)
     groups, members = _two(spec, shape)
     if name == "hierarchical":
         return graphs.hierarchical(groups, members, _draft(inner or "ring", groups, base))
@@ -246,11 +284,18 @@ def _number(spec: str, size: str | None, learners: int | None = None) -> int:
 
 
 def _two(spec: str, size: str | None) -> tuple[int, int]:
-    sides = _sides(spec, size or "")
-    if len(sides) != 2 or min(sides) < 1:
+    one, other = _positive(spec, size or "", 2, "8x4")
+    return one, other
+
+
+def _positive(spec: str, size: str, count: int, example: str) -> tuple[int, ...]:
+    sides = _sides(spec, size)
+    if len(sides) != count or min(sides) < 1:
         name = spec.partition(":")[0]
-        raise TopologyError(f"{spec!r} takes two numbers from 1. Write it as in {name}:8x4")
-    return sides[0], sides[1]
+        raise TopologyError(
+            f"{spec!r} takes {count} numbers from 1. Write it as in {name}:{example}"
+        )
+    return sides
 
 
 def _default_sides(name: str, learners: int | None) -> tuple[int, ...]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Sparse: TypeAlias = csr_matrix
 
+PLANNED: Final = ("pairwise", "neighbours", "random-ring", "random-pairs")
+"""Names that `mixing` has and this module leaves to it; an error tells of them."""
+
 LARGEST_OPTIMISED: Final = 200
 """Learners up to which shares are optimised: a semidefinite programme grows with their cube."""
 
@@ -172,11 +175,11 @@ def weigh(rule: str, graph: nx.Graph[int], base: Path | None = None) -> Sparse:
     if kind == "matrix" and file:
         return given((base or Path()) / file, graph)
     if rule not in RULES:
-        near = difflib.get_close_matches(rule, RULES, n=1)
+        near = difflib.get_close_matches(rule.lower(), [*RULES, *PLANNED], n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise TopologyError(
             f"no mixing is called {rule!r}. {hint}There are: {', '.join(RULES)}, matrix:FILE, and "
-            "the plans pairwise, neighbours, random-ring, random-pairs"
+            f"the plans {', '.join(PLANNED)}"
         )
     return RULES[rule](graph)
 

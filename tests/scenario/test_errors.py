@@ -91,9 +91,6 @@ MISTAKES = [
     Mistake(
         "training.optimizer.momentum=1", "training.optimizer.momentum", 1, "less than 1", "sum"
     ),
-    Mistake(
-        "topology.mixing=neighbors", "topology.mixing", "neighbors", "random-ring", "'neighbours'"
-    ),
     Mistake("simulation.epochs=0", "simulation.epochs", 0, "greater than 0", "extrapolate"),
     Mistake("real.device=cude", "real.device", "cude", "'cpu'", "'cuda'"),
     Mistake("workload.name=", "workload.name", "", "at least 1 character", "digits"),

@@ -17,7 +17,7 @@ from dualrt.core.learner import Layout, Learner, Seat
 from dualrt.core.progress import Constant, Progress
 from dualrt.core.weights import Gradient, Weights
 from dualrt.core.workload import Workload
-from dualrt.topology import Mixing, build, one_sided, plan
+from dualrt.topology import Mixing, Pushes, build, one_sided, plan, pushes
 
 L = TypeVar("L", bound=Learner)
 
@@ -177,7 +177,9 @@ def seats(
     ]
 
 
-def _plan(layout: Layout, graph: str, mixing: str, seed: int) -> Mixing:
+def _plan(layout: Layout, graph: str, mixing: str, seed: int) -> Mixing | Pushes:
+    if layout.directed:
+        return pushes(graph, len(layout.gossipers))
     built = build(graph, len(layout.gossipers))
     made = plan(mixing, built, seed)
     return one_sided(made, built) if layout.one_sided else made

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -14,8 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import checks, graphs, mixing
-from dualrt.topology.mixing import Mixing, neighbours, pairwise, plan, random_pairs, random_ring
+from dualrt.topology import checks, graphs, mixing, weights
+from dualrt.topology.mixing import (
+    PLANS,
+    Mixing,
+    neighbours,
+    pairwise,
+    plan,
+    random_pairs,
+    random_ring,
+)
 
 from .strategies import connected_graphs
 
@@ -253,10 +262,26 @@ def test_random_mixing_beats_fixed_mixing() -> None:
 def test_an_unknown_plan_is_answered_with_the_names() -> None:
     with pytest.raises(TopologyError) as caught:
         plan("neighbors", graphs.ring(4))
-    assert str(caught.value) == (
-        "no mixing plan is called 'neighbors'. Did you mean 'neighbours'? "
-        "There are: pairwise, neighbours, random-ring, random-pairs"
-    )
+    assert "no mixing is called 'neighbors'. Did you mean 'neighbours'?" in str(caught.value)
+    assert all(name in str(caught.value) for name in (*PLANS, *weights.RULES, "matrix:FILE"))
+
+
+@pytest.mark.parametrize("rule", ["max-degree", "uniform", "metropolis"])
+def test_a_rule_of_shares_is_a_plan_of_its_matrix(rule: str) -> None:
+    graph = graphs.torus(3, 4)
+    made = plan(rule, graph)
+    assert made.period == 1
+    np.testing.assert_allclose(made.matrix(0), weights.weigh(rule, graph).toarray(), atol=1e-15)
+
+
+def test_a_matrix_of_ones_own_is_a_plan(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("0.75,0.25\n0.25,0.75\n")
+    made = plan("matrix:mine.csv", graphs.path(2), base=tmp_path)
+    assert (made.row(0, 5), made.row(1, 5)) == (((1, 0.25),), ((0, 0.25),))
+
+
+def test_the_shares_know_the_names_that_they_leave_to_the_plans() -> None:
+    assert tuple(PLANS) == weights.PLANNED
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,16 @@ def test_a_cluster_aware_graph_is_the_same_graph_with_less_between_servers(inner
         assert after < before
 
 
+def test_a_rack_aware_graph_saves_edges_between_racks_first_and_then_between_servers() -> None:
+    torus = specs.build("random-regular:64x4@3")
+    servers = specs.build("cluster-aware:16x4/random-regular:64x4@3")
+    racks = specs.build("cluster-aware:2x8x4/random-regular:64x4@3")
+    assert nx.is_isomorphic(torus, racks)
+    assert placement.crossing(racks, 32) < placement.crossing(servers, 32)
+    assert placement.crossing(racks, 32) < placement.crossing(torus, 32)
+    assert placement.crossing(racks, 4) < placement.crossing(torus, 4)
+
+
 def test_a_shuffled_ring_is_put_in_order_again() -> None:
     shuffled = nx.relabel_nodes(graphs.ring(16), {i: i * 7 % 16 for i in range(16)})
     assert placement.crossing(placement.cluster_aware(shuffled, 4), 4) <= 6
@@ -106,7 +116,7 @@ def test_a_function_of_ones_own_is_called_with_the_learners_if_it_wants_them(
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("hierarchical:8", "takes two numbers"),
+        ("hierarchical:8", "takes 2 numbers"),
         ("hierarchical:8x8/rnig", "no graph is called 'rnig'"),
         ("cluster-aware:4x4/ring:15x", "'15x' is not a size"),
         ("random-regular:5x3", "cannot all have 3 neighbours"),
@@ -114,6 +124,9 @@ def test_a_function_of_ones_own_is_called_with_the_learners_if_it_wants_them(
         ("ring:8@3", "nothing in ring is random"),
         ("random-ring:8@x", "'x' is not a seed"),
         ("one-peer-exponential:8", "pushes one way"),
+        ("complete:4000", "more than the 2,000,000 that fit"),
+        ("cluster-aware:2x0x4/ring", "takes 3 numbers from 1"),
+        ("hierarchical:2x4/ring@3", "nothing in ring is random"),
         ("altrnating-ring:8", "Did you mean 'alternating-ring'"),
     ],
 )

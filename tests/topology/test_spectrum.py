@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from dualrt.topology import checks, graphs, mixing, schedules, specs, spectrum
+from dualrt.topology import checks, graphs, mixing, pushing, schedules, specs, spectrum
 
 from .strategies import connected_graphs
 
@@ -66,7 +66,7 @@ def test_alternating_ring_pairs_leave_the_cosine_of_two_steps(learners: int) -> 
 @pytest.mark.parametrize("learners", [2, 4, 16, 1024])
 def test_one_peer_exponential_is_exact_in_log2_n_rounds(learners: int) -> None:
     """arXiv 2110.13363, lemma 1."""
-    schedule = schedules.one_peer_exponential(learners)
+    schedule = schedules.of_pushes(pushing.one_peer_exponential(learners))
     assert schedule.period == math.log2(learners)
     state = np.arange(learners, dtype=float)
     for matrix in schedule.rounds():
@@ -78,7 +78,10 @@ def test_one_peer_exponential_is_exact_in_log2_n_rounds(learners: int) -> None:
 
 @pytest.mark.parametrize("learners", [3, 6, 12, 100])
 def test_one_peer_exponential_is_not_exact_for_other_numbers(learners: int) -> None:
-    assert spectrum.second_eigenvalue(schedules.one_peer_exponential(learners)) > 0.1
+    assert (
+        spectrum.second_eigenvalue(schedules.of_pushes(pushing.one_peer_exponential(learners)))
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("learners", [4, 16, 65, 1024])

@@ -1,0 +1,75 @@
+"""Stochastic gradient push (1811.10792, alg. 1): synchronous, along edges that go one way.
+
+Learner i holds x_i and a push-sum weight w_i, which starts at 1; z_i = x_i / w_i is its model.
+
+    x_i^{k+1/2} = x_i^k - a_k g(z_i^k; xi_{i,k})
+    x_i^{k+1}   = sum_j p_ij x_j^{k+1/2}            } p_ij: the part of its x and w that j pushes
+    w_i^{k+1}   = sum_j p_ij w_j^k                  } to i; what each gives away sums to 1
+
+Only z is kept here, in which the same reads
+
+    z_i^{k+1/2} = z_i^k - (a_k / w_i^k) g
+    z_i^{k+1}   = z_i^{k+1/2} + sum_j (p_ij w_j^k / w_i^{k+1}) (z_j^{k+1/2} - z_i^{k+1/2})
+
+so a push is a blend. Columns of P sum to 1, rows need not: a learner to which more is pushed than
+it gives away grows heavy, and w takes that out again. On a schedule that is doubly stochastic, as
+one-peer exponential is, w stays 1.
+
+Stale: nothing of its own; of others, what they have pushed. Conserved: the sum over learners of
+w_i z_i, but for the applied gradients a_k g. Waits for: those who push to it in this round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from dualrt.algorithms.synchronous import Synchronous
+from dualrt.core.effects import Packet, Recv, Send
+from dualrt.core.errors import UsageError
+from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.weights import Snapshot
+
+
+@final
+class SGP(Synchronous):
+    """Gradient, update, push; the mass that comes back says how much each model counts."""
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        if seat.mixing is None:
+            raise UsageError("sgp pushes along a graph; give it a [topology]")
+        self.mixing = seat.mixing
+        self.mass = 1.0  # w_i
+
+    @classmethod
+    def layout(cls, learners: int) -> Layout:
+        """All learners are vertices of a graph that may be directed."""
+        return super().layout(learners)._replace(directed=True)
+
+    def strands(self) -> Sequence[Strand]:
+        """Training only."""
+        return (Strand("train", self.train),)
+
+    async def train(self) -> None:
+        """Repeat the equations above until the agreed end."""
+        while not self.finished:
+            round_ = self.step
+            read = self.weights.snapshot()  # z_i^k
+            gradient = await self.gradient(read)  # g(z_i^k; xi_{i,k})
+            await self.descend(gradient, read, scale=1 / self.mass)  # z_i^{k+1/2}
+            await self.push(round_)
+
+    async def push(self, round_: int) -> None:
+        """Give mass away with the model that it counts for, and weigh in what comes."""
+        half = self.weights.snapshot()
+        kept = self.mass
+        for peer, part in self.mixing.initiates(round_):
+            given = part * self.mass  # p_ji w_i^k
+            kept -= given
+            await Send(peer, "push", Packet(half.versions, half.vector, given))
+        came = [await Recv("push", peer) for peer, _ in self.mixing.row(round_)]
+        self.mass = kept + sum(packet.note for _, packet in came)  # w_i^{k+1}
+        for _, packet in came:
+            theirs = Snapshot(packet.body, packet.versions)
+            await self.blend(half, theirs, packet.note / self.mass)
