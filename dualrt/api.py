@@ -24,6 +24,7 @@ from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import Observers
 from dualrt.observe.recorder import Recorder
+from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FittedKey, Summary, summarise
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario
@@ -59,7 +60,8 @@ def simulate(
 ) -> Outcome:
     """Run a scenario in the simulator.
 
-    With `out`, records, results and the delivered model are kept in that folder. Raises UsageError
+    With `out`, records, results and the delivered model are kept in that folder. With the key
+    `simulation.steady_percent` it ends as soon as its rate is known that well. Raises UsageError
     for what cannot be simulated, StrandError when a learner raised, DeadlockError when learners
     wait for one another.
     """
@@ -68,7 +70,12 @@ def simulate(
     composition, workload = _composed(scenario)
     learners = _learners(composition, workload)
     device = device_spec(scenario)
-    with _Watch(scenario, composition.epochs, out, on_progress) as watch:
+
+    def enough() -> None:
+        simulator.stop()
+
+    steadiness = _steadiness(composition, enough)
+    with _Watch(scenario, composition.epochs, out, on_progress, steadiness=steadiness) as watch:
         simulator = _simulator(composition, learners, cluster, device, watch.observer)
         elapsed_s = simulator.run()
     finals = [_final(learners[rank], workload) for rank in composition.layout.replicas]
@@ -80,6 +87,7 @@ def simulate(
         mode="simulated",
         wall_s=time.perf_counter() - began_s,
         timing_digest=watch.digest.hexdigest(),
+        steadiness=steadiness,
         gradient_s=device.nominal_s(workload.gradient_cost),
         links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
         fitted=_fitted(scenario),
@@ -130,11 +138,38 @@ def _fitted(scenario: Scenario) -> list[FittedKey]:
 
 def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
     """What a simulation is made of; the workload is a phantom if only time is asked for."""
+    _check_steady(scenario)
     whole = scenario.training.epochs
     composition = Composition(scenario, min(whole, scenario.simulation.epochs or whole))
     workload = composition.workload()
     _set_threads(scenario)
     return composition, workload if scenario.simulation.numerics else Phantom.like(workload)
+
+
+def _check_steady(scenario: Scenario) -> None:
+    """Raise ScenarioError if a steady rate is asked for where there is none, or no use for it."""
+    if scenario.simulation.steady_percent is None:
+        return
+    if scenario.simulation.numerics:
+        raise scenario.error(
+            "simulation.numerics",
+            "a run that stops once its rate is steady trains no model to the end",
+            "Use --set simulation.numerics=false, or no --steady.",
+        )
+    if scenario.faults.pass_by:
+        raise scenario.error(
+            "faults",
+            "the rate is not the same throughout, as some begin or end while the run goes on",
+            "Leave out their start_s and end_s, or use no --steady.",
+        )
+
+
+def _steadiness(composition: Composition, enough: Callable[[], None]) -> Steadiness | None:
+    scenario, batches = composition.scenario, composition.layout.batches_per_update
+    percent = scenario.simulation.steady_percent
+    if percent is None:
+        return None
+    return Steadiness(max(1, scenario.learners // batches), percent, enough)
 
 
 def _learners(composition: Composition, workload: Workload[Any]) -> list[Learner]:
@@ -276,6 +311,7 @@ class _Watch:
         out: Path | None,
         on_progress: OnProgress | None,
         rank: int = 0,
+        steadiness: Steadiness | None = None,
     ) -> None:
         self.tally = Tally(scenario.learners)
         self.digest = TimingDigest()
@@ -285,6 +321,8 @@ class _Watch:
             listening.append(self._recorder)
         if on_progress is not None:
             listening.append(_Progress(epochs, on_progress))
+        if steadiness is not None:
+            listening.append(steadiness)
         self.observer = Observers(*listening)
 
     def __enter__(self) -> _Watch:

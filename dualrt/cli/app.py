@@ -90,11 +90,24 @@ def simulate(
     json: Json = False,
     out: Out = None,
     picture: Picture = None,
+    steady: Annotated[
+        bool,
+        typer.Option(
+            "--steady", help="Timing only: stop once the rate is known to 0.5 %, and extrapolate."
+        ),
+    ] = False,
+    steady_percent: Annotated[
+        float | None,
+        typer.Option(
+            "--steady-percent", metavar="P", help="The same, to P %: half of a 95 % interval."
+        ),
+    ] = None,
 ) -> None:
     """Run a scenario in the simulator."""
     from dualrt.cli import runs
 
-    runs.simulate(runs.Request(file, tuple(overrides or ()), seed, json, out, picture))
+    percent = 0.5 if steady and steady_percent is None else steady_percent
+    runs.simulate(runs.Request(file, tuple(overrides or ()), seed, json, out, picture, percent))
 
 
 @app.command()

@@ -40,10 +40,13 @@ class Request:
     json: bool
     out: Path | None
     picture: Path | None
+    steady_percent: float | None = None
 
     def scenario(self) -> Scenario:
         """The scenario as asked for."""
-        return load(self.file, self.overrides, self.seed)
+        steady = self.steady_percent
+        first = () if steady is None else (f"simulation.steady_percent={steady}",)
+        return load(self.file, (*first, *self.overrides), self.seed)
 
     def arguments(self) -> list[str]:
         """The same options for another process."""

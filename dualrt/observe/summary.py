@@ -14,9 +14,20 @@ from typing import Any, Literal
 import msgspec
 
 from dualrt.core.errors import UsageError
+from dualrt.observe.steady import Steadiness
 from dualrt.observe.tally import Tally
 
 Mode = Literal["simulated", "real"]
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """What came of a run that was to stop as soon as its rate is known."""
+
+    extrapolated: bool
+    """Whether it did; false: the run ended before, and all its figures are of the whole."""
+    ci_percent: float | None
+    """Half of the 95 % confidence interval of the rate, and so of `hours_total`, in per cent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,10 @@ class Summary:
     epochs_total: float
     """Passes over the pool that the whole experiment takes, of which this run may be a part."""
     extrapolated: bool
-    """Whether the run stopped before `epochs_total`, so that `hours_total` is a projection."""
+    """Whether the run stopped before `epochs_total`, so that the figures of the whole experiment
+    (`hours_total`, `bytes_total`) are projections. All counts are of the run itself."""
+    steady: Steady | None
+    """The key is absent where a steady rate was not asked for."""
     elapsed_s: float
     """Length of the run in its own time: virtual if simulated."""
     wall_s: float
@@ -85,6 +99,8 @@ class Summary:
     wait_fraction: float | None
     """Share of the devices' time in which they computed neither a gradient nor an update."""
     bytes_sent: int
+    bytes_total: float | None
+    """In proportion, what the whole experiment sends."""
     busiest_links: tuple[tuple[str, float], ...]
     """(name, mean utilisation from 0 to 1), busiest first."""
     staleness: StalenessFigures
@@ -105,8 +121,9 @@ class Summary:
     def to_json(self) -> str:
         """One JSON object on one line, with no NaN or infinity in it."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
-        if self.accuracy is None:
-            del plain["accuracy"]
+        for key in _OPTIONAL:
+            if plain[key] is None:
+                del plain[key]
         return msgspec.json.encode(plain).decode()
 
     @classmethod
@@ -115,7 +132,7 @@ class Summary:
         try:
             plain = msgspec.json.decode(text)
             if isinstance(plain, dict):
-                plain.setdefault("accuracy", None)
+                plain = {**dict.fromkeys(_OPTIONAL), **plain}
             return msgspec.convert(plain, cls)
         except msgspec.DecodeError as error:
             raise UsageError(
@@ -135,6 +152,7 @@ def summarise(
     epochs_total: float,
     wall_s: float,
     extrapolated: bool = False,
+    steadiness: Steadiness | None = None,
     gradient_s: float | None = None,
     evaluation: Mapping[str, float] | None = None,
     consensus_distance: float | None = None,
@@ -146,13 +164,25 @@ def summarise(
 ) -> Summary:
     """Sum a run up.
 
-    `gradient_s` is what one mini-batch takes on one undisturbed device, `evaluation` holds the
-    held-out "loss" and "accuracy" as far as there are any, and `links` (name, utilisation) pairs.
-    A figure that is not finite, such as the loss of a run that diverged, becomes None.
+    `steadiness` is the observer that was to stop the run, if there was one: if it did, the hours,
+    the speed-up and the time of an iteration follow from its rate. `gradient_s` is what one
+    mini-batch takes on one undisturbed device, `evaluation` holds the held-out "loss" and
+    "accuracy" as far as there are any, and `links` (name, utilisation) pairs. A figure that is not
+    finite, such as the loss of a run that diverged, becomes None.
     """
     elapsed_s, steps, learners = tally.last_s, tally.steps, tally.learners
     epochs = tally.samples / samples_per_epoch
+    whole = _ratio(epochs_total, epochs)
+    paced_s, batches = elapsed_s, float(steps)
     hours_per_epoch = _ratio(elapsed_s / 3600, epochs)
+    steady = None
+    if steadiness is not None:
+        rate = steadiness.rate
+        steady = Steady(steadiness.reached, None if rate is None else rate.ci_percent)
+        if rate is not None and steadiness.reached and whole is not None:
+            paced_s = rate.whole_s(tally.updates * whole)
+            batches = epochs_total * samples_per_epoch / batch
+            hours_per_epoch = paced_s / 3600 / epochs_total
     busy = _ratio(math.fsum(tally.busy_s), learners * elapsed_s)
     held_out = evaluation or {}
     return Summary(
@@ -163,21 +193,23 @@ def summarise(
         batch=batch,
         samples_per_epoch=samples_per_epoch,
         epochs_total=epochs_total,
-        extrapolated=extrapolated,
+        extrapolated=extrapolated or (steady is not None and steady.extrapolated),
+        steady=steady,
         elapsed_s=elapsed_s,
         wall_s=wall_s,
         steps=steps,
         steps_by_learner=tuple(tally.steps_by_learner),
         updates=tally.updates,
         samples=tally.samples,
-        seconds_per_iteration=_ratio(elapsed_s * learners, steps),
+        seconds_per_iteration=_ratio(paced_s * learners, batches),
         hours_per_epoch=hours_per_epoch,
         hours_total=None if hours_per_epoch is None else hours_per_epoch * epochs_total,
-        speedup_over_one=None if gradient_s is None else _ratio(steps * gradient_s, elapsed_s),
+        speedup_over_one=None if gradient_s is None else _ratio(batches * gradient_s, paced_s),
         learner_steps_per_s=_ratio(steps, wall_s),
         # Rounding may bring the sum of what was busy a hair above the whole.
         wait_fraction=None if busy is None else max(0.0, 1 - busy),
         bytes_sent=tally.bytes_sent,
+        bytes_total=None if whole is None else tally.bytes_sent * whole,
         busiest_links=tuple(sorted(links, key=lambda link: (-link[1], link[0]))),
         staleness=StalenessFigures(
             mean=tally.staleness.mean,
@@ -194,6 +226,10 @@ def summarise(
         digest=Digests(timing_digest, numerics_digest),
         fitted=tuple(fitted),
     )
+
+
+_OPTIONAL = ("accuracy", "steady")
+"""Keys that are left out of the JSON where there is nothing to say."""
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

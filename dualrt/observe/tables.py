@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dualrt.observe import units
-from dualrt.observe.summary import Summary
+from dualrt.observe.summary import Steady, Summary
 
 Rows: TypeAlias = Iterable[tuple[str, str]]
 
@@ -73,9 +73,16 @@ def _time(summary: Summary) -> Rows:
     yield "an iteration", units.seconds(summary.seconds_per_iteration)
     yield "an epoch", units.hours(summary.hours_per_epoch)
     yield f"{summary.epochs_total:g} epochs{projected}", units.hours(summary.hours_total)
+    if summary.steady is not None:
+        yield "steady rate", _steady(summary.steady)
     yield "speed-up over one device", units.factor(summary.speedup_over_one)
     yield "devices wait", units.percent(summary.wait_fraction)
     yield "sent", units.size(summary.bytes_sent)
+
+
+def _steady(steady: Steady) -> str:
+    known = "unknown" if steady.ci_percent is None else f"known to ±{steady.ci_percent:.2g} %"
+    return f"{known} (95 %), {'extrapolated' if steady.extrapolated else 'not extrapolated'}"
 
 
 def _model(summary: Summary) -> Rows:

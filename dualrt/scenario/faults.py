@@ -36,3 +36,8 @@ class Faults(Table):
     """What goes wrong."""
 
     stragglers: tuple[Straggler, ...] = Field(default=(), description="Slow learners.")
+
+    @property
+    def pass_by(self) -> bool:
+        """Whether any begins after the run has, or ends."""
+        return any(one.start_s > 0 or one.end_s < math.inf for one in self.stragglers)

@@ -80,6 +80,12 @@ class Simulation(Table):
         description="Simulate no more than this many epochs and extrapolate the hours, which the "
         "results say; left out: all of them.",
     )
+    steady_percent: Positive | None = Field(
+        default=None,
+        description="Stop as soon as the 95 % confidence interval of the rate is within this many "
+        "per cent either side, and extrapolate, which the results say; timing only. Left out: "
+        "never; `--steady` is 0.5.",
+    )
 
 
 class Real(Table):

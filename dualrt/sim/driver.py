@@ -67,6 +67,10 @@ class Machine(NamedTuple):
     collectives: CollectiveSpec = CollectiveSpec()
 
 
+class _Stop(Exception):  # noqa: N818 - no error, as StopIteration is none
+    """Takes `run` out of the event queue, from within."""
+
+
 class Simulator:
     """Runs learners on a simulated machine.
 
@@ -116,7 +120,7 @@ class Simulator:
         """Run to the end; returns the virtual seconds until the last learner had ended.
 
         Raises StrandError when a learner raised, DeadlockError when learners wait for one another
-        and nothing is under way.
+        and nothing is under way. Ends at once after `stop`.
         """
         try:
             self._start()
@@ -124,10 +128,24 @@ class Simulator:
                 self._env.step()
         except EmptySchedule:
             raise self._deadlock() from None
+        except _Stop:
+            self.elapsed_s = self._env.now
         finally:
             for process in (*self._mains, *self._daemons):
                 process.close()
         return self.elapsed_s
+
+    def stop(self) -> None:
+        """End the run at this instant, for an observer that has seen enough.
+
+        What is under way is dropped, so the sum over learners is not conserved.
+        """
+
+        def raise_it(_: simpy.Event) -> None:
+            raise _Stop
+
+        # As an event, because an observer is called in the midst of somebody's effect.
+        self._after(0.0, raise_it)
 
     def _start(self) -> None:
         for learner in self._learners:

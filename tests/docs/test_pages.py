@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from dualrt.core import effects
+from dualrt.observe.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -31,6 +33,11 @@ def test_the_architecture_explains_every_effect() -> None:
     kinds = [kind.__name__ for kind in effects.Effect.__subclasses__()]
     assert kinds
     assert [kind for kind in kinds if f"`{kind}" not in page] == []
+
+
+def test_every_figure_of_a_run_is_explained() -> None:
+    page = (ROOT / "docs" / "figures.md").read_text()
+    assert [field.name for field in fields(Summary) if f"`{field.name}`" not in page] == []
 
 
 def test_every_decision_is_listed_and_says_what_was_rejected() -> None:
