@@ -13,17 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.seeds import derive
 from dualrt.core.weights import Gradient
+from dualrt.core.workload import GradientOf
 from dualrt.workloads import flops
 from dualrt.workloads.pool import Pool
+from dualrt.workloads.torch_joint import FEW, JointModule
 from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
 
 Figure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -92,6 +97,7 @@ class TorchTask:
         _check(made, self._parameters)
         self._sizes = [p.numel() for p in self._parameters]
         self._initial = _flat(self._parameters).detach()
+        self._joint = JointModule(made, loss)
 
         self._gradient_cost = self._counted_cost()
 
@@ -127,11 +133,30 @@ class TorchTask:
         Random layers such as dropout draw from a stream of (seed, rank, draw).
         """
         self._load(at)
-        chosen = torch.from_numpy(self._pool.indices(rank, draw)).to(self._device)
+        chosen = self._chosen(self._pool.indices(rank, draw))
         with _seeded(derive(self._seed, "layers", rank, draw), self._device):
-            loss = self._mean_loss(chosen)
+            loss = self._mean_loss(*chosen)
             parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         return Gradient(_flat(parts), loss.item())
+
+    @cached_property
+    def gradients_at_once(self) -> int:
+        """1 unless the module is small and `torch.vmap` takes it: no LSTM, no dropout."""
+        two = np.stack([self._pool.indices(0, 0)] * 2)
+        return self._joint.at_once(self._gradient_cost.flops, *self._chosen(two))
+
+    def gradients(self, asked: Sequence[GradientOf[Tensor]]) -> list[Gradient[Tensor]]:
+        """What `gradient` gives for each, to rounding; new flat vectors."""
+        if len(asked) < FEW:
+            return [one() for one in asked]
+        points = torch.stack([one.at for one in asked])
+        batches = np.stack([self._pool.indices(one.rank, one.draw) for one in asked])
+        vectors, losses = self._joint.gradients(points, *self._chosen(batches))
+        # Copied, because a row would keep the whole stack for as long as it is needed itself.
+        return [
+            Gradient(vector.clone(), loss)
+            for vector, loss in zip(vectors, losses.tolist(), strict=True)
+        ]
 
     def evaluate(self, at: Tensor) -> Mapping[str, float]:
         """Held-out "loss", and "accuracy" if the task has one; empty without held-out samples."""
@@ -160,21 +185,24 @@ class TorchTask:
         """A hash of the vector's exact bits; 16 bytes."""
         return digest(vector)
 
-    def _mean_loss(self, chosen: Tensor) -> Tensor:
-        outputs = self._module(self._training.inputs[chosen])
-        return self._loss(outputs, self._training.targets[chosen])
+    def _chosen(self, indices: NDArray[np.int64]) -> Samples:
+        chosen = torch.from_numpy(indices).to(self._device)
+        return Samples(self._training.inputs[chosen], self._training.targets[chosen])
+
+    def _mean_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self._loss(self._module(inputs), targets)
 
     def _counted_cost(self) -> Cost:
-        few = torch.arange(min(_COUNTED_SAMPLES, len(self._training.inputs)), device=self._device)
+        few = self._chosen(np.arange(min(_COUNTED_SAMPLES, len(self._training.inputs))))
         with _seeded(derive(self._seed, "count"), self._device):
-            work = flops.count(lambda: self._mean_loss(few), self._parameters)
+            work = flops.count(lambda: self._mean_loss(*few), self._parameters)
         # Weights are read forward and backward, and a gradient is written.
         weights_bytes = 3 * self._initial.nbytes
-        activation_bytes = flops.PASSES * work.activation_bytes * self._batch // len(few)
+        activation_bytes = flops.PASSES * work.activation_bytes * self._batch // len(few.inputs)
         return Cost(
             "gradient",
             samples=self._batch,
-            flops=work.flops * self._batch / len(few),
+            flops=work.flops * self._batch / len(few.inputs),
             bytes_moved=weights_bytes + activation_bytes,
         )
 
