@@ -20,7 +20,7 @@ from dualrt.composition import Composition
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer, Span, Update
-from dualrt.core.workload import Workload
+from dualrt.core.workload import JointWorkload, Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import Observers
 from dualrt.observe.recorder import Recorder
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from dualrt.sim.driver import Simulator
 
 LINKS_SHOWN = 8
+
+TOGETHER_FROM = 16
+"""Learners from which the simulator takes gradients together unless told otherwise. So runs that
+also fit into as many processes keep to one by one, and with it to their bits."""
 
 OnProgress = Callable[[float], None]
 """Told the share of the run that is done, from 0 to 1, as often as updates are applied."""
@@ -92,7 +96,7 @@ def simulate(
         links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
         fitted=_fitted(scenario),
     )
-    outcome = Outcome(summary, watch.tally, model, tuple(composition.warnings()))
+    outcome = Outcome(summary, watch.tally, model, _warnings(composition, workload))
     return _kept(scenario, outcome, out)
 
 
@@ -105,7 +109,7 @@ def check(scenario: Scenario) -> tuple[str, ...]:
     composition, workload = _composed(scenario)
     learners = _learners(composition, workload)
     _simulator(composition, learners, cluster, device_spec(scenario), Observers())
-    return tuple(composition.warnings())
+    return _warnings(composition, workload)
 
 
 def _cluster(scenario: Scenario) -> ClusterSpec:
@@ -193,7 +197,26 @@ def _simulator(
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
         CollectiveSpec(**composition.scenario.cluster.collectives.fields()),
     )
-    return Simulator(learners, machine, observer)
+    return Simulator(learners, machine, observer, together=_together(composition.scenario))
+
+
+def _together(scenario: Scenario) -> bool:
+    """Whether gradients are taken together where the workload offers it."""
+    choice = scenario.simulation.gradients
+    return choice == "together" or (choice == "auto" and scenario.learners >= TOGETHER_FROM)
+
+
+def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, ...]:
+    """What the scenario sets and this simulation has no use for."""
+    warnings, scenario = composition.warnings(), composition.scenario
+    if scenario.simulation.gradients == "together" and not (
+        isinstance(workload, JointWorkload) and workload.gradients_at_once > 1
+    ):
+        warnings.append(
+            f"{scenario.source}: simulation.gradients has no effect: there is nothing that "
+            f"workload {scenario.workload.name} would gain"
+        )
+    return tuple(warnings)
 
 
 def device_spec(scenario: Scenario) -> DeviceSpec:

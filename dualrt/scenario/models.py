@@ -75,6 +75,12 @@ class Simulation(Table):
     numerics: Flag = Field(
         default=True, description="Compute every gradient; false: timing only, much faster."
     )
+    gradients: Literal["auto", "together", "one-by-one"] = Field(
+        default="auto",
+        description="How gradients of learners that compute at the same time are evaluated: of a "
+        "small model together, which is faster and may differ from one by one in the last bits; "
+        "auto: together from 16 learners.",
+    )
     epochs: Positive | None = Field(
         default=None,
         description="Simulate no more than this many epochs and extrapolate the hours, which the "

@@ -8,34 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from dualrt.workloads.asr.store import Block, Description, SpeechWriter
-from tests.support import commands
-
-FRAMES, DIMENSIONS, PHONES = 21, 120, 5
-
-
-def noise(segments: int, seed: int) -> Block:
-    draw = np.random.default_rng(seed)
-    labels = draw.integers(PHONES, size=(segments, FRAMES))
-    return Block(
-        draw.normal(size=(segments, FRAMES, DIMENSIONS)).astype(np.float16),
-        labels.astype(np.uint8),
-        labels.astype(np.int16),
-    )
+from tests.support import commands, noise
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("speech") / "noise.h5"
-    names = [str(phone) for phone in range(PHONES)]
-    with SpeechWriter(path) as writer:
-        writer.append("train", noise(64, seed=1))
-        writer.append("heldout", noise(16, seed=2))
-        writer.finish(Description("noise", "", True, phone_names=names, states=PHONES))
-    return path
+    return noise.prepared(tmp_path_factory.mktemp("speech") / "noise.h5")
 
 
 @pytest.mark.parametrize("mixing", ["pairwise", "neighbours"])
