@@ -19,10 +19,10 @@ import msgspec
 from dualrt.composition import Composition
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Learner
-from dualrt.core.records import Observer, Span, Update
+from dualrt.core.records import Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.observe.digest import TimingDigest
-from dualrt.observe.fan import Observers
+from dualrt.observe.fan import fan
 from dualrt.observe.recorder import Recorder
 from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FittedKey, Summary, summarise
@@ -44,7 +44,7 @@ TOGETHER_FROM = 16
 also fit into as many processes keep to one by one, and with it to their bits."""
 
 OnProgress = Callable[[float], None]
-"""Told the share of the run that is done, from 0 to 1, as often as updates are applied."""
+"""Told the share of the run that is done, from 0 to 1, now and then as updates are applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def check(scenario: Scenario) -> tuple[str, ...]:
     cluster = _cluster(scenario)
     composition, workload = _composed(scenario)
     learners = _learners(composition, workload)
-    _simulator(composition, learners, cluster, device_spec(scenario), Observers())
+    _simulator(composition, learners, cluster, device_spec(scenario), fan())
     return _warnings(composition, workload)
 
 
@@ -346,7 +346,7 @@ class _Watch:
             listening.append(_Progress(epochs, on_progress))
         if steadiness is not None:
             listening.append(steadiness)
-        self.observer = Observers(*listening)
+        self.observer = fan(*listening)
 
     def __enter__(self) -> _Watch:
         return self
@@ -368,6 +368,14 @@ class _Progress:
     def update(self, time_s: float, update: Update) -> None:
         """Tell the share of all epochs."""
         self._tell(min(update.epoch / self._epochs, 1.0))
+
+    def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Nothing, as for one."""
+
+    def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
+        """Tell what the last says."""
+        if applied:
+            self.update(*applied[-1])
 
 
 @dataclass(frozen=True, slots=True)

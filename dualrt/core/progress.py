@@ -9,7 +9,7 @@ sec. 3), and an epoch is over when as many samples as the pool holds have been d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -63,13 +63,15 @@ class Progress:
     samples_per_epoch: int
     samples_per_update: int
     schedule: Schedule
+    updates: int = field(init=False)
+    """Updates, by all learners together, that make the whole run."""
 
-    @property
-    def updates(self) -> int:
-        """Updates, by all learners together, that make the whole run."""
+    def __post_init__(self) -> None:
         # The margin undoes rounding: 0.1 * 30 is above 3, and must not cost one more update.
         samples = self.epochs * self.samples_per_epoch
-        return max(1, math.ceil(samples / self.samples_per_update - 1e-9))
+        updates = max(1, math.ceil(samples / self.samples_per_update - 1e-9))
+        # Once and not when asked: each learner compares with it in each step.
+        object.__setattr__(self, "updates", updates)
 
     def epoch(self, updates: int) -> float:
         """Passes over the pool after `updates` updates by all learners together."""

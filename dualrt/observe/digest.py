@@ -2,74 +2,77 @@
 
 Owns the portable byte form of records. Must not know a clock or a driver.
 
-Two runs with the same digest did the same things at the same times in the same order, on any
-machine. Values are packed little-endian; a string is hashed once, when it first occurs, together
-with the number that stands for it from then on. An update's loss and learning rate are left out:
-they come from kernels and math libraries that differ between machines, change no time, and belong
-to the digest of the numerics.
+In two runs with the same digest every learner applied the same updates, and every strand had the
+same effects, at the same times and in the same order, on any machine. Spans are hashed lane by lane
+(learner, strand and kind) and updates learner by learner, so whether they come one by one or in
+bulk leaves no mark; which of two learners was first, the times say. Values are packed
+little-endian. An update's loss and learning rate are left out: they come from kernels and math
+libraries that differ between machines, change no time, and belong to the digest of the numerics.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from hashlib import blake2b
+from itertools import starmap
+from operator import itemgetter
 from struct import Struct
+from typing import TypeVar
 
-from dualrt.core.records import Span, Update
+from dualrt.core.records import Lane, Row, Span, Update
 
-_NAME = Struct("<BII").pack  # tag, code, length; then UTF-8
-_SPAN = Struct("<BqIIddqqq").pack  # tag, learner, strand, kind, start, end, bytes, peer, step
-_UPDATE = Struct("<Bdqqdqqq").pack  # tag, time, learner, step, epoch, staleness, missed, samples
+_PART = Struct("<BqII").pack  # tag, learner, lengths of strand and kind; then both in UTF-8
+_ROW = Struct("<ddqqq").pack  # start, end, bytes, peer, step
+_UPDATE = Struct("<dqdqqq").pack  # time, step, epoch, staleness, missed, samples
 
-_BLOCK = 1 << 16
-"""Bytes gathered before they are hashed: a call for each record would cost more than hashing."""
+K = TypeVar("K", bound=Hashable)
 
 
 class TimingDigest:
-    """An observer that hashes every record in order (BLAKE2b, 128 bits)."""
+    """An observer that hashes every record (BLAKE2b, 128 bits)."""
 
-    __slots__ = ("_codes", "_hash", "_pending")
+    __slots__ = ("_lanes", "_updates")
 
     def __init__(self) -> None:
-        self._hash = blake2b(digest_size=16, person=b"dualrt-timing-1")
-        self._pending = bytearray()
-        self._codes: dict[str, int] = {}
+        self._lanes: dict[Lane, blake2b] = {}
+        self._updates: dict[int, blake2b] = {}
 
     def span(self, span: Span) -> None:
         """Hash one effect."""
-        learner, strand, kind, start_s, end_s, size, peer, step = span
-        codes = self._codes
-        if strand not in codes:
-            self._name(strand)
-        if kind not in codes:
-            self._name(kind)
-        pending = self._pending
-        pending += _SPAN(0, learner, codes[strand], codes[kind], start_s, end_s, size, peer, step)
-        if len(pending) >= _BLOCK:
-            self._drain()
+        self.bulk_spans(span.lane, (span.row,))
+
+    def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Hash effects of one lane."""
+        _part(self._lanes, lane).update(b"".join(starmap(_ROW, rows)))
 
     def update(self, time_s: float, update: Update) -> None:
         """Hash when an update was applied, and to what."""
-        self._pending += _UPDATE(
-            1,
-            time_s,
-            update.learner,
-            update.step,
-            update.epoch,
-            update.staleness,
-            update.missed,
-            update.samples,
-        )
+        self.bulk_updates([(time_s, update)])
+
+    def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
+        """Hash updates, of each learner in order."""
+        packed: dict[int, bytearray] = {}
+        for time_s, (learner, step, epoch, _, _, staleness, missed, samples) in applied:
+            of_learner = packed.get(learner)
+            if of_learner is None:
+                of_learner = packed[learner] = bytearray()
+            of_learner += _UPDATE(time_s, step, epoch, staleness, missed, samples)
+        for learner, of_learner in packed.items():
+            _part(self._updates, learner).update(of_learner)
 
     def hexdigest(self) -> str:
         """The digest so far: 32 hexadecimal digits."""
-        self._drain()
-        return self._hash.hexdigest()
+        whole = blake2b(digest_size=16, person=b"dualrt-timing-2")
+        for (learner, strand, kind), part in sorted(self._lanes.items(), key=itemgetter(0)):
+            names = strand.encode(), kind.encode()
+            whole.update(_PART(0, learner, *map(len, names)) + b"".join(names) + part.digest())
+        for learner, part in sorted(self._updates.items(), key=itemgetter(0)):
+            whole.update(_PART(1, learner, 0, 0) + part.digest())
+        return whole.hexdigest()
 
-    def _name(self, name: str) -> None:
-        code = self._codes[name] = len(self._codes)
-        encoded = name.encode()
-        self._pending += _NAME(2, code, len(encoded)) + encoded
 
-    def _drain(self) -> None:
-        self._hash.update(self._pending)
-        self._pending.clear()
+def _part(parts: dict[K, blake2b], key: K) -> blake2b:
+    part = parts.get(key)
+    if part is None:
+        part = parts[key] = blake2b(digest_size=16)
+    return part

@@ -5,7 +5,10 @@ Owns the passing on of records, in a fixed order. Must not know what listeners d
 
 from __future__ import annotations
 
-from dualrt.core.records import Observer, Span, Update
+from collections.abc import Sequence
+from typing import TypeGuard
+
+from dualrt.core.records import BulkObserver, Lane, Observer, Row, Span, Update
 
 
 class Observers:
@@ -15,23 +18,54 @@ class Observers:
     together.
     """
 
-    __slots__ = ("_spans", "_updates", "members")
+    __slots__ = ("members",)
 
     def __init__(self, *observers: Observer) -> None:
-        flat: list[Observer] = []
-        for observer in observers:
-            flat.extend(observer.members if isinstance(observer, Observers) else (observer,))
-        self.members: tuple[Observer, ...] = tuple(flat)
-        # Bound once: a driver calls these up to a hundred thousand times a second.
-        self._spans = tuple(member.span for member in flat)
-        self._updates = tuple(member.update for member in flat)
+        self.members: tuple[Observer, ...] = _flat(observers)
 
     def span(self, span: Span) -> None:
         """Pass an effect on."""
-        for listen in self._spans:
-            listen(span)
+        for member in self.members:
+            member.span(span)
 
     def update(self, time_s: float, update: Update) -> None:
         """Pass an update on."""
-        for listen in self._updates:
-            listen(time_s, update)
+        for member in self.members:
+            member.update(time_s, update)
+
+
+class BulkObservers(Observers):
+    """The same for observers who all take records in bulk, and so it does itself."""
+
+    __slots__ = ("_bulk",)
+
+    def __init__(self, *observers: BulkObserver) -> None:
+        super().__init__(*observers)
+        self._bulk = observers
+
+    def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Pass effects of one lane on."""
+        for member in self._bulk:
+            member.bulk_spans(lane, rows)
+
+    def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
+        """Pass updates on."""
+        for member in self._bulk:
+            member.bulk_updates(applied)
+
+
+def fan(*observers: Observer) -> Observers:
+    """One observer that is all of these, and takes records in bulk if each of them does."""
+    members = _flat(observers)
+    return BulkObservers(*members) if _all_bulk(members) else Observers(*members)
+
+
+def _flat(observers: Sequence[Observer]) -> tuple[Observer, ...]:
+    flat: list[Observer] = []
+    for observer in observers:
+        flat.extend(observer.members if isinstance(observer, Observers) else (observer,))
+    return tuple(flat)
+
+
+def _all_bulk(observers: tuple[Observer, ...]) -> TypeGuard[tuple[BulkObserver, ...]]:
+    return all(isinstance(observer, BulkObserver) for observer in observers)

@@ -9,6 +9,7 @@ out the same in any order of merging, the curve's means to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dualrt.core.errors import UsageError
-from dualrt.core.records import Span, Update
+from dualrt.core.records import Lane, Row, Span, Update
 from dualrt.observe.curve import Bin, Curve
 from dualrt.observe.distribution import Distribution
 from dualrt.observe.kinds import DEVICE, GRADIENT, SENT_BYTES, Activity, activity, word
@@ -60,16 +61,22 @@ class Tally:
 
     def span(self, span: Span) -> None:
         """Add up one effect."""
-        learner, strand, kind, start_s, end_s, size, _, _ = span
-        of_learner = self._spent[learner]
-        spent = of_learner.get((strand, kind))
-        if spent is None:
-            spent = of_learner[strand, kind] = Spent()
-        spent.count += 1
-        spent.seconds_s += end_s - start_s
+        self.bulk_spans(span.lane, (span.row,))
+
+    def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Add up effects of one lane."""
+        learner, strand, kind = lane
+        spent = self._spent[learner].setdefault((strand, kind), Spent())
+        seconds_s, size, last_s = spent.seconds_s, 0, self.last_s
+        for start_s, end_s, nbytes, _, _ in rows:
+            seconds_s += end_s - start_s
+            size += nbytes
+            if end_s > last_s:  # noqa: PLR1730 - max() would take a third of the time
+                last_s = end_s
+        spent.count += len(rows)
+        spent.seconds_s = seconds_s
         spent.bytes += size
-        if end_s > self.last_s:  # noqa: PLR1730 - max() would take a third of this method's time
-            self.last_s = end_s
+        self.last_s = last_s
 
     def update(self, time_s: float, update: Update) -> None:
         """Add up one update."""
@@ -78,6 +85,11 @@ class Tally:
         self.samples += update.samples
         self.curve.add(time_s, update.epoch, update.loss, update.samples)
         self.last_s = max(self.last_s, time_s)
+
+    def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
+        """Add up updates."""
+        for time_s, update in applied:
+            self.update(time_s, update)
 
     def merge(self, other: Tally) -> None:
         """Add the tally of another process of the same run.

@@ -22,13 +22,11 @@ from simpy.core import EmptySchedule
 
 from dualrt.core.effects import (
     AllReduce,
-    Body,
     Broadcast,
     Compute,
     Cost,
     Delivery,
     Effect,
-    Group,
     Now,
     Packet,
     Place,
@@ -41,11 +39,13 @@ from dualrt.core.effects import (
 from dualrt.core.errors import DeadlockError, RunError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Learner
-from dualrt.core.records import Observer, Span
+from dualrt.core.records import Lane, Observer
 from dualrt.core.seeds import stream
+from dualrt.sim.clock import Call, Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
+from dualrt.sim.journal import Journal
 from dualrt.sim.network import Network
 from dualrt.sim.numerics import Numerics
 from dualrt.sim.process import PENDING, Process
@@ -54,6 +54,21 @@ from dualrt.sim.transport import Transport
 
 SHOWN = 8
 """How many stuck strands an error lists."""
+
+EVENTS_PER_FLUSH = 4096
+"""Events between two flushes of the journal, or more where it has many lanes: fewer would cost more
+than they save, more would hold records in memory for nothing."""
+
+
+class _Kinds(dict[str, str]):
+    """The kinds of spans about messages, by tag: joined once, not a hundred thousand times."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def __missing__(self, tag: str) -> str:
+        kind = self[tag] = f"{self._word} {tag}"
+        return kind
 
 
 class Machine(NamedTuple):
@@ -89,8 +104,8 @@ class Simulator:
     ) -> None:
         self._learners = learners
         self._numerics = Numerics(together=together)
-        self._observer = observer
-        self._env = simpy.Environment()
+        self._journal = Journal(observer)
+        self._env = Clock()
         self._network = Network(self._env)
         self.cluster = Cluster(machine.cluster, self._network)
         for learner in learners:
@@ -114,6 +129,19 @@ class Simulator:
         self._mains: dict[Process, None] = {}
         self._daemons: dict[Process, None] = {}
         self._under_way = 0
+        self._sends, self._recvs = _Kinds("send"), _Kinds("recv")
+        # By exact type: a `match` would ask for each class in turn.
+        self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
+            Compute: self._compute,
+            Recv: self._recv,
+            Send: self._send,
+            Report: self._report,
+            Together: self._together,
+            AllReduce: self._allreduce,
+            Broadcast: self._broadcast,
+            Sleep: self._sleep,
+            Now: self._now,
+        }
         self.elapsed_s = 0.0
 
     def run(self) -> float:
@@ -124,13 +152,18 @@ class Simulator:
         """
         try:
             self._start()
-            while self._mains or self._under_way or self._transport.in_flight:
-                self._env.step()
+            while self._goes_on():
+                for _ in range(max(EVENTS_PER_FLUSH, self._journal.lanes)):
+                    self._env.step()
+                    if not self._goes_on():
+                        break
+                self._journal.flush()
         except EmptySchedule:
             raise self._deadlock() from None
         except _Stop:
             self.elapsed_s = self._env.now
         finally:
+            self._journal.flush()
             for process in (*self._mains, *self._daemons):
                 process.close()
         return self.elapsed_s
@@ -146,6 +179,9 @@ class Simulator:
 
         # As an event, because an observer is called in the midst of somebody's effect.
         self._after(0.0, raise_it)
+
+    def _goes_on(self) -> bool:
+        return bool(self._mains or self._under_way or self._transport.in_flight)
 
     def _start(self) -> None:
         for learner in self._learners:
@@ -174,7 +210,7 @@ class Simulator:
         del self._daemons[process]
 
     def _deadlock(self) -> DeadlockError:
-        stuck = [f"\n  {process}" for process in self._mains]
+        stuck = [f"\n  {part}" for process in self._mains for part in process.waiting()]
         if len(stuck) > SHOWN:
             stuck[SHOWN:] = [f"\n  and {len(stuck) - SHOWN} more"]
         return DeadlockError(
@@ -188,123 +224,133 @@ class Simulator:
         Raises RunError for an effect that this driver does not know, UsageError for a peer that is
         not in the run.
         """
-        rank, now = process.learner.rank, self._env.now
-        match effect:
-            case Compute():
-                self._compute(process, effect)
-            case Recv(tag=tag, peer=peer):
-                wake = partial(self._received, process, tag, now)
-                delivery = self._transport.receive(rank, tag, peer, wake)
-                if delivery is not None:
-                    self._span(process, "recv " + tag, now, delivery.packet.nbytes, delivery.sender)
-                    return delivery
-            case Send(peer=peer, tag=tag, packet=packet):
-                if not 0 <= peer < len(self._learners):
-                    raise UsageError(f"there is no learner {peer} to talk to")
-                self._transport.send(rank, peer, tag, packet)
-                self._span(process, "send " + tag, now, packet.nbytes, peer)
-                return None
-            case Report(update=update):
-                self._observer.update(now, update)
-                return None
-            case Together(children=children):
-                return self._together(process, children)
-            case AllReduce(group=group, vector=vector):
-                self._allreduce(process, group, vector)
-            case Broadcast(group=group, root=root, packet=packet):
-                self._broadcast(process, group, root, packet)
-            case Sleep(duration_s=duration_s):
-                self._after(duration_s, lambda _: process.resume())
-            case Now():
-                return now
-            case _:
-                raise RunError(f"the simulator does not know the effect {effect!r}")
+        answer = self._answers.get(type(effect))
+        if answer is None:
+            raise RunError(f"the simulator does not know the effect {effect!r}")
+        return answer(process, effect)
+
+    def _now(self, _: Process, __: Now) -> float:
+        return self._env.now
+
+    def _sleep(self, process: Process, effect: Sleep) -> Any:
+        self._after(effect.duration_s, lambda _: process.resume())
         return PENDING
 
-    def _compute(self, process: Process, effect: Compute[Any]) -> None:
-        rank, now, cost = process.learner.rank, self._env.now, effect.cost
-        work = self._numerics.begin(effect.work)
+    def _report(self, _: Process, effect: Report) -> None:
+        self._journal.update(self._env.now, effect.update)
+
+    def _compute(self, process: Process, effect: Compute[Any]) -> Any:
+        now = self._env.now
+        process.work = self._numerics.begin(effect.work)
         self._under_way += 1
         if effect.on is Place.HOST:
+            process.since_s = now
             self._network.transfer(
-                self.cluster.host_route(rank),
-                cost.bytes_moved,
-                partial(self._computed, process, cost, work, now),
+                self.cluster.host_route(process.learner.rank),
+                effect.cost.bytes_moved,
+                partial(self._computed, process),
                 cap_bytes_per_s=self._host_cap,
             )
-            return
+            return PENDING
         # One kernel sequence at a time: what is asked for meanwhile starts when the last ends.
-        start_s = max(now, self._device_free_s[rank])
-        end_s = start_s + self._devices[rank].duration_s(cost, start_s)
-        self._device_free_s[rank] = end_s
-        self._after(end_s - now, partial(self._computed, process, cost, work, start_s))
+        rank, free_s = process.learner.rank, self._device_free_s
+        start_s = process.since_s = max(now, free_s[rank])
+        end_s = free_s[rank] = start_s + self._devices[rank].duration_s(effect.cost, start_s)
+        self._env.at(end_s, self._device_done, process)
+        return PENDING
 
-    def _computed(
-        self,
-        process: Process,
-        cost: Cost,
-        work: Callable[[], Any],
-        start_s: float,
-        _: simpy.Event | None = None,
-    ) -> None:
+    def _device_done(self, call: Call) -> None:
+        self._computed(call.what)
+
+    def _computed(self, process: Process) -> None:
         self._under_way -= 1
-        self._span(process, cost.kind, start_s, cost.bytes_moved)
+        cost: Cost = process.effect.cost
+        self._span(process, cost.kind, process.since_s, cost.bytes_moved)
         try:
-            result = work()
+            result = process.work()
         except Exception as error:
             process.raise_at_await(error)
         else:
             process.resume(result)
 
-    def _received(self, process: Process, tag: str, start_s: float, delivery: Delivery) -> None:
-        self._span(process, "recv " + tag, start_s, delivery.packet.nbytes, delivery.sender)
+    def _send(self, process: Process, effect: Send) -> None:
+        peer, packet = effect.peer, effect.packet
+        if not 0 <= peer < len(self._learners):
+            raise UsageError(f"there is no learner {peer} to talk to")
+        self._transport.send(process.learner.rank, peer, effect.tag, packet)
+        self._span(process, self._sends[effect.tag], self._env.now, packet.nbytes, peer)
+
+    def _recv(self, process: Process, effect: Recv) -> Any:
+        process.since_s = self._env.now
+        wake = partial(self._received, process)
+        delivery = self._transport.receive(process.learner.rank, effect.tag, effect.peer, wake)
+        if delivery is None:
+            return PENDING
+        self._take(process, delivery)
+        return delivery
+
+    def _received(self, process: Process, delivery: Delivery) -> None:
+        self._take(process, delivery)
         process.resume(delivery)
 
-    def _together(self, parent: Process, bodies: Sequence[Body[Any]]) -> Any:
-        results: list[Any] = [None] * len(bodies)
-        registry = self._daemons if parent in self._daemons else self._mains
-        remaining = len(bodies)
+    def _take(self, process: Process, delivery: Delivery) -> None:
+        effect: Recv = process.effect
+        nbytes, sender = delivery.packet.nbytes, delivery.sender
+        self._span(process, self._recvs[effect.tag], process.since_s, nbytes, sender)
+
+    def _together(self, parent: Process, effect: Together[Any]) -> Any:
+        results: list[Any] = [None] * len(effect.children)
+        remaining = len(results)
         pending = False
 
-        def child_over(place: int, child: Process, result: Any) -> None:
+        def part_over(part: Process, result: Any) -> None:
             nonlocal remaining
-            del registry[child]
-            results[place] = result
+            results[part.place] = result
             remaining -= 1
             if pending and not remaining:
+                parent.parts = ()
                 parent.resume(tuple(results))
 
-        children = [
-            Process(self, parent.learner, parent.name, body, partial(child_over, place))
-            for place, body in enumerate(bodies)
-        ]
-        registry.update(dict.fromkeys(children))
-        for child in children:
-            child.resume()
+        learner, name, pens = parent.learner, parent.name, parent.pens
+        parent.parts = tuple(
+            [
+                Process(self, learner, name, body, part_over, pens, place)
+                for place, body in enumerate(effect.children)
+            ]
+        )
+        for part in parent.parts:
+            part.resume()
         if not remaining:
             # Answered, not resumed: a strand may do this any number of times in one instant.
+            parent.parts = ()
             return tuple(results)
         pending = True
         return PENDING
 
-    def _allreduce(self, process: Process, group: Group, vector: Any) -> None:
-        name = "allreduce"
-        wake = partial(self._collected, process, name, self._env.now, vector.nbytes)
+    def _allreduce(self, process: Process, effect: AllReduce) -> Any:
+        name, group, vector = "allreduce", effect.group, effect.vector
+        process.since_s = self._env.now
+        wake = partial(self._collected, process, name, vector.nbytes)
         meeting = self._rendezvous.arrive(group, process.learner.rank, name, vector, wake)
         if meeting is not None:
             duration_s = self._collectives.allreduce_s(group.ranks, vector.nbytes)
             mean = partial(process.learner.weights.mean, meeting.brought)
             self._collective(meeting, duration_s, mean)
+        return PENDING
 
-    def _broadcast(self, process: Process, group: Group, root: int, packet: Packet | None) -> None:
+    def _broadcast(self, process: Process, effect: Broadcast) -> Any:
+        group, root, packet = effect.group, effect.root, effect.packet
         name = f"broadcast from {root}"
-        nbytes = 0 if packet is None else packet.nbytes
-        wake = partial(self._collected, process, "broadcast", self._env.now, nbytes)
+        process.since_s = self._env.now
+        wake = partial(
+            self._collected, process, "broadcast", 0 if packet is None else packet.nbytes
+        )
         meeting = self._rendezvous.arrive(group, process.learner.rank, name, packet, wake)
         if meeting is not None:
             sent: Packet = meeting.brought[group.ranks.index(root)]
             duration_s = self._collectives.broadcast_s(group.ranks, sent.nbytes)
             self._collective(meeting, duration_s, lambda: sent)
+        return PENDING
 
     def _collective(self, meeting: Meeting, duration_s: float, result: Callable[[], Any]) -> None:
         self._under_way += 1
@@ -317,10 +363,8 @@ class Simulator:
 
         self._after(duration_s, end)
 
-    def _collected(
-        self, process: Process, kind: str, start_s: float, nbytes: int, answer: Any
-    ) -> None:
-        self._span(process, kind, start_s, nbytes)
+    def _collected(self, process: Process, kind: str, nbytes: int, answer: Any) -> None:
+        self._span(process, kind, process.since_s, nbytes)
         process.resume(answer)
 
     def _after(self, delay_s: float, then: Callable[[simpy.Event], None]) -> None:
@@ -330,15 +374,8 @@ class Simulator:
         self, process: Process, kind: str, start_s: float, nbytes: int, peer: int = -1
     ) -> None:
         learner = process.learner
-        self._observer.span(
-            Span(
-                learner.rank,
-                process.name,
-                kind,
-                start_s,
-                self._env.now,
-                nbytes,
-                peer,
-                learner.draws,
-            )
-        )
+        pen = process.pens.get(kind)
+        if pen is None:
+            lane = Lane(learner.rank, process.name, kind)
+            pen = process.pens[kind] = self._journal.pen(lane)
+        pen((start_s, self._env.now, nbytes, peer, learner.draws))

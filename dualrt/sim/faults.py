@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from dualrt.core.effects import Delivery, Effect, Group, Packet, Recv, Send
+from dualrt.core.effects import AllReduce, Broadcast, Delivery, Effect, Group, Recv, Send
 from dualrt.core.errors import PeerLostError
 from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
 from dualrt.core.learner import Learner
-from dualrt.core.records import Observer, Span
+from dualrt.core.records import Lane, Observer
 from dualrt.sim.driver import Machine, Simulator
 from dualrt.sim.lossy import LossyTransport
 from dualrt.sim.process import PENDING, Process
@@ -99,6 +99,7 @@ class FaultySimulator(Simulator):
         elapsed_s = super().run()
         for rank, since_s in self.down.items():
             self._was_down(self.learners[rank], since_s, max(since_s, elapsed_s))
+        self._journal.flush()
         return elapsed_s
 
     def _start(self) -> None:
@@ -136,11 +137,12 @@ class FaultySimulator(Simulator):
         return super().answer(process, effect)
 
     def _receive(self, process: Process, effect: Recv, peer: int) -> Any:
-        rank, tag, now_s = process.learner.rank, effect.tag, self._env.now
-        wake = partial(self._received, process, tag, now_s)
+        rank, tag = process.learner.rank, effect.tag
+        now_s = process.since_s = self._env.now
+        wake = partial(self._received, process)
         delivery = self._lossy.receive(rank, tag, peer, wake)
         if delivery is not None:
-            self._span(process, "recv " + tag, now_s, delivery.packet.nbytes, delivery.sender)
+            self._take(process, delivery)
             return delivery
         forget = partial(self._lossy.forget, rank, tag, wake)
         if self._lost(rank, peer):
@@ -150,17 +152,17 @@ class FaultySimulator(Simulator):
         self._after(self._detection.timeout_s, partial(self._notice_silence, process, wait))
         return PENDING
 
-    def _received(self, process: Process, tag: str, start_s: float, delivery: Delivery) -> None:
+    def _received(self, process: Process, delivery: Delivery) -> None:
         self._waits.pop(process, None)
-        super()._received(process, tag, start_s, delivery)
+        super()._received(process, delivery)
 
-    def _allreduce(self, process: Process, group: Group, vector: Any) -> None:
-        self._enter(process, group, "allreduce")
-        super()._allreduce(process, group, vector)
+    def _allreduce(self, process: Process, effect: AllReduce) -> Any:
+        self._enter(process, effect.group, "allreduce")
+        return super()._allreduce(process, effect)
 
-    def _broadcast(self, process: Process, group: Group, root: int, packet: Packet | None) -> None:
-        self._enter(process, group, "broadcast")
-        super()._broadcast(process, group, root, packet)
+    def _broadcast(self, process: Process, effect: Broadcast) -> Any:
+        self._enter(process, effect.group, "broadcast")
+        return super()._broadcast(process, effect)
 
     def _enter(self, process: Process, group: Group, kind: str) -> None:
         rank = process.learner.rank
@@ -170,9 +172,7 @@ class FaultySimulator(Simulator):
                 raise self._loss(rank, member)
         self._waits[process] = _Wait(others, kind, self._env.now, lambda: None)
 
-    def _collected(
-        self, process: Process, kind: str, start_s: float, nbytes: int, answer: Any
-    ) -> None:
+    def _collected(self, process: Process, kind: str, nbytes: int, answer: Any) -> None:
         wait = self._waits.get(process)
         if wait is None:
             # It is dead, or has given up.
@@ -180,22 +180,22 @@ class FaultySimulator(Simulator):
         rank, now_s = process.learner.rank, self._env.now
         whole_s = max((self._lossy.apart_until_s(rank, peer) for peer in wait.peers), default=0.0)
         if whole_s > now_s:
-            again = partial(self._collected_again, process, kind, start_s, nbytes, answer)
+            again = partial(self._collected_again, process, kind, nbytes, answer)
             if whole_s < math.inf:
                 self._after(whole_s - now_s, again)
             return
         del self._waits[process]
-        super()._collected(process, kind, start_s, nbytes, answer)
+        super()._collected(process, kind, nbytes, answer)
 
     def _collected_again(self, *collected: Any) -> None:
         *arguments, _ = collected
         self._collected(*arguments)
 
-    def _computed(self, process: Process, *rest: Any) -> None:
+    def _computed(self, process: Process) -> None:
         if process.learner is not self.learners[process.learner.rank] or self._is_down(process):
             self._under_way -= 1
         else:
-            super()._computed(process, *rest)
+            super()._computed(process)
 
     def _main_over(self, process: Process, result: Any) -> None:
         self._anyone_ended = True
@@ -213,7 +213,8 @@ class FaultySimulator(Simulator):
         for registry in (self._mains, self._daemons):
             for process in [one for one in registry if one.learner.rank == rank]:
                 del registry[process]
-                self._waits.pop(process, None)
+                for part in process.waiting():
+                    self._waits.pop(part, None)
                 process.kill()
         self._lossy.take_down(rank)
         self.elapsed_s = now_s
@@ -246,9 +247,8 @@ class FaultySimulator(Simulator):
             strand.resume()
 
     def _was_down(self, learner: Learner, start_s: float, end_s: float) -> None:
-        self._observer.span(
-            Span(learner.rank, "faults", "down", start_s, end_s, 0, -1, learner.draws)
-        )
+        write = self._journal.pen(Lane(learner.rank, "faults", "down"))
+        write((start_s, end_s, 0, -1, learner.draws))
 
     def _throttle(self, server: int, _: simpy.Event) -> None:
         now_s = self._env.now

@@ -6,17 +6,21 @@ asks its driver for each answer.
 A process is *running* while its code runs, *waiting* after its driver answered PENDING, and *over*
 once its body has returned. It is advanced by callbacks and no SimPy process stands behind it,
 because a step costs several effects and each process switch would cost as much as the event itself.
+
+It waits for one answer at a time. So what its driver must remember until then (the effect, and
+since when) has its place in the process itself, and needs no closure for each effect.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol, cast
 
 from dualrt.core.effects import Body, Effect, describe
 from dualrt.core.errors import StrandError
 from dualrt.core.learner import Learner
+from dualrt.sim.journal import Pen
 
 STORY_LENGTH = 8
 """How many last effects an error tells."""
@@ -38,9 +42,29 @@ class Answerer(Protocol):
 
 
 class Process:
-    """Advances `body` for `learner`; calls `done` with what it returns."""
+    """Advances `body`, a part of a strand; calls `done` with what it returns.
 
-    __slots__ = ("_body", "_done", "_driver", "learner", "name", "story")
+    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; `pens`, which
+    the strand's parts share, has what writes its spans, by kind; `place` is the part's among those
+    that run beside it.
+    """
+
+    __slots__ = (
+        "_body",
+        "_done",
+        "_driver",
+        "_send",
+        "effect",
+        "learner",
+        "name",
+        "over",
+        "parts",
+        "pens",
+        "place",
+        "since_s",
+        "story",
+        "work",
+    )
 
     def __init__(
         self,
@@ -49,9 +73,22 @@ class Process:
         name: str,
         body: Body[Any],
         done: Callable[[Process, Any], None],
+        pens: dict[str, Pen] | None = None,
+        place: int = 0,
     ) -> None:
         self._driver, self.learner, self.name = driver, learner, name
-        self._body, self._done = body, done
+        self._body, self._send, self._done = body, body.send, done
+        self.pens: dict[str, Pen] = {} if pens is None else pens
+        self.place = place
+        self.effect: Any = None
+        """What it waits for."""
+        self.since_s = 0.0
+        """Since when, or from when on it was under way."""
+        self.parts: tuple[Process, ...] = ()
+        """Those that run in its stead while it waits for them together."""
+        self.work: Callable[[], Any] = _nothing
+        """What it waits for to be computed."""
+        self.over = False
         self.story: deque[Effect[Any]] = deque(maxlen=STORY_LENGTH)
 
     def resume(self, answer: Any = None) -> None:
@@ -59,7 +96,7 @@ class Process:
 
         Raises StrandError when the body raises.
         """
-        self._advance(self._body.send, answer)
+        self._advance(self._send, answer)
 
     def raise_at_await(self, error: Exception) -> None:
         """Let an error of awaited work arise at the await, as it does in a real strand.
@@ -69,10 +106,10 @@ class Process:
         self._advance(self._body.throw, error)
 
     def _advance(self, push: Callable[[Any], Effect[Any]], pushed: Any) -> None:
-        answer_to, send, tell = self._driver.answer, self._body.send, self.story.append
+        answer_to, send, tell = self._driver.answer, self._send, self.story.append
         try:
             while pushed is not PENDING:
-                effect = push(pushed)
+                effect = self.effect = push(pushed)
                 tell(effect)
                 try:
                     push, pushed = send, answer_to(self, effect)
@@ -82,6 +119,7 @@ class Process:
                 except Exception as error:
                     push, pushed = self._body.throw, error
         except StopIteration as returned:
+            self.over = True
             self._done(self, returned.value)
         except StrandError:
             raise
@@ -89,14 +127,27 @@ class Process:
             raise self._failure(cause) from cause
 
     def close(self) -> None:
-        """Drop the body without running it further."""
+        """Drop the body, and those of its parts, without running them further."""
         self._body.close()
+        for part in self.parts:
+            part.close()
+
+    def waiting(self) -> Iterator[Process]:
+        """Itself, and its parts, as far as they are not over."""
+        if self.over:
+            return
+        yield self
+        for part in self.parts:
+            yield from part.waiting()
 
     def kill(self) -> None:
-        """Drop the body; an answer that was pending is ignored when it comes."""
+        """Drop the body, and its parts; an answer that was pending is ignored when it comes."""
         self._body.close()
+        for part in self.parts:
+            part.kill()
         # Every resume would have to ask whether it is dead; so what is left returns at once.
         self._body, self._done = cast(Body[Any], _nothing()), _ignore
+        self._send = self._body.send
 
     def __str__(self) -> str:
         waits = describe(self.story[-1]) if self.story else "its start"

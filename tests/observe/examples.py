@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
-from dualrt.core.records import Observer, Span, Update
+from dualrt.core.records import BulkObserver, Lane, Observer, Row, Span, Update
 from dualrt.observe.recorder import Applied, Record
 from dualrt.observe.summary import Summary, summarise
 from dualrt.observe.tally import Tally
@@ -84,6 +84,22 @@ def show(records: Iterable[Record], *observers: Observer) -> None:
                 observer.span(record)
             else:
                 observer.update(*record)
+
+
+def show_in_bulk(records: Sequence[Record], size: int, *observers: BulkObserver) -> None:
+    """The same, `size` records at a time."""
+    for first in range(0, len(records), size):
+        lanes: dict[Lane, list[Row]] = {}
+        updates: list[tuple[float, Update]] = []
+        for record in records[first : first + size]:
+            if isinstance(record, Span):
+                lanes.setdefault(record.lane, []).append(record.row)
+            else:
+                updates.append((record.time_s, record.update))
+        for observer in observers:
+            for lane, rows in lanes.items():
+                observer.bulk_spans(lane, rows)
+            observer.bulk_updates(updates)
 
 
 def tallied(records: Iterable[Record], learners: int = 3) -> Tally:

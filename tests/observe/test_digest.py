@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from dualrt.observe import digest as module
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.recorder import Applied, Record
-from tests.observe.examples import a_run, runs, show, span, update
+from tests.observe.examples import a_run, runs, show, show_in_bulk, span, update
 
 
 def digest(records: Iterable[Record]) -> str:
@@ -23,7 +23,7 @@ def digest(records: Iterable[Record]) -> str:
     return taken.hexdigest()
 
 
-KNOWN = "6546b72d8a0a9ff4056f16beaade650e"
+KNOWN = "447a00d6e88d4b6b98906bf257e01e59"
 
 
 def known_records() -> list[Record]:
@@ -95,21 +95,32 @@ def test_numerics_do_not_count() -> None:
     assert digest([with_loss]) == digest([without])
 
 
-def test_order_counts() -> None:
-    one, other = span("gradient"), span("blend")
+def test_order_counts_within_a_lane() -> None:
+    one, other = span(start_s=0.0), span(start_s=0.5)
     assert digest([one, other]) != digest([other, one])
 
 
+def test_order_counts_among_a_learner_s_updates() -> None:
+    one, other = Applied(1.0, update()), Applied(1.0, update(staleness=1))
+    assert digest([one, other]) != digest([other, one])
+
+
+def test_between_lanes_and_between_learners_only_times_tell_the_order() -> None:
+    one, other = span("gradient"), span("blend")
+    mine, theirs = Applied(1.0, update()), Applied(1.0, update(learner=1))
+    assert digest([one, mine, other, theirs]) == digest([theirs, other, mine, one])
+
+
 def test_swapped_names_are_another_run() -> None:
-    """Codes follow first occurrence, so the names themselves must be hashed with them."""
+    """The names are hashed, and not only that there are two lanes."""
     assert digest([span("a", strand="b")]) != digest([span("b", strand="a")])
 
 
-def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = a_run(3, 20)
-    whole = digest(records)
-    monkeypatch.setattr(module, "_BLOCK", 64)
-    assert digest(records) == whole
+@given(runs, st.integers(1, 20))
+def test_in_bulk_or_one_by_one_is_the_same(records: list[Record], size: int) -> None:
+    in_bulk = TimingDigest()
+    show_in_bulk(records, size, in_bulk)
+    assert in_bulk.hexdigest() == digest(records)
 
 
 def test_asking_for_the_digest_midway_changes_nothing() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dualrt.core.records import Span, Update
-from dualrt.observe.fan import Observers
-from tests.observe.examples import a_run, show, span
+from dualrt.core.records import BulkObserver, Span, Update
+from dualrt.observe.digest import TimingDigest
+from dualrt.observe.fan import BulkObservers, Observers, fan
+from dualrt.observe.tally import Tally
+from tests.observe.examples import a_run, show, show_in_bulk, span
 
 
 class Diary:
@@ -39,6 +41,23 @@ def test_a_fan_in_a_fan_is_flattened() -> None:
     book: list[tuple[str, object]] = []
     a, b, c = (Diary(name, book) for name in "abc")
     assert Observers(a, Observers(b, Observers(c))).members == (a, b, c)
+    assert fan(a, fan(b, fan(c))).members == (a, b, c)
+
+
+def test_it_takes_records_in_bulk_if_each_member_does() -> None:
+    both = fan(Tally(1), fan(TimingDigest()))
+    assert isinstance(both, BulkObserver)
+    assert not isinstance(fan(both, Diary("one by one", [])), BulkObserver)
+
+
+def test_every_member_hears_in_bulk() -> None:
+    one, other = TimingDigest(), TimingDigest()
+    members = fan(one, other)
+    assert isinstance(members, BulkObservers)
+    show_in_bulk(a_run(), 7, members)
+    alone = TimingDigest()
+    show(a_run(), alone)
+    assert one.hexdigest() == other.hexdigest() == alone.hexdigest()
 
 
 def test_nobody_may_listen() -> None:

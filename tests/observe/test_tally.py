@@ -16,7 +16,7 @@ from dualrt.core.records import Span
 from dualrt.observe.kinds import Activity
 from dualrt.observe.recorder import Record
 from dualrt.observe.tally import Tally
-from tests.observe.examples import MODEL_BYTES, a_run, runs, span, tallied, update
+from tests.observe.examples import MODEL_BYTES, a_run, runs, show_in_bulk, span, tallied, update
 
 
 def learner_of(record: Record) -> int:
@@ -41,6 +41,14 @@ def test_a_gradient_is_a_step_of_its_learner() -> None:
     tally = tallied([span(learner=2), span(learner=2), span("update", learner=1)])
     assert tally.steps_by_learner == [0, 0, 2]
     assert tally.steps == 2
+
+
+@given(runs, st.integers(1, 20))
+def test_in_bulk_or_one_by_one_is_the_same(records: list[Record], size: int) -> None:
+    """To the bit: sums are taken in the same order."""
+    in_bulk = Tally(3)
+    show_in_bulk(records, size, in_bulk)
+    assert in_bulk.to_builtins() == tallied(records).to_builtins()
 
 
 def test_a_device_is_busy_with_gradients_and_updates() -> None:

@@ -1,0 +1,63 @@
+"""The journal: what happened, on its way to the observer.
+
+Owns when records are passed on. Must not know what they mean.
+
+An observer that takes records in bulk gets them lane by lane, every few thousand events; any other
+gets each at once. A driver writes into a lane through a *pen*, which it keeps: so a span costs one
+call and one tuple, and its lane is looked up no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from dualrt.core.records import BulkObserver, Lane, Observer, Row, Span, Update
+
+Pen: TypeAlias = Callable[[Row], None]
+"""Writes one span of a lane."""
+
+
+class Journal:
+    """Passes records on to `observer`."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._bulk = observer if isinstance(observer, BulkObserver) else None
+        self._rows: dict[Lane, list[Row]] = {}
+        self._updates: list[tuple[float, Update]] = []
+
+    @property
+    def lanes(self) -> int:
+        """How many there are in bulk so far."""
+        return len(self._rows)
+
+    def pen(self, lane: Lane) -> Pen:
+        """What writes spans into `lane`."""
+        if self._bulk is not None:
+            return self._rows.setdefault(lane, []).append
+        tell = self._observer.span
+
+        def write(row: Row) -> None:
+            start_s, end_s, size, peer, step = row
+            tell(Span(*lane, start_s, end_s, size, peer, step))
+
+        return write
+
+    def update(self, time_s: float, update: Update) -> None:
+        """Write an update."""
+        if self._bulk is None:
+            self._observer.update(time_s, update)
+        else:
+            self._updates.append((time_s, update))
+
+    def flush(self) -> None:
+        """Pass on what has been kept."""
+        if self._bulk is None:
+            return
+        for lane, rows in self._rows.items():
+            if rows:
+                self._bulk.bulk_spans(lane, rows)
+                rows.clear()
+        self._bulk.bulk_updates(self._updates)
+        self._updates.clear()

@@ -1,0 +1,54 @@
+"""Records on their way to an observer."""
+
+from __future__ import annotations
+
+from dualrt.core.records import Span
+from dualrt.observe.digest import TimingDigest
+from dualrt.observe.tally import Tally
+from dualrt.sim.journal import Journal
+from tests.observe.examples import update
+from tests.support.simulated import Log
+
+SPAN = Span(0, "train", "gradient", 0.0, 1.0, 8, -1, 1)
+LANE, ROW = SPAN.lane, SPAN.row
+
+
+def test_an_observer_of_single_records_hears_each_at_once() -> None:
+    log = Log()
+    journal = Journal(log)
+    journal.pen(LANE)(ROW)
+    journal.update(1.0, update())
+    assert log.spans == [SPAN]
+    assert log.updates == [(1.0, update())]
+    journal.flush()
+    assert len(log.spans) == len(log.updates) == 1
+    assert journal.lanes == 0
+
+
+def test_an_observer_of_many_hears_them_when_they_are_flushed_and_once() -> None:
+    tally = Tally(1)
+    journal = Journal(tally)
+    write = journal.pen(LANE)
+    write(ROW)
+    journal.pen(LANE)(ROW)
+    journal.update(1.0, update())
+    assert (tally.steps, tally.updates, journal.lanes) == (0, 0, 1)
+    journal.flush()
+    journal.flush()
+    assert (tally.steps, tally.updates) == (2, 1)
+    write(ROW)
+    journal.flush()
+    assert tally.steps == 3
+
+
+def test_both_ways_give_one_digest() -> None:
+    digest, log = TimingDigest(), Log()
+    for observer in (digest, log):
+        journal = Journal(observer)
+        journal.pen(LANE)(ROW)
+        journal.update(1.0, update())
+        journal.flush()
+    again = TimingDigest()
+    again.span(log.spans[0])
+    again.update(*log.updates[0])
+    assert again.hexdigest() == digest.hexdigest()
