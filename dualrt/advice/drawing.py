@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST = 256
 """Learners that fit a page."""
 
-SWITCH, NIC, HOST, SOCKET, GPU = 5.0, 3.9, 3.1, 2.0, 0.8
+SPINE, SWITCH, NIC, HOST, SOCKET, GPU = 6.1, 5.0, 3.9, 3.1, 2.0, 0.8
 """Heights of the rows."""
 
 STYLE = f"""
@@ -112,6 +112,7 @@ class _Scene:
         from matplotlib.colors import Normalize
 
         self.axes, self.setting, self.learners = axes, setting, learners
+        self.top = SWITCH
         self.busy_s = {load.link: load.busy_s for load in carried}
         self.norm = Normalize(0.0, max(self.busy_s.values(), default=1.0))
         self.colours = colormaps["YlOrRd"]
@@ -128,8 +129,22 @@ class _Scene:
             middles.append(sum(ends) / 2)
             self._server(server, range(first, last + 1), middles[-1])
         if used > 1:
-            left, right = min(middles) - 0.6, max(middles) + 0.6
-            self._box((left + right) / 2, SWITCH, right - left, "switch")
+            self._switches(middles)
+
+    def _switches(self, middles: list[float]) -> None:
+        """One over all servers, or one over each rack's and the spine over them."""
+        members = self.setting.cluster.servers_per_rack or len(middles)
+        racks = [middles[first : first + members] for first in range(0, len(middles), members)]
+        spine = (middles[0] + middles[-1]) / 2
+        for number, rack in enumerate(racks):
+            middle, width = (rack[0] + rack[-1]) / 2, rack[-1] - rack[0] + 1.2
+            name = f"rack{number}"
+            if len(racks) > 1:
+                self._link((middle, SWITCH), (spine, SPINE), name)
+            self._box(middle, SWITCH, width, name if len(racks) > 1 else "switch")
+        if len(racks) > 1:
+            self.top = SPINE
+            self._box(spine, SPINE, max(2.4, (middles[-1] - middles[0]) / 3), "spine")
 
     def _server(self, server: int, learners: range, middle: float) -> None:
         spec, name = self.setting.cluster, f"server{server}"
@@ -191,7 +206,7 @@ class _Scene:
                 alpha=0.9 if pairs.nnz < 400 else 0.35,
                 zorder=0.5,
             )
-        self.axes.set_ylim(lowest - 0.3, SWITCH + 0.5)
+        self.axes.set_ylim(lowest - 0.3, self.top + 0.5)
 
     def _depth(self, width: float) -> float:
         """Deeper for longer arcs, but bounded by the page."""

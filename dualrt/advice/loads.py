@@ -6,6 +6,7 @@ capacity: how exchanges overlap with gradients is for a trial.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def loads(messages: Sparse, setting: Setting) -> list[Load]:
     cluster = links_of(setting.cluster)
     counted = dict.fromkeys(cluster.links, 0.0)
     for sender, receiver, count in _ways(messages, cluster):
-        for link in cluster.route(sender, receiver):
+        for link in cluster.message_route(sender, receiver):
             counted[link.name] += count
     received = np.asarray(messages.sum(axis=0)).reshape(-1)
     for learner, count in enumerate(received.tolist()):
@@ -77,11 +78,14 @@ def loads(messages: Sparse, setting: Setting) -> list[Load]:
 def _ways(messages: Sparse, cluster: Cluster) -> Iterator[tuple[int, int, float]]:
     """(sender, receiver, messages), where one learner may stand for all of its socket.
 
-    Between servers a route depends on the two sockets alone. To ask for each pair of learners would
-    take seconds on a complete graph of a thousand.
+    Between servers a route depends on the two sockets alone, unless learners' threads are links. To
+    ask for each pair of learners would take seconds on a complete graph of a thousand.
     """
     spec = cluster.spec
     sent = messages.tocoo()
+    if spec.io_thread_bytes_per_s < math.inf:
+        yield from zip(sent.row.tolist(), sent.col.tolist(), sent.data.tolist(), strict=True)
+        return
     learners = np.arange(messages.shape[0])
     server = learners // spec.gpus_per_server
     socket = server * spec.sockets_per_server + (

@@ -145,6 +145,24 @@ class ClusterDescription(Table):
         default=0.5e-6, description="Of one card, met twice from server to server."
     )
     switch_latency_s: Amount = Field(default=0.0, description="Of the switch between servers.")
+    servers_per_rack: Count | None = Field(
+        default=None,
+        description="Servers at the switch of one rack, with a spine between racks; left out: one "
+        "switch for all.",
+    )
+    rack_bytes_per_s: Positive | None = Field(
+        default=None,
+        description="Of a rack to the spine, each direction, shared by its servers; left out: as "
+        "much as their cards have together, or as `oversubscription` says.",
+    )
+    oversubscription: Positive | None = Field(
+        default=None,
+        description="How many times a rack's link to the spine fits into what the cards of its "
+        "servers have together, in place of rack_bytes_per_s: 3 for 3:1.",
+    )
+    spine_latency_s: Amount = Field(
+        default=0.0, description="What the way over the spine adds from rack to rack."
+    )
     pcie_bytes_per_s: Positive = Field(
         default=16e9, description="PCIe root of a socket, each direction."
     )
@@ -167,6 +185,11 @@ class ClusterDescription(Table):
     socket_bytes_per_s: Cap = Field(
         default=math.inf,
         description="The most that one connection between two learners moves.",
+        json_schema_extra=without_default,
+    )
+    io_thread_bytes_per_s: Cap = Field(
+        default=math.inf,
+        description="The most that a learner's connections together move, each direction.",
         json_schema_extra=without_default,
     )
     message_overhead_s: Amount = Field(
@@ -202,6 +225,15 @@ class ClusterDescription(Table):
         return self
 
     @model_validator(mode="after")
+    def _racked(self) -> Self:
+        if self.rack_bytes_per_s is not None and self.oversubscription is not None:
+            raise ValueError("has both rack_bytes_per_s and oversubscription: give one of them")
+        spine = (self.rack_bytes_per_s, self.oversubscription, self.spine_latency_s or None)
+        if self.servers_per_rack is None and any(value is not None for value in spine):
+            raise ValueError("says what lies between racks, and no servers_per_rack")
+        return self
+
+    @model_validator(mode="after")
     def _marked(self) -> Self:
         strange = sorted((self.fitted or {}).keys() - self.fitted_values().keys())
         if strange:
@@ -223,6 +255,7 @@ _OF_THE_DESCRIPTION = {
     "device",
     "fitted",
     "servers_as_needed",
+    "oversubscription",
 }
 """Keys that the simulator's cluster has no use for."""
 
@@ -244,7 +277,13 @@ class Cluster(ClusterDescription):
             **self.model_dump(exclude=_OF_THE_DESCRIPTION),
             "servers": servers,
             "gpus_per_server": gpus,
+            "rack_bytes_per_s": self._rack_bytes_per_s(),
         }
+
+    def _rack_bytes_per_s(self) -> float:
+        if self.oversubscription is None or self.servers_per_rack is None:
+            return math.inf if self.rack_bytes_per_s is None else self.rack_bytes_per_s
+        return self.servers_per_rack * self.nic_bytes_per_s / self.oversubscription
 
     def device_fields(self) -> dict[str, Any]:
         """What was said of the device; what was left out is absent."""

@@ -1,4 +1,4 @@
-"""The cluster: servers of GPUs behind one switch, as links that flows can cross.
+"""The cluster: servers of GPUs behind one switch or two tiers, as links that flows can cross.
 
 Owns the description of a cluster, where each learner sits, and which links lie between two
 learners. Must not know what is sent, nor when.
@@ -15,14 +15,29 @@ shared by all that cross it:
                 |                 nic.out, nic.in
               switch
 
-The switch is non-blocking: it adds latency and limits nothing.
+The switch is non-blocking: it adds latency and limits nothing. Where servers stand in racks, each
+rack has such a switch, and from one to another the way leads over the spine:
+
+    server0 ... server3      server4 ... server7
+         |         |              |         |
+         +- rack0 -+              +- rack1 -+
+              |                        |           rack0.up, rack0.down, rack1.up, ...
+              +--------- spine --------+
+
+A rack's cable to the spine is two links, shared by all of its servers, and where it has less than
+their cards have together the fabric is oversubscribed. The spine itself is non-blocking, which is
+what many equal paths with traffic spread evenly over them come to (Al-Fares, Loukissas and Vahdat,
+A scalable, commodity data center network architecture, SIGCOMM 2008); that a hash may put two flows
+on one path is not modelled.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from dualrt.core.errors import UsageError
@@ -63,11 +78,22 @@ class ClusterSpec:
     nvlink_latency_s: float = 0.0
     """From GPU to GPU."""
 
+    servers_per_rack: int | None = None
+    """Servers at one rack's switch, in their order; None where all are at one switch."""
+    rack_bytes_per_s: float = math.inf
+    """Of a rack to the spine, shared by its servers. Oversubscribed 3 to 1 is a third of what their
+    cards have together; more than these have changes nothing."""
+    spine_latency_s: float = 0.0
+    """What the way over the spine adds from rack to rack, beside `switch_latency_s`."""
+
     message_overhead_s: float = 0.0
     """Software cost of one gossip message, before its first byte moves."""
     socket_bytes_per_s: float = math.inf
     """The most that one gossip connection moves. A ZeroMQ I/O thread manages about 1e9 (the ZeroMQ
     guide advises one thread for each gigabyte a second)."""
+    io_thread_bytes_per_s: float = math.inf
+    """The most that the gossip thread of one learner moves in each direction, over all of its
+    connections together; every frame passes through it."""
     host_thread_bytes_per_s: float = math.inf
     """The most of `host_memory_bytes_per_s` that one averaging thread can draw."""
 
@@ -85,11 +111,15 @@ class ClusterSpec:
         for field in fields(self):
             self._check(field.name, getattr(self, field.name))
 
-    def _check(self, name: str, value: float) -> None:
-        if name in {"servers", "gpus_per_server", "sockets_per_server"}:
+    def _check(self, name: str, value: float | None) -> None:
+        if name in _COUNTS:
             if isinstance(value, int) and value >= 1:
                 return
+            if name == "servers_per_rack" and value is None:
+                return
             problem = "is not a whole number from 1"
+        elif value is None:
+            problem = "is no number"
         elif name.endswith("_bytes_per_s"):
             if value > 0 and (value < math.inf or name in _CAPS):
                 return
@@ -110,18 +140,30 @@ class ClusterSpec:
         return self.servers * self.gpus_per_server
 
     @property
+    def racks(self) -> int:
+        """Racks in all; one where all servers are at one switch."""
+        return 1 if self.servers_per_rack is None else -(-self.servers // self.servers_per_rack)
+
+    @property
     def local_latency_s(self) -> float:
         """From a GPU to another of its server."""
         return self.nvlink_latency_s if self.nvlink_bytes_per_s else 2 * self.pcie_latency_s
 
     @property
     def network_latency_s(self) -> float:
-        """From a GPU to one of another server."""
+        """From a GPU to one of another server of its rack."""
         return 2 * (self.pcie_latency_s + self.nic_latency_s) + self.switch_latency_s
 
 
-_CAPS = {"socket_bytes_per_s", "host_thread_bytes_per_s", "collective_bytes_per_s"}
-"""Limits on one user of a link rather than links: infinity means that there is none."""
+_COUNTS = {"servers", "gpus_per_server", "sockets_per_server", "servers_per_rack"}
+_CAPS = {
+    "socket_bytes_per_s",
+    "host_thread_bytes_per_s",
+    "collective_bytes_per_s",
+    "io_thread_bytes_per_s",
+    "rack_bytes_per_s",
+}
+"""Limits that there may be or not: infinity means that there is none."""
 
 
 class Placement(NamedTuple):
@@ -145,22 +187,39 @@ class Cluster:
         self._network = network
         self._ends: dict[str, tuple[str, str]] = {}
         self._routes: dict[tuple[int, int], tuple[Link, ...]] = {}
-        for server in range(spec.servers):
-            self._cable(f"server{server}")
+        self._message_routes: dict[tuple[int, int], tuple[Link, ...]] = {}
+        for number in range(spec.servers):
+            self._cable(f"server{number}", self._switch_of(number))
+        if spec.racks > 1:
+            for number in range(spec.racks):
+                self._cable_rack(f"rack{number}")
 
-    def _cable(self, server: str) -> None:
-        """Lay the links of one server."""
+    def _cable_rack(self, rack: str) -> None:
+        """Lay the links of one rack to the spine: no wider than what its servers can use."""
+        spec = self.spec
+        assert spec.servers_per_rack is not None
+        bandwidth = min(spec.rack_bytes_per_s, spec.servers_per_rack * spec.nic_bytes_per_s)
+        self._lay(f"{rack}.up", rack, "spine", bandwidth, 0.0)
+        self._lay(f"{rack}.down", "spine", rack, bandwidth, spec.spine_latency_s)
+
+    def _cable(self, server: str, switch: str) -> None:
+        """Lay the links of one server, up to its switch."""
         spec = self.spec
         out_s, in_s = spec.nic_latency_s, spec.nic_latency_s + spec.switch_latency_s
         nic, memory = f"{server}.nic", f"{server}.memory"
-        self._lay(f"{nic}.out", nic, "switch", spec.nic_bytes_per_s, out_s)
-        self._lay(f"{nic}.in", "switch", nic, spec.nic_bytes_per_s, in_s)
+        self._lay(f"{nic}.out", nic, switch, spec.nic_bytes_per_s, out_s)
+        self._lay(f"{nic}.in", switch, nic, spec.nic_bytes_per_s, in_s)
         self._lay(memory, server, memory, spec.host_memory_bytes_per_s, 0.0)
         for number in range(spec.sockets_per_server):
             socket = f"{server}.socket{number}"
             bandwidth, latency_s = spec.pcie_bytes_per_s, spec.pcie_latency_s
             self._lay(f"{socket}.pcie.up", socket, server, bandwidth, latency_s)
             self._lay(f"{socket}.pcie.down", server, socket, bandwidth, latency_s)
+        if spec.io_thread_bytes_per_s < math.inf:
+            for number in range(spec.gpus_per_server):
+                thread = f"{server}.gpu{number}.io"
+                self._lay(f"{thread}.out", thread, server, spec.io_thread_bytes_per_s, 0.0)
+                self._lay(f"{thread}.in", server, thread, spec.io_thread_bytes_per_s, 0.0)
         if not spec.nvlink_bytes_per_s:
             return
         for number in range(spec.gpus_per_server):
@@ -188,12 +247,45 @@ class Cluster:
         """The socket whose PCIe link a GPU of any server hangs on."""
         return gpu * self.spec.sockets_per_server // self.spec.gpus_per_server
 
-    def route(self, sender: int, receiver: int) -> tuple[Link, ...]:
-        """The links that a message from one learner's GPU to another's crosses, in order.
+    def rack_of(self, server: int) -> int:
+        """The rack that a server stands in."""
+        return 0 if self.spec.servers_per_rack is None else server // self.spec.servers_per_rack
 
-        From server to server it goes through both hosts: up PCIe, out of one card and into the
-        other, down PCIe. In a server it takes NVLink, or PCIe where there is none. A learner needs
-        no link to reach itself.
+    def _switch_of(self, server: int) -> str:
+        return f"rack{self.rack_of(server)}" if self.spec.racks > 1 else "switch"
+
+    def hop_latency_s(self, servers: Sequence[int]) -> float:
+        """From server to server: the mean over the steps of a ring through them in this order."""
+        ring = pairwise((*servers, servers[0]))
+        crossing = sum(self.rack_of(home) != self.rack_of(away) for home, away in ring)
+        return self.spec.network_latency_s + self.spec.spine_latency_s * crossing / len(servers)
+
+    def message_route(self, sender: int, receiver: int) -> tuple[Link, ...]:
+        """The links that a gossip message crosses: its wires, and a thread at either end.
+
+        The threads are links where `io_thread_bytes_per_s` limits them. Collectives, which have
+        threads of their own, cross the wires alone: `route`.
+        """
+        wires = self.route(sender, receiver)
+        if sender == receiver or self.spec.io_thread_bytes_per_s == math.inf:
+            return wires
+        known = self._message_routes.get((sender, receiver))
+        if known is None:
+            leaves, arrives = self._thread_of(sender), self._thread_of(receiver)
+            known = self.links[f"{leaves}.out"], *wires, self.links[f"{arrives}.in"]
+            self._message_routes[sender, receiver] = known
+        return known
+
+    def _thread_of(self, learner: int) -> str:
+        server, gpu = self.place(learner)
+        return f"server{server}.gpu{gpu}.io"
+
+    def route(self, sender: int, receiver: int) -> tuple[Link, ...]:
+        """The wires from one learner's GPU to another's, in order.
+
+        From server to server the way goes through both hosts: up PCIe, out of one card and into the
+        other, down PCIe; from rack to rack, also up to the spine and down. In a server it takes
+        NVLink, or PCIe where there is none. A learner needs no link to reach itself.
         """
         known = self._routes.get((sender, receiver))
         if known is None:
@@ -212,7 +304,9 @@ class Cluster:
         down = f"server{away.server}.socket{self.socket_of(away.gpu)}.pcie.down"
         if home.server == away.server:
             return up, down
-        return up, f"server{home.server}.nic.out", f"server{away.server}.nic.in", down
+        leaf, other = self.rack_of(home.server), self.rack_of(away.server)
+        between = () if leaf == other else (f"rack{leaf}.up", f"rack{other}.down")
+        return up, f"server{home.server}.nic.out", *between, f"server{away.server}.nic.in", down
 
     def host_route(self, learner: int) -> tuple[Link, ...]:
         """The link that averaging on the host crosses: the memory of the learner's server.
@@ -232,7 +326,8 @@ class Cluster:
     def graph(self) -> networkx.DiGraph[str]:
         """The cluster as a graph, for drawings and checks.
 
-        Nodes have a `kind`: switch, server, nic, memory, socket, nvlink or gpu. Edges have a
+        Nodes have a `kind`: switch (of all, of a rack, or the spine), server, nic, memory, socket,
+        nvlink, gpu or io (a learner's gossip thread). Edges have a
         `capacity_bytes_per_s` and a `latency_s`, and the name of their `link`; an edge that limits
         nothing (between a GPU and its socket, a server and its card) has infinity, 0 and None.
         """
@@ -240,7 +335,10 @@ class Cluster:
 
         spec = self.spec
         graph: networkx.DiGraph[str] = networkx.DiGraph()
-        graph.add_node("switch", kind="switch")
+        for switch in dict.fromkeys(map(self._switch_of, range(spec.servers))):
+            graph.add_node(switch, kind="switch")
+        if spec.racks > 1:
+            graph.add_node("spine", kind="switch")
         for number in range(spec.servers):
             server = f"server{number}"
             graph.add_node(server, kind="server")
@@ -254,6 +352,8 @@ class Cluster:
             for gpu in range(spec.gpus_per_server):
                 graph.add_node(f"{server}.gpu{gpu}", kind="gpu")
                 near.append((f"{server}.gpu{gpu}", f"{server}.socket{self.socket_of(gpu)}"))
+                if spec.io_thread_bytes_per_s < math.inf:
+                    graph.add_node(f"{server}.gpu{gpu}.io", kind="io")
             for pair in near:
                 for tail, head in (pair, pair[::-1]):
                     graph.add_edge(

@@ -179,7 +179,7 @@ def group_shape(cluster: Cluster, ranks: Sequence[int]) -> GroupShape:
     for rank in sorted(ranks):
         members.setdefault(cluster.place(rank).server, []).append(rank)
     chains = list(members.values())
-    local_s, network_s = spec.local_latency_s, spec.network_latency_s
+    local_s, network_s = spec.local_latency_s, cluster.hop_latency_s(tuple(members))
     local = NVLINK_HOP if spec.nvlink_bytes_per_s else PCIE_HOP
     hop_s = spec.collective_network_hop_s
     return GroupShape(

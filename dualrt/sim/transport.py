@@ -49,7 +49,7 @@ class Transport:
     def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
         packet = queue[0].packet
         self._network.transfer(
-            self._cluster.route(sender, receiver),
+            self._cluster.message_route(sender, receiver),
             packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
             partial(self._arrive, sender, receiver, queue),
             cap_bytes_per_s=self._cap,

@@ -29,7 +29,7 @@ def test_a_shipped_scenarios_cluster_has_room_for_its_learners(name: str) -> Non
 def test_a_shipped_cluster_names_its_source(name: str) -> None:
     cluster = load_cluster(shipped.folder("topologies") / f"{name}.toml")
     assert cluster.title
-    known = ("arXiv:", "data sheet", "instance type", "no publication")
+    known = ("arXiv:", "data sheet", "instance type", "article", "no publication")
     assert any(kind in cluster.source for kind in known)
 
 
