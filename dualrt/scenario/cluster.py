@@ -10,7 +10,7 @@ import math
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from dualrt.scenario.keys import lookup
 from dualrt.scenario.quantities import (
@@ -120,6 +120,10 @@ class Collectives(Table):
         return self.model_dump(exclude_none=True)
 
 
+_NO_SPINE = (None, math.inf, 0.0)
+"""What the keys about the spine say where there is none."""
+
+
 class ClusterDescription(Table):
     """Servers, their links and their devices, as a file describes them.
 
@@ -150,10 +154,11 @@ class ClusterDescription(Table):
         description="Servers at the switch of one rack, with a spine between racks; left out: one "
         "switch for all.",
     )
-    rack_bytes_per_s: Positive | None = Field(
-        default=None,
+    rack_bytes_per_s: Cap = Field(
+        default=math.inf,
         description="Of a rack to the spine, each direction, shared by its servers; left out: as "
         "much as their cards have together, or as `oversubscription` says.",
+        json_schema_extra=without_default,
     )
     oversubscription: Positive | None = Field(
         default=None,
@@ -224,14 +229,17 @@ class ClusterDescription(Table):
             raise ValueError("has as many servers as needed, and no gpus_per_server")
         return self
 
-    @model_validator(mode="after")
-    def _racked(self) -> Self:
-        if self.rack_bytes_per_s is not None and self.oversubscription is not None:
-            raise ValueError("has both rack_bytes_per_s and oversubscription: give one of them")
-        spine = (self.rack_bytes_per_s, self.oversubscription, self.spine_latency_s or None)
-        if self.servers_per_rack is None and any(value is not None for value in spine):
-            raise ValueError("says what lies between racks, and no servers_per_rack")
-        return self
+    @field_validator("rack_bytes_per_s", "spine_latency_s", "oversubscription")
+    @classmethod
+    def _between_racks(cls, value: float | None, info: ValidationInfo) -> float | None:
+        # A key that is itself wrong is not among the data, and reported already.
+        racks = info.data.get("servers_per_rack", 1)
+        if racks is None and value not in _NO_SPINE:
+            raise ValueError("there are no racks: set servers_per_rack")
+        given = info.data.get("rack_bytes_per_s", math.inf)
+        if info.field_name == "oversubscription" and value is not None and given < math.inf:
+            raise ValueError("rack_bytes_per_s is given as well: leave one of the two out")
+        return value
 
     @model_validator(mode="after")
     def _marked(self) -> Self:
@@ -282,7 +290,7 @@ class Cluster(ClusterDescription):
 
     def _rack_bytes_per_s(self) -> float:
         if self.oversubscription is None or self.servers_per_rack is None:
-            return math.inf if self.rack_bytes_per_s is None else self.rack_bytes_per_s
+            return self.rack_bytes_per_s
         return self.servers_per_rack * self.nic_bytes_per_s / self.oversubscription
 
     def device_fields(self) -> dict[str, Any]:

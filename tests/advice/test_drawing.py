@@ -31,6 +31,14 @@ def test_a_page_holds_the_drawing_and_every_link(tmp_path: Path) -> None:
     assert {"server0.nic.out", "server1.gpu0.nvlink.in"} <= set(re.findall(r"<td>([^<]*)", text))
 
 
+def test_racks_are_drawn_under_their_spine(tmp_path: Path) -> None:
+    file = tmp_path / "racks.html"
+    draw_html(file, specs.read("ring:96"), setting(96, "leaf-spine-10g"))
+    text = file.read_text()
+    assert {"rack0.up", "rack1.down"} <= set(re.findall(r"<td>([^<]*)", text))
+    assert {"spine", "rack0", "rack1"} <= set(re.findall(r"<!-- (\w+) -->", text))
+
+
 def test_too_many_learners_for_a_page_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a page holds 256"):
         draw_picture(tmp_path / "x.png", specs.read("ring:257"), setting(257))

@@ -106,6 +106,16 @@ MISTAKES = [
     Mistake("cluster.file=3", "cluster.file", 3, "valid string", "topologies/"),
     Mistake("cluster.file=deks", "cluster.file", "deks", "neither the file", "'desk'"),
     Mistake("cluster.servers=0", "cluster.servers", 0, "equal to 1", "Number of servers"),
+    Mistake(
+        "cluster.oversubscription=3", "cluster.oversubscription", 3, "set servers_per_rack", "3:1"
+    ),
+    Mistake(
+        "cluster={file='leaf-spine-10g',rack_bytes_per_s=1e9}",
+        "cluster.oversubscription",
+        3.0,
+        "rack_bytes_per_s is given as well",
+        "3:1",
+    ),
     Mistake("cluster.nick=1", "cluster.nick", 1, "not a known key", "keys allowed here"),
     Mistake(
         "cluster.device.flops=1", "cluster.device.flops", 1, "not a known key", "'flops_per_s'"

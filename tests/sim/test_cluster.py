@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -26,6 +27,10 @@ SPEC = ClusterSpec(
     nvlink_latency_s=4e-6,
 )
 NVLINK = replace(SPEC, nvlink_bytes_per_s=50e9)
+RACKS = replace(
+    SPEC, servers=5, servers_per_rack=2, rack_bytes_per_s=25e9 / 3, spine_latency_s=7e-6
+)
+"""Two racks of two servers and one of one, oversubscribed 3 to 1."""
 
 
 def built(spec: ClusterSpec) -> Cluster:
@@ -91,7 +96,106 @@ def test_latencies_of_routes_are_those_that_the_spec_sums_up(spec: ClusterSpec) 
     assert spec.local_latency_s == pytest.approx(4e-6 if spec is NVLINK else 6e-6)
 
 
-@pytest.mark.parametrize("spec", [SPEC, NVLINK], ids=["pcie", "nvlink"])
+def test_a_message_to_another_rack_goes_over_the_spine() -> None:
+    assert names(built(RACKS), 0, 4) == names(built(SPEC), 0, 4)
+    assert names(built(RACKS), 4, 19) == [
+        "server1.socket0.pcie.up",
+        "server1.nic.out",
+        "rack0.up",
+        "rack2.down",
+        "server4.nic.in",
+        "server4.socket1.pcie.down",
+    ]
+
+
+def test_the_spine_adds_its_latency_from_rack_to_rack_only() -> None:
+    cluster = built(RACKS)
+    near, far = (sum(link.latency_s for link in cluster.route(0, peer)) for peer in (4, 8))
+    assert near == pytest.approx(RACKS.network_latency_s)
+    assert far == pytest.approx(RACKS.network_latency_s + 7e-6)
+
+
+@pytest.mark.parametrize(
+    ("servers", "crossing"), [((0, 1), 0), ((0, 1, 2, 3), 2), ((0, 2), 2), ((4, 0, 2), 3)]
+)
+def test_a_ring_of_servers_pays_for_the_spine_where_it_changes_racks(
+    servers: tuple[int, ...], crossing: int
+) -> None:
+    more_s = built(RACKS).hop_latency_s(servers) - RACKS.network_latency_s
+    assert len(servers) * more_s == pytest.approx(crossing * 7e-6)
+
+
+def test_one_rack_is_one_switch() -> None:
+    alone = built(replace(SPEC, servers_per_rack=2, rack_bytes_per_s=1.0))
+    assert alone.links.keys() == built(SPEC).links.keys()
+    assert "spine" not in alone.graph
+
+
+def test_servers_of_a_rack_share_its_way_to_the_spine() -> None:
+    env = simpy.Environment()
+    network = Network(env)
+    cluster = Cluster(replace(RACKS, spine_latency_s=0.0, nic_latency_s=0.0), network)
+    ends: list[tuple[float, str]] = []
+
+    def note(name: str) -> None:
+        ends.append((env.now, name))
+
+    for name, sender, receiver in (("away", 0, 8), ("from beside", 4, 12), ("home", 1, 5)):
+        route = cluster.route(sender, receiver)
+        network.transfer(route, 25 * 10**9 // 6, partial(note, name))
+    env.run()
+    # The card of server 0 has 12.5e9 for two; "away" gets half of the rack's 25e9 / 3.
+    (first_s, first), (second_s, second), (third_s, third) = ends
+    assert (first, second, third) == ("home", "away", "from beside")
+    assert first_s == pytest.approx(0.5, abs=1e-4)
+    assert second_s == third_s == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_rack_is_no_wider_than_what_its_servers_can_use() -> None:
+    wide = built(replace(RACKS, rack_bytes_per_s=math.inf))
+    assert wide.links["rack0.up"].capacity_bytes_per_s == 25e9
+
+
+def test_the_cut_between_two_racks_is_their_way_to_the_spine() -> None:
+    graph = built(replace(RACKS, rack_bytes_per_s=10e9)).graph
+    limit = networkx.maximum_flow_value(
+        graph, "server0.gpu0", "server2.gpu0", capacity="capacity_bytes_per_s"
+    )
+    assert limit == 10e9
+
+
+THREADS = replace(NVLINK, io_thread_bytes_per_s=1e9)
+
+
+def test_a_message_crosses_the_threads_of_both_ends_and_a_collective_does_not() -> None:
+    cluster = built(THREADS)
+    for peer in (1, 6):
+        wires = names(cluster, 0, peer)
+        threads = ["server0.gpu0.io.out", f"server{peer // 4}.gpu{peer % 4}.io.in"]
+        crossed = [link.name for link in cluster.message_route(0, peer)]
+        assert crossed == [threads[0], *wires, threads[1]]
+    assert cluster.message_route(2, 2) == ()
+
+
+def test_without_a_limit_a_message_crosses_the_wires_alone() -> None:
+    cluster = built(SPEC)
+    assert cluster.message_route(0, 6) is cluster.route(0, 6)
+
+
+def test_the_connections_of_a_learner_share_its_thread() -> None:
+    env = simpy.Environment()
+    network = Network(env)
+    cluster = Cluster(replace(THREADS, nic_latency_s=0.0, pcie_latency_s=0.0), network)
+    ends: list[float] = []
+    for receiver in (4, 5):
+        network.transfer(cluster.message_route(0, receiver), 10**9, lambda: ends.append(env.now))
+    # The other direction is another link.
+    network.transfer(cluster.message_route(4, 0), 10**9, lambda: ends.append(env.now))
+    env.run()
+    assert ends == pytest.approx([1.0, 2.0, 2.0], abs=1e-4)
+
+
+@pytest.mark.parametrize("spec", [SPEC, NVLINK, RACKS], ids=["pcie", "nvlink", "racks"])
 def test_every_route_is_a_way_through_the_graph(spec: ClusterSpec) -> None:
     cluster = built(spec)
     edge_of = {data["link"]: edge for *edge, data in cluster.graph.edges(data=True)}
@@ -108,7 +212,7 @@ def test_every_route_is_a_way_through_the_graph(spec: ClusterSpec) -> None:
 
 
 def test_the_graph_carries_the_capacity_and_latency_of_every_link() -> None:
-    cluster = built(NVLINK)
+    cluster = built(replace(RACKS, nvlink_bytes_per_s=50e9, io_thread_bytes_per_s=1e9))
     drawn = {data["link"]: data for *_, data in cluster.graph.edges(data=True) if data["link"]}
     assert set(drawn) == set(cluster.links)
     for name, link in cluster.links.items():
@@ -171,6 +275,12 @@ def test_the_busiest_links_come_first() -> None:
         ("servers", 1.5),
         ("gpus_per_server", -1),
         ("sockets_per_server", 0),
+        ("servers_per_rack", 0),
+        ("servers_per_rack", 2.0),
+        ("rack_bytes_per_s", 0.0),
+        ("spine_latency_s", -1.0),
+        ("io_thread_bytes_per_s", 0.0),
+        ("nic_bytes_per_s", None),
         ("nic_bytes_per_s", 0.0),
         ("nic_bytes_per_s", math.inf),
         ("pcie_bytes_per_s", math.nan),

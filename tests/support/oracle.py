@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from tests.support.fabrics import Fabric, fabric
+from tests.support.fabrics import Fabric, fabric, racks
 
 PYTHON = "/usr/bin/python3"
 """Debian's: its package python3-simgrid binds to no other."""
@@ -23,6 +23,7 @@ PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).parent / "simgrid_flows.py"
 RECORDED = Path(__file__).parents[1] / "sim" / "simgrid_ends.json"
 FABRICS = 50
+RACKS = 10
 EVERY = 25
 
 
@@ -37,17 +38,23 @@ def lacking() -> str | None:
 
 def ends_s(fabrics: Sequence[Fabric]) -> list[list[float]]:
     """When each flow of each fabric ends, in seconds."""
-    asked = json.dumps([asdict(one) for one in fabrics])
+    described = json.dumps([asdict(one) for one in fabrics])
     told = subprocess.run(
-        [PYTHON, str(SCRIPT)], input=asked, capture_output=True, text=True, check=True
+        [PYTHON, str(SCRIPT)], input=described, capture_output=True, text=True, check=True
     )
     ends: list[list[float]] = json.loads(told.stdout)
     return ends
 
 
+@cache
+def asked() -> list[Fabric]:
+    """All fabrics: those with links of their own, then those of cluster descriptions."""
+    return [*map(fabric, range(FABRICS)), *map(racks, range(RACKS))]
+
+
 def main() -> None:
     """Record."""
-    every = [ends[::EVERY] for ends in ends_s([fabric(seed) for seed in range(FABRICS)])]
+    every = [ends[::EVERY] for ends in ends_s(asked())]
     rows = ",\n".join(f" {json.dumps(ends)}" for ends in every)
     RECORDED.write_text(f"[\n{rows}\n]\n")
 
