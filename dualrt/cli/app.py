@@ -186,6 +186,26 @@ def sweep(
 
 
 @app.command()
+def calibrate(
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="A file of measured points, or a shipped one.")
+    ],
+    check: Annotated[
+        bool, typer.Option("--check", help="Fit nothing: simulate all points as the files are.")
+    ] = False,
+    json: Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.toml", help="Write the values and their residuals."),
+    ] = None,
+) -> None:
+    """Fit settings of scenarios to measured figures, and set both side by side."""
+    from dualrt.cli import calibrations
+
+    calibrations.calibrate(table, check, json, out)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of scenario files."""
     import json

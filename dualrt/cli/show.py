@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -49,6 +50,15 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 
         yield tell
         tell(1.0)
+
+
+@contextmanager
+def search(what: str) -> Iterator[Callable[[str], None]]:
+    """For work of unknown length: the function that it gives is told in words how far it is."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda how_far: bar.update(task, description=f"{what}: {how_far}")
 
 
 def warn(message: str) -> None:

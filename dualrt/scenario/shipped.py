@@ -1,4 +1,4 @@
-"""Shipped: the scenarios and cluster descriptions that come with dualrt.
+"""Shipped: the scenarios, cluster descriptions and calibrations that come with dualrt.
 
 Owns where they lie: at the root of a checkout, inside the package once it is installed.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["sims", "topologies"]
+Kind = Literal["sims", "topologies", "calibrations"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -34,7 +34,7 @@ def wheel(dist: Path) -> ZipFile:
     return ZipFile(found)
 
 
-@pytest.mark.parametrize("kind", ["sims", "topologies"])
+@pytest.mark.parametrize("kind", ["sims", "topologies", "calibrations"])
 def test_the_wheel_ships_every_scenario_and_cluster(wheel: ZipFile, kind: str) -> None:
     shipped = {name for name in wheel.namelist() if name.startswith(f"dualrt/shipped/{kind}/")}
     here = {f"dualrt/shipped/{kind}/{path.name}" for path in (ROOT / kind).iterdir()}
