@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,20 +224,14 @@ def device_spec(scenario: Scenario) -> DeviceSpec:
 
     Raises ScenarioError for an unknown name or impossible figures.
     """
-    from dualrt.sim.device import KNOWN, DeviceSpec
+    from dualrt.sim.device import described
 
     fields = scenario.cluster.device_fields()
-    name = fields.pop("name", None)
-    if name is not None and name not in KNOWN:
-        raise scenario.error(
-            "cluster.device.name",
-            "no device of that name is known",
-            f"Known are {', '.join(KNOWN)}; or give flops_per_s and memory_bytes_per_s.",
-        )
     try:
-        return DeviceSpec(**fields) if name is None else replace(KNOWN[name], **fields)
+        return described(fields)
     except UsageError as error:
-        raise as_scenario_error(scenario, "cluster.device", error) from error
+        key = "cluster.device"
+        raise as_scenario_error(scenario, key, error, key, fields) from error
 
 
 def train(

@@ -5,7 +5,7 @@ Owns how the command line's few words become the simulator's description. Knows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dualrt.core.effects import Cost
@@ -14,7 +14,8 @@ from dualrt.scenario import load_cluster, shipped
 from dualrt.scenario.cluster import Cluster as Described
 from dualrt.scenario.reading import is_file, nearest
 from dualrt.sim.cluster import Cluster, ClusterSpec
-from dualrt.sim.device import KNOWN, DeviceSpec
+from dualrt.sim.device import DeviceSpec
+from dualrt.sim.device import described as device_described
 from dualrt.workloads.phantom import AcousticPhantom
 
 ASSUMED = "x-8x8-v100"
@@ -65,14 +66,10 @@ def setting(
             f"smaller graph, or a description with servers = {servers}"
         )
     work = AcousticPhantom(seed=0, learners=learners, batch=batch)
-    fields = described.device_fields()
-    known = fields.pop("name", None)
-    if known is not None and known not in KNOWN:
-        raise UsageError(
-            f"cluster {name}: no device is called {known!r}. Known are {', '.join(KNOWN)}; or give "
-            "flops_per_s and memory_bytes_per_s"
-        )
-    device = DeviceSpec(**fields) if known is None else replace(KNOWN[known], **fields)
+    try:
+        device = device_described(described.device_fields())
+    except UsageError as error:
+        raise UsageError(f"cluster {name}: {error}") from error
     size = work.weights(0).nbytes if model_bytes is None else model_bytes
     return Setting(name, cluster is None, spec, device, size, work.gradient_cost)
 

@@ -38,6 +38,25 @@ def _ascending(points: tuple[Point, ...]) -> tuple[Point, ...]:
 Profile = Annotated[tuple[Point, ...], Field(min_length=1), AfterValidator(_ascending)]
 
 
+class SlowPeriods(Table):
+    """Periods in which a device is slow, with normal ones between; both of random length."""
+
+    factor: float = Field(
+        strict=True,
+        ge=1,
+        allow_inf_nan=False,
+        description="How many times as long computations take in a slow period.",
+    )
+    mean_s: Positive = Field(
+        description="Mean length of a slow period, which is exponentially distributed."
+    )
+    mean_between_s: Positive = Field(description="The same, of the time between two of them.")
+    scope: Literal["device", "server"] = Field(
+        default="device",
+        description="Whether each device has its own, or all of a server are slow together.",
+    )
+
+
 class Device(Table):
     """What computes a learner's gradients: a known device, its own figures, or both.
 
@@ -73,6 +92,19 @@ class Device(Table):
         default=None,
         description="Spread between steps: coefficient of variation of a gamma factor that each "
         "computation draws.",
+    )
+    step_factors: dict[str, Annotated[tuple[Positive, ...], Field(min_length=1)]] | None = Field(
+        default=None,
+        description="Recorded spread: for a kind of computation ('gradient'), what each step of a "
+        "real run took, by the mean; replayed in order instead of drawing from step_cv.",
+    )
+    slow_periods: SlowPeriods | None = Field(
+        default=None, description="Periods in which a device is slow, at random."
+    )
+    interference: Amount | None = Field(
+        default=None,
+        description="By how much of its time a computation takes longer while its device sends, "
+        "receives or takes part in a collective; 0.2 is a fifth.",
     )
 
     @model_validator(mode="after")

@@ -1,10 +1,10 @@
 """The device: how long a computation takes on one accelerator.
 
-Owns profiles, the roofline, jitter and slow periods. Must not know what is computed, or who waits.
+Owns profiles, the roofline and jitter. Must not know what is computed, or who waits.
 
 A duration is the nominal one (from a measured profile where there is one for the kind of
-computation, else from a roofline), times the device's own fixed factor, times the step's factor,
-stretched where slow periods cover it.
+computation, else from a roofline), times the device's own fixed factor, times the step's factor
+(drawn, or replayed from a recording), stretched where slow periods cover it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.faults import Slowdown
+from dualrt.sim.slowness import Slowness, SlowPeriods
 
 Profile: TypeAlias = tuple[tuple[int, float], ...]
 """Measured points (samples, seconds), by ascending number of samples."""
@@ -33,10 +34,13 @@ class DeviceSpec:
     `flops_per_s`, `memory_bytes_per_s` and `launch_s` serve the roofline of all other kinds, and
     `launch_s` is the floor of a profile; `device_sigma` is the sigma of a lognormal factor with
     mean 1 that a device keeps for good; `step_cv` is the coefficient of variation of a gamma factor
-    with mean 1 that is drawn for every step.
+    with mean 1 that is drawn for every step. For kinds of computation in `step_factors` that factor
+    is not drawn: recorded ones are replayed in their order, over and over, by each device from a
+    place of its own. `slow_periods` come and go at random. `interference` is by how much of its
+    time a computation takes longer while the device communicates (`dualrt.sim.interference`).
 
-    Raises `UsageError` for a rate that is not positive, a negative time or spread, and a profile
-    whose points are not in order.
+    Raises `UsageError` for a rate that is not positive, a negative time or spread, a profile whose
+    points are not in order, and recorded factors that are not positive.
     """
 
     flops_per_s: float
@@ -45,6 +49,11 @@ class DeviceSpec:
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
     device_sigma: float = 0.0
     step_cv: float = 0.0
+    step_factors: Mapping[str, tuple[float, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    slow_periods: SlowPeriods | None = None
+    interference: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("flops_per_s", "memory_bytes_per_s"):
@@ -53,7 +62,7 @@ class DeviceSpec:
                     f"device: {name} = {getattr(self, name)!r} is not positive. "
                     f"Give the rate of the data sheet or a measured one"
                 )
-        for name in ("launch_s", "device_sigma", "step_cv"):
+        for name in ("launch_s", "device_sigma", "step_cv", "interference"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(
                     f"device: {name} = {getattr(self, name)!r} is not a number from 0. "
@@ -61,6 +70,12 @@ class DeviceSpec:
                 )
         for kind, profile in self.profiles.items():
             _check_profile(kind, profile)
+        for kind, factors in self.step_factors.items():
+            if not factors or not all(0 < factor < math.inf for factor in factors):
+                raise UsageError(
+                    f"device: step_factors {kind!r} = {factors!r} is not a list of positive "
+                    f"numbers. Give what each recorded step took, by what steps take on average"
+                )
 
     def nominal_s(self, cost: Cost) -> float:
         """Seconds on a device without jitter or slow periods."""
@@ -105,19 +120,20 @@ class Device:
     """One accelerator.
 
     Parameters: the `spec`; the random stream `fixed`, from which the factor that it keeps is drawn,
-    once and now; the stream `steps`, one draw a computation; its slow periods.
+    once and now; the stream `steps`, one draw a computation; when it is a straggler; the stream
+    `weather`, from which its slow periods are drawn.
 
-    Raises `UsageError` for a slow period that ends before it starts, or whose factor is not
-    positive and finite.
+    Raises `UsageError` for a slowdown that ends before it starts, or whose factor is not positive
+    and finite.
     """
 
     __slots__ = (
-        "_boundaries_s",
-        "_factors",
         "_fixed",
         "_known_s",
+        "_places",
         "_scale",
         "_shape",
+        "_slowness",
         "_spec",
         "_steps",
     )
@@ -128,6 +144,7 @@ class Device:
         fixed: random.Random,
         steps: random.Random,
         slowdowns: Sequence[Slowdown] = (),
+        weather: random.Random | None = None,
     ) -> None:
         self._spec = spec
         self._steps = steps
@@ -137,48 +154,41 @@ class Device:
         # A gamma with shape 1 / cv^2 and scale cv^2 has mean 1 and coefficient of variation cv.
         self._scale = spec.step_cv**2
         self._shape = 1 / self._scale if self._scale else math.inf
-        self._boundaries_s, self._factors = _timeline(slowdowns)
+        self._places = {
+            kind: steps.randrange(len(factors)) for kind, factors in spec.step_factors.items()
+        }
+        self._slowness = Slowness(slowdowns, spec.slow_periods, weather)
 
     def duration_s(self, cost: Cost, now_s: float) -> float:
-        """Seconds that a computation takes if it starts at `now_s`."""
+        """Seconds that a computation takes if it starts at `now_s`, with nothing to disturb it."""
+        work_s = self.work_s(cost)
+        return self._slowness.stretched_s(work_s, now_s) if self._slowness else work_s
+
+    def work_s(self, cost: Cost) -> float:
+        """Seconds that the next computation takes, if no slow period covers it."""
         # A learner asks for the same few computations in every step.
         nominal_s = self._known_s.get(cost)
         if nominal_s is None:
             nominal_s = self._known_s[cost] = self._spec.nominal_s(cost) * self._fixed
-        if self._scale:
+        if cost.kind in self._places:
+            nominal_s *= self._replayed(cost.kind)
+        elif self._scale:
             nominal_s *= self._steps.gammavariate(self._shape, self._scale)
-        return self._stretched_s(nominal_s, now_s) if self._boundaries_s else nominal_s
+        return nominal_s
 
-    def _stretched_s(self, work_s: float, now_s: float) -> float:
-        """How long `work_s` seconds of full speed take from `now_s` on, period after period."""
-        period = bisect_right(self._boundaries_s, now_s)
-        time_s = now_s
-        for boundary_s, factor in zip(
-            self._boundaries_s[period:], self._factors[period:], strict=False
-        ):
-            done_s = (boundary_s - time_s) / factor
-            if done_s >= work_s:
-                return time_s - now_s + work_s * factor
-            work_s -= done_s
-            time_s = boundary_s
-        return time_s - now_s + work_s * self._factors[-1]
+    def stretched_s(self, work_s: float, now_s: float) -> float:
+        """How long so much work takes from `now_s` on, with the device's slow periods."""
+        return self._slowness.stretched_s(work_s, now_s)
 
+    def done_s(self, start_s: float, end_s: float) -> float:
+        """How much work gets done between two instants."""
+        return self._slowness.done_s(start_s, end_s)
 
-def _timeline(slowdowns: Sequence[Slowdown]) -> tuple[list[float], list[float]]:
-    """Boundaries of periods in ascending order, and the factor before, between and after them."""
-    for slow in slowdowns:
-        if not slow.start_s < slow.end_s or not 0 < slow.factor < math.inf:
-            raise UsageError(
-                f"{slow} cannot be: it must end after it starts, and its factor must be positive "
-                f"and finite. A device that is twice as slow has the factor 2"
-            )
-    edges = {edge_s for slow in slowdowns for edge_s in (slow.start_s, slow.end_s)}
-    boundaries_s = sorted(edge_s for edge_s in edges if edge_s < math.inf)
-    factors = [
-        math.prod(slow.factor for slow in slowdowns if slow.start_s <= time_s < slow.end_s)
-        for time_s in (-math.inf, *boundaries_s)
-    ]
-    return boundaries_s, factors
+    def _replayed(self, kind: str) -> float:
+        factors = self._spec.step_factors[kind]
+        place = self._places[kind]
+        self._places[kind] = (place + 1) % len(factors)
+        return factors[place]
 
 
 SWB2000_EPOCH_SAMPLES = 31.87e6
@@ -252,3 +262,22 @@ KNOWN: Mapping[str, DeviceSpec] = MappingProxyType(
     {"P100": P100, "V100-x86": V100, "V100-P9": V100_POWER9}
 )
 """The devices above, by the name that a scenario gives them."""
+
+
+def described(fields: Mapping[str, Any]) -> DeviceSpec:
+    """The device of a description: a known one by its `name`, own figures, or these over those.
+
+    Keys are those of `DeviceSpec`. Raises `UsageError` for an unknown name and impossible figures.
+    """
+    figures = dict(fields)
+    name = figures.pop("name", None)
+    if "slow_periods" in figures:
+        figures["slow_periods"] = SlowPeriods(**figures["slow_periods"])
+    if name is None:
+        return DeviceSpec(**figures)
+    if name not in KNOWN:
+        raise UsageError(
+            f"name = {name!r}: no device of that name is known. Known are {', '.join(KNOWN)}; or "
+            f"give flops_per_s and memory_bytes_per_s"
+        )
+    return replace(KNOWN[name], **figures)

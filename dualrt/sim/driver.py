@@ -45,6 +45,7 @@ from dualrt.sim.clock import Call, Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
+from dualrt.sim.interference import Disturbed
 from dualrt.sim.journal import Journal
 from dualrt.sim.network import Network
 from dualrt.sim.numerics import Numerics
@@ -110,20 +111,16 @@ class Simulator:
         self.cluster = Cluster(machine.cluster, self._network)
         for learner in learners:
             self.cluster.place(learner.rank)
-        self._transport = Transport(self._network, self.cluster)
         self._collectives = Collectives(
             self.cluster, self._network, machine.collectives, learners[0].weights.tensors_bytes
         )
         self._rendezvous = Rendezvous()
-        self._devices = [
-            Device(
-                machine.device,
-                stream(machine.seed, "device", learner.rank),
-                stream(machine.seed, "jitter", learner.rank),
-                machine.slowdowns.get(learner.rank, ()),
-            )
-            for learner in learners
-        ]
+        self._devices = [self._device(machine, learner.rank) for learner in learners]
+        interference = machine.device.interference
+        self._disturbed = (
+            Disturbed(self._env, self._devices, interference) if interference else None
+        )
+        self._transport = Transport(self._network, self.cluster, self._disturbed)
         self._device_free_s = [0.0] * len(learners)
         self._host_cap = machine.cluster.host_thread_bytes_per_s
         self._mains: dict[Process, None] = {}
@@ -143,6 +140,21 @@ class Simulator:
             Now: self._now,
         }
         self.elapsed_s = 0.0
+
+    def _device(self, machine: Machine, rank: int) -> Device:
+        seed, periods = machine.seed, machine.device.slow_periods
+        weather = None
+        if periods is not None:
+            together = periods.scope == "server"
+            place = self.cluster.place(rank).server if together else rank
+            weather = stream(seed, "slow periods", periods.scope, place)
+        return Device(
+            machine.device,
+            stream(seed, "device", rank),
+            stream(seed, "jitter", rank),
+            machine.slowdowns.get(rank, ()),
+            weather,
+        )
 
     def run(self) -> float:
         """Run to the end; returns the virtual seconds until the last learner had ended.
@@ -252,6 +264,10 @@ class Simulator:
                 cap_bytes_per_s=self._host_cap,
             )
             return PENDING
+        if self._disturbed is not None:
+            done = partial(self._disturbed_done, process)
+            self._disturbed.compute(process.learner.rank, effect.cost, done)
+            return PENDING
         # One kernel sequence at a time: what is asked for meanwhile starts when the last ends.
         rank, free_s = process.learner.rank, self._device_free_s
         start_s = process.since_s = max(now, free_s[rank])
@@ -261,6 +277,10 @@ class Simulator:
 
     def _device_done(self, call: Call) -> None:
         self._computed(call.what)
+
+    def _disturbed_done(self, process: Process, start_s: float) -> None:
+        process.since_s = start_s
+        self._computed(process)
 
     def _computed(self, process: Process) -> None:
         self._under_way -= 1
@@ -335,7 +355,7 @@ class Simulator:
         if meeting is not None:
             duration_s = self._collectives.allreduce_s(group.ranks, vector.nbytes)
             mean = partial(process.learner.weights.mean, meeting.brought)
-            self._collective(meeting, duration_s, mean)
+            self._collective(group, meeting, duration_s, mean)
         return PENDING
 
     def _broadcast(self, process: Process, effect: Broadcast) -> Any:
@@ -349,14 +369,20 @@ class Simulator:
         if meeting is not None:
             sent: Packet = meeting.brought[group.ranks.index(root)]
             duration_s = self._collectives.broadcast_s(group.ranks, sent.nbytes)
-            self._collective(meeting, duration_s, lambda: sent)
+            self._collective(group, meeting, duration_s, lambda: sent)
         return PENDING
 
-    def _collective(self, meeting: Meeting, duration_s: float, result: Callable[[], Any]) -> None:
+    def _collective(
+        self, group: Group, meeting: Meeting, duration_s: float, result: Callable[[], Any]
+    ) -> None:
         self._under_way += 1
+        if self._disturbed is not None:
+            self._disturbed.begin(group.ranks)
 
         def end(_: simpy.Event) -> None:
             self._under_way -= 1
+            if self._disturbed is not None:
+                self._disturbed.end(group.ranks)
             answer = result()
             for wake in meeting.wakes:
                 wake(answer)

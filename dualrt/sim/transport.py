@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from dualrt.core.effects import Delivery, Packet
 from dualrt.sim.cluster import Cluster
+from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network
 
 HEADER_BYTES = 64
@@ -26,12 +27,18 @@ class _Message(NamedTuple):
 
 
 class Transport:
-    """All connections and mailboxes of a simulated run."""
+    """All connections and mailboxes of a simulated run.
 
-    def __init__(self, network: Network, cluster: Cluster) -> None:
+    `disturbed`, if it is there, is told when a message is under way.
+    """
+
+    def __init__(
+        self, network: Network, cluster: Cluster, disturbed: Disturbed | None = None
+    ) -> None:
         self._network, self._cluster = network, cluster
         self._cap = cluster.spec.socket_bytes_per_s
         self._overhead_s = cluster.spec.message_overhead_s
+        self._disturbed = disturbed
         self._connections: dict[tuple[int, int], deque[_Message]] = {}
         self._mail: dict[tuple[int, str], deque[Delivery]] = {}
         self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
@@ -48,6 +55,8 @@ class Transport:
 
     def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
         packet = queue[0].packet
+        if self._disturbed is not None and sender != receiver:
+            self._disturbed.begin((sender, receiver))
         self._network.transfer(
             self._cluster.message_route(sender, receiver),
             packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
@@ -59,6 +68,8 @@ class Transport:
 
     def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
         message = queue.popleft()
+        if self._disturbed is not None and sender != receiver:
+            self._disturbed.end((sender, receiver))
         if queue:
             self._start(sender, receiver, queue)
         self.in_flight -= 1

@@ -121,6 +121,20 @@ MISTAKES = [
         "cluster.device.flops=1", "cluster.device.flops", 1, "not a known key", "'flops_per_s'"
     ),
     Mistake(
+        "cluster.device.slow_periods={factor = 2, mean_s = 1, mean_between_s = 0}",
+        "cluster.device.slow_periods.mean_between_s",
+        0,
+        "greater than 0",
+        "between two",
+    ),
+    Mistake(
+        "cluster.device.step_factors.gradient=[]",
+        "cluster.device.step_factors.gradient",
+        [],
+        "at least 1",
+        "real run",
+    ),
+    Mistake(
         "cluster.device.profiles.gradient=[[16, -1]]",
         "cluster.device.profiles.gradient.0.1",
         -1,

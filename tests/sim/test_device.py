@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.faults import Slowdown
-from dualrt.sim.device import P100, V100, V100_POWER9, Device, DeviceSpec, Profile
+from dualrt.sim.device import P100, V100, V100_POWER9, Device, DeviceSpec, Profile, described
+from dualrt.sim.slowness import SlowPeriods
 
 SPEC = DeviceSpec(
     flops_per_s=1e12,
@@ -115,6 +116,54 @@ def test_step_jitter_has_mean_one_and_the_variation_asked_for() -> None:
     assert pstdev(factors) == pytest.approx(0.3, rel=0.05)
 
 
+def recorded(*factors: float) -> DeviceSpec:
+    return replace(SPEC, step_cv=0.5, step_factors={"gradient": factors})
+
+
+def test_recorded_factors_are_replayed_in_order_and_over_and_over() -> None:
+    factors = (1.0, 0.5, 2.0, 0.75)
+    one = device(recorded(*factors))
+    cost = Cost("gradient", samples=10)
+    seen = [one.duration_s(cost, 0.0) / 2.0 for _ in range(2 * len(factors))]
+    place = factors.index(seen[0])
+    assert seen == [*factors[place:], *factors, *factors[:place]]
+
+
+def test_devices_replay_from_places_of_their_own() -> None:
+    spec = recorded(*(1 + step / 100 for step in range(100)))
+    cost = Cost("gradient", samples=10)
+    assert len({device(spec, seed=seed).duration_s(cost, 0.0) for seed in range(20)}) > 10
+
+
+def test_kinds_that_were_not_recorded_keep_drawing() -> None:
+    one = device(recorded(1.0))
+    draws = {one.duration_s(Cost("update", flops=1e12), 0.0) for _ in range(5)}
+    assert len(draws) == 5
+
+
+def test_slow_periods_stretch_computations() -> None:
+    periods = SlowPeriods(factor=4.0, mean_s=1e9, mean_between_s=1e-9)
+    slow = Device(
+        replace(SPEC, slow_periods=periods),
+        random.Random(0),
+        random.Random(0),
+        (),
+        random.Random(0),
+    )
+    assert slow.duration_s(Cost("gradient", samples=10), 1.0) == pytest.approx(8.0)
+
+
+def test_a_description_names_a_device_or_gives_figures_or_lays_these_over_that() -> None:
+    periods = {"factor": 2.0, "mean_s": 1.0, "mean_between_s": 9.0, "scope": "server"}
+    own = described({"flops_per_s": 1.0, "memory_bytes_per_s": 2.0, "slow_periods": periods})
+    assert own.slow_periods == SlowPeriods(
+        factor=2.0, mean_s=1.0, mean_between_s=9.0, scope="server"
+    )
+    assert described({"name": "P100", "interference": 0.2}) == replace(P100, interference=0.2)
+    with pytest.raises(UsageError, match=r"name = 'K80': no device .* Known are P100"):
+        described({"name": "K80"})
+
+
 def test_streams_are_left_alone_where_there_is_no_jitter() -> None:
     fixed, steps = random.Random(1), random.Random(2)
     before = fixed.getstate(), steps.getstate()
@@ -187,7 +236,13 @@ def test_known_devices_take_the_seconds_that_were_published(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("flops_per_s", 0.0), ("memory_bytes_per_s", -1.0), ("launch_s", -1.0), ("step_cv", math.nan)],
+    [
+        ("flops_per_s", 0.0),
+        ("memory_bytes_per_s", -1.0),
+        ("launch_s", -1.0),
+        ("step_cv", math.nan),
+        ("interference", -0.1),
+    ],
 )
 def test_a_number_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"device: {field} = "):
@@ -200,6 +255,12 @@ def test_a_number_that_cannot_be_is_refused_by_name(field: str, value: Any) -> N
 def test_a_profile_that_cannot_be_is_refused(profile: Profile) -> None:
     with pytest.raises(UsageError, match="profile 'gradient'"):
         with_profile(profile)
+
+
+@pytest.mark.parametrize("factors", [(), (1.0, 0.0), (math.inf,)])
+def test_recorded_factors_that_cannot_be_are_refused(factors: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="step_factors 'gradient'"):
+        recorded(*factors)
 
 
 @pytest.mark.parametrize(
