@@ -27,6 +27,7 @@ from dualrt.core.effects import (
     Cost,
     Delivery,
     Effect,
+    Group,
     Now,
     Packet,
     Place,

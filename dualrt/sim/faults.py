@@ -70,7 +70,7 @@ class FaultySimulator(Simulator):
         """Since when, by rank."""
         self._faults, self._detection, self._restart = adversity
         self._lossy = self._transport = LossyTransport(
-            self._env, self._network, self.cluster, self._faults, machine.seed
+            self._env, self._network, self.cluster, self._faults, machine.seed, self._disturbed
         )
         self._waits: dict[Process, _Wait] = {}
         self._doomed: dict[int, list[Crash]] = {}
@@ -234,6 +234,8 @@ class FaultySimulator(Simulator):
         self._incarnations[rank] += 1
         learner = self.learners[rank] = self._restart(rank, self._incarnations[rank])
         self._device_free_s[rank] = self._env.now
+        if self._disturbed is not None:
+            self._disturbed.abandon(rank)
         self._lossy.bring_up(rank)
         # What its dead self was asked for is lost, and now that is known.
         self._end_waits(lambda _, peer: peer == rank)

@@ -46,6 +46,10 @@ class Disturbed:
         """Compute after all that the device was asked for before; then call `done`."""
         self._lanes[rank].add(cost, done)
 
+    def abandon(self, rank: int) -> None:
+        """The learner that asked is gone: its computations end now, and a new one finds none."""
+        self._lanes[rank].abandon()
+
     def begin(self, ranks: Iterable[int]) -> None:
         """Something that these learners send, receive or reduce begins."""
         for rank in ranks:
@@ -95,6 +99,12 @@ class _Lane:
             done_s = self._device.done_s(self._since_s, self._env.now)
             self._left_s = max(0.0, self._left_s - done_s / self._stretch(before))
             self._arm()
+
+    def abandon(self) -> None:
+        self._timer += 1
+        left, self._waiting = self._waiting, deque()
+        for _, done in left:
+            done(self._env.now)
 
     def _begin(self) -> None:
         cost, _ = self._waiting[0]

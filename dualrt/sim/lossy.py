@@ -20,8 +20,9 @@ from dualrt.core.effects import Delivery
 from dualrt.core.faults import Fault, Partition, SlowPair, Weather
 from dualrt.core.seeds import stream
 from dualrt.sim.cluster import Cluster
+from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network
-from dualrt.sim.transport import HEADER_BYTES, Transport, _Message
+from dualrt.sim.transport import Transport, _Message
 
 
 class LossyTransport(Transport):
@@ -34,8 +35,9 @@ class LossyTransport(Transport):
         cluster: Cluster,
         faults: Sequence[Fault],
         seed: int,
+        disturbed: Disturbed | None = None,
     ) -> None:
-        super().__init__(network, cluster)
+        super().__init__(network, cluster, disturbed)
         self._env, self._seed = env, seed
         self._partitions = [fault for fault in faults if isinstance(fault, Partition)]
         self._slow_pairs = [fault for fault in faults if isinstance(fault, SlowPair)]
@@ -93,15 +95,9 @@ class LossyTransport(Transport):
         if factor == 1:
             super()._start(sender, receiver, queue)
             return
-        route, packet = self._cluster.route(sender, receiver), queue[0].packet
+        route = self._cluster.route(sender, receiver)
         whole = min([self._cap, *(link.capacity_bytes_per_s for link in route)])
-        self._network.transfer(
-            route,
-            packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
-            partial(self._arrive, sender, receiver, queue),
-            cap_bytes_per_s=factor * whole,
-            overhead_s=self._overhead_s,
-        )
+        self._carry(sender, receiver, queue, factor * whole)
 
     def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
         if self._connections.get((sender, receiver)) is not queue:

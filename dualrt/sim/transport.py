@@ -54,22 +54,34 @@ class Transport:
             self._start(sender, receiver, queue)
 
     def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
+        self._carry(sender, receiver, queue, self._cap)
+
+    def _carry(
+        self, sender: int, receiver: int, queue: deque[_Message], cap_bytes_per_s: float
+    ) -> None:
+        """Let the first message cross its links, no faster than that."""
         packet = queue[0].packet
+        arrive = partial(self._arrive, sender, receiver, queue)
         if self._disturbed is not None and sender != receiver:
-            self._disturbed.begin((sender, receiver))
+            ends = (sender, receiver)
+            self._disturbed.begin(ends)
+            arrive = partial(self._off_the_wire, ends, arrive)
         self._network.transfer(
             self._cluster.message_route(sender, receiver),
             packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
-            partial(self._arrive, sender, receiver, queue),
-            cap_bytes_per_s=self._cap,
+            arrive,
+            cap_bytes_per_s=cap_bytes_per_s,
             # What is sent to oneself needs no socket.
             overhead_s=self._overhead_s if sender != receiver else 0.0,
         )
 
+    def _off_the_wire(self, ends: tuple[int, int], arrive: Callable[[], None]) -> None:
+        assert self._disturbed is not None
+        self._disturbed.end(ends)
+        arrive()
+
     def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
         message = queue.popleft()
-        if self._disturbed is not None and sender != receiver:
-            self._disturbed.end((sender, receiver))
         if queue:
             self._start(sender, receiver, queue)
         self.in_flight -= 1

@@ -97,6 +97,19 @@ def test_the_time_lost_is_the_share_of_overlap(
     assert [start_s for start_s, _ in found] == pytest.approx([0, *(end for _, end in found[:-1])])
 
 
+def test_what_a_lost_learner_had_asked_for_ends_and_leaves_the_device_free() -> None:
+    env = simpy.Environment()
+    disturbed = Disturbed(env, [Device(SPEC, random.Random(0), random.Random(0))], 0.5)
+    ends: list[float] = []
+    for _ in range(2):
+        disturbed.compute(0, Cost("work", flops=5.0), lambda _: ends.append(env.now))
+    env.run(until=1.0)
+    disturbed.abandon(0)
+    disturbed.compute(0, Cost("work", flops=2.0), lambda _: ends.append(env.now))
+    env.run()
+    assert ends == [1.0, 1.0, 3.0]
+
+
 MILLISECOND = Cost("work", flops=1e9)
 MESSAGE = PhantomVector(100_000_000)
 """A hundredth of a second between servers."""
