@@ -229,6 +229,15 @@ class ClusterDescription(Table):
         description="The most that a learner's connections together move, each direction.",
         json_schema_extra=without_default,
     )
+    tcp_initial_window_bytes: Amount = Field(
+        default=0.0,
+        description="Of a connection between servers, which slow start doubles each round trip; 0: "
+        "no slow start, 14.6e3: ten segments, as RFC 6928 says.",
+    )
+    tcp_restart_s: Amount = Field(
+        default=0.2,
+        description="Idle time, beside a round trip, after which a connection starts slowly again.",
+    )
     message_overhead_s: Amount = Field(
         default=0.0,
         description="Software cost of one message between learners, before its first byte moves.",

@@ -88,6 +88,12 @@ class ClusterSpec:
 
     message_overhead_s: float = 0.0
     """Software cost of one gossip message, before its first byte moves."""
+    tcp_initial_window_bytes: float = 0.0
+    """Of a connection between servers, from which slow start begins; 0: there is none. RFC 6928:
+    ten segments, 14.6e3."""
+    tcp_restart_s: float = 0.2
+    """Idle time, beside a round trip, after which a connection begins anew (RFC 5681, sec. 4.1).
+    Linux: at least 200 ms, TCP_RTO_MIN."""
     socket_bytes_per_s: float = math.inf
     """The most that one gossip connection moves. A ZeroMQ I/O thread manages about 1e9 (the ZeroMQ
     guide advises one thread for each gigabyte a second)."""
@@ -120,6 +126,10 @@ class ClusterSpec:
             problem = "is not a whole number from 1"
         elif value is None:
             problem = "is no number"
+        elif name.endswith("_bytes"):
+            if 0 <= value < math.inf:
+                return
+            problem = "is not a number of bytes from 0"
         elif name.endswith("_bytes_per_s"):
             if value > 0 and (value < math.inf or name in _CAPS):
                 return

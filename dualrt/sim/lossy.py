@@ -80,6 +80,8 @@ class LossyTransport(Transport):
     def _break(self, learner: int) -> None:
         for pair in [pair for pair in self._connections if learner in pair]:
             queue = self._connections.pop(pair)
+            if self._slow_start is not None:
+                self._slow_start.close(*pair)
             self._held_until_s.pop(pair, None)
             self.lost += len(queue)
             # The first still crosses its links, for nothing.
@@ -95,7 +97,7 @@ class LossyTransport(Transport):
         if factor == 1:
             super()._start(sender, receiver, queue)
             return
-        route = self._cluster.route(sender, receiver)
+        route = self._cluster.message_route(sender, receiver)
         whole = min([self._cap, *(link.capacity_bytes_per_s for link in route)])
         self._carry(sender, receiver, queue, factor * whole)
 

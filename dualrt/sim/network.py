@@ -204,6 +204,11 @@ class Network:
         self._settling = False
         self._mark = 0
 
+    @property
+    def now_s(self) -> float:
+        """Virtual time."""
+        return self._env.now
+
     def transfer(
         self,
         route: Sequence[Link],

@@ -1,8 +1,8 @@
 """Transport: ordered connections between learners, over the flow network, and their mail.
 
 Owns what a socket adds to a flow (messages of one connection leave one after another, each with
-the route's latency, which TCP would overlap with the message before) and who waits for which
-message. Must not know what a message is for.
+the route's latency, which TCP would overlap with the message before; `tcp` has its slow start) and
+who waits for which message. Must not know what a message is for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dualrt.core.effects import Delivery, Packet
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network
+from dualrt.sim.tcp import SlowStart
 
 HEADER_BYTES = 64
 """What a message weighs beside its body and its version vector (8 bytes an entry)."""
@@ -39,6 +40,7 @@ class Transport:
         self._cap = cluster.spec.socket_bytes_per_s
         self._overhead_s = cluster.spec.message_overhead_s
         self._disturbed = disturbed
+        self._slow_start = SlowStart(cluster) if cluster.spec.tcp_initial_window_bytes else None
         self._connections: dict[tuple[int, int], deque[_Message]] = {}
         self._mail: dict[tuple[int, str], deque[Delivery]] = {}
         self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
@@ -61,19 +63,30 @@ class Transport:
     ) -> None:
         """Let the first message cross its links, no faster than that."""
         packet = queue[0].packet
+        size_bytes = packet.nbytes + HEADER_BYTES + 8 * len(packet.versions)
         arrive = partial(self._arrive, sender, receiver, queue)
+        # What is sent to oneself needs no socket.
+        overhead_s = self._overhead_s if sender != receiver else 0.0
+        if self._slow_start is not None:
+            now_s = self._network.now_s
+            overhead_s += self._slow_start.begin(sender, receiver, size_bytes, now_s)
+            arrive = partial(self._sent, sender, receiver, arrive)
         if self._disturbed is not None and sender != receiver:
             ends = (sender, receiver)
             self._disturbed.begin(ends)
             arrive = partial(self._off_the_wire, ends, arrive)
         self._network.transfer(
             self._cluster.message_route(sender, receiver),
-            packet.nbytes + HEADER_BYTES + 8 * len(packet.versions),
+            size_bytes,
             arrive,
             cap_bytes_per_s=cap_bytes_per_s,
-            # What is sent to oneself needs no socket.
-            overhead_s=self._overhead_s if sender != receiver else 0.0,
+            overhead_s=overhead_s,
         )
+
+    def _sent(self, sender: int, receiver: int, arrive: Callable[[], None]) -> None:
+        assert self._slow_start is not None
+        self._slow_start.end(sender, receiver, self._network.now_s)
+        arrive()
 
     def _off_the_wire(self, ends: tuple[int, int], arrive: Callable[[], None]) -> None:
         assert self._disturbed is not None
