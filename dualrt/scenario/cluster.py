@@ -126,9 +126,10 @@ class Fitted(Table):
 class Collectives(Table):
     """How the library does collectives."""
 
-    algorithm: Literal["auto", "ring", "tree"] = Field(
+    algorithm: Literal["auto", "ring", "tree", "hierarchical"] = Field(
         default="auto",
-        description="Of an allreduce; auto: ring or tree, whichever NCCL's formulas say is faster.",
+        description="Of an allreduce; auto: ring or tree, whichever NCCL's formulas say is faster; "
+        "hierarchical: reduce-scatter inside servers, allreduce between them, all-gather inside.",
     )
     granularity: Literal["model", "buckets", "tensor"] = Field(
         default="model",
@@ -139,6 +140,12 @@ class Collectives(Table):
         default=None,
         description="From which size on a bucket is sent, for granularity = 'buckets'; left out: "
         "25 MiB, as in DistributedDataParallel.",
+    )
+
+    form: Literal["flow", "closed"] = Field(
+        default="flow",
+        description="flow: shares links with all other traffic; closed: ends when NCCL's formulas "
+        "say, whatever else crosses its links meanwhile.",
     )
 
     @model_validator(mode="after")

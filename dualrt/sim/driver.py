@@ -354,9 +354,9 @@ class Simulator:
         wake = partial(self._collected, process, name, vector.nbytes)
         meeting = self._rendezvous.arrive(group, process.learner.rank, name, vector, wake)
         if meeting is not None:
-            duration_s = self._collectives.allreduce_s(group.ranks, vector.nbytes)
             mean = partial(process.learner.weights.mean, meeting.brought)
-            self._collective(group, meeting, duration_s, mean)
+            end = self._collective(group, meeting, mean)
+            self._collectives.allreduce(group.ranks, vector.nbytes, end)
         return PENDING
 
     def _broadcast(self, process: Process, effect: Broadcast) -> Any:
@@ -369,18 +369,19 @@ class Simulator:
         meeting = self._rendezvous.arrive(group, process.learner.rank, name, packet, wake)
         if meeting is not None:
             sent: Packet = meeting.brought[group.ranks.index(root)]
-            duration_s = self._collectives.broadcast_s(group.ranks, sent.nbytes)
-            self._collective(group, meeting, duration_s, lambda: sent)
+            end = self._collective(group, meeting, lambda: sent)
+            self._collectives.broadcast(group.ranks, root, sent.nbytes, end)
         return PENDING
 
     def _collective(
-        self, group: Group, meeting: Meeting, duration_s: float, result: Callable[[], Any]
-    ) -> None:
+        self, group: Group, meeting: Meeting, result: Callable[[], Any]
+    ) -> Callable[[], None]:
+        """What is to happen when the collective of a meeting has ended."""
         self._under_way += 1
         if self._disturbed is not None:
             self._disturbed.begin(group.ranks)
 
-        def end(_: simpy.Event) -> None:
+        def end() -> None:
             self._under_way -= 1
             if self._disturbed is not None:
                 self._disturbed.end(group.ranks)
@@ -388,7 +389,7 @@ class Simulator:
             for wake in meeting.wakes:
                 wake(answer)
 
-        self._after(duration_s, end)
+        return end
 
     def _collected(self, process: Process, kind: str, nbytes: int, answer: Any) -> None:
         self._span(process, kind, process.since_s, nbytes)

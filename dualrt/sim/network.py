@@ -10,6 +10,10 @@ level, rate = level * weight, until a link is full or a flow meets its own cap; 
 this stops; go on with the others. Between two changes every rate is constant, so an end is known
 exactly and nothing is integrated step by step.
 
+A flow may also run in *lockstep* over many links, some of which it crosses several times: the edges
+of a collective, which all move at one pace. It takes its rate from a link once for each crossing,
+and its weight counts there as often.
+
 Four things keep a change cheap:
 
 - Only the flows and links that a change reaches through shared links (a connected component) are
@@ -50,6 +54,10 @@ rounds, so the same end reached by two sums may differ in the last bits."""
 _CONTESTED_FROM = 1 - 1e-9
 """Part of a link from which on its flows contest it. Below 1, because demands are added and taken
 away in floating point, and a link that is taken for contested by mistake costs time and no more."""
+
+_OVERRUN_FROM = 1 + 1e-9
+"""Part of a link from which on a flow contests it alone: by crossing it often, or because it is
+throttled."""
 
 _COMPACT_ABOVE = 64
 """Smallest heap of ends that is worth clearing of stale entries."""
@@ -110,9 +118,8 @@ class Link:
 
     def _reassess(self) -> None:
         """Say anew whether its flows contest it: after each change of these or of the capacity."""
-        self._contested = (
-            self._demand >= _CONTESTED_FROM * self.available_bytes_per_s and len(self._flows) > 1
-        )
+        part = _CONTESTED_FROM if len(self._flows) > 1 else _OVERRUN_FROM
+        self._contested = self._demand >= part * self.available_bytes_per_s and bool(self._flows)
 
 
 class _Flow:
@@ -139,7 +146,7 @@ class _Flow:
         self,
         order: int,
         route: Sequence[Link],
-        size: int,
+        size: float,
         on_done: Callable[[], None],
         cap: float,
         weight: float,
@@ -153,7 +160,7 @@ class _Flow:
         self.weight = weight
         self.demand = demand
         """The most that it could ever ask of a link."""
-        self.remaining: float = size
+        self.remaining = size
         self.settled_s = 0.0
         self.rate = 0.0
         self.stamp = 0
@@ -249,6 +256,39 @@ class Network:
             self._admit(flow)
             self._settle_later()
 
+    def lockstep(
+        self,
+        crossings: Sequence[Link],
+        edge_bytes: float,
+        on_done: Callable[[], None],
+        *,
+        latency_s: float,
+        cap_bytes_per_s: float = 1.0,
+    ) -> None:
+        """Move `edge_bytes` over each of the `crossings`, all at one rate, and call `on_done`.
+
+        A link may be crossed several times. `latency_s` passes first, instead of the links' own;
+        then the bytes of every crossing flow at one rate, at most `cap_bytes_per_s`, which is the
+        weighted max-min fair one for a weight of 1 a crossing. Without bytes or crossings only the
+        latency passes.
+
+        Raises `UsageError` for negative bytes or latency, and for a cap that is not positive and
+        finite.
+        """
+        if edge_bytes < 0 or latency_s < 0 or not 0 < cap_bytes_per_s < math.inf:
+            raise UsageError(
+                f"lockstep of {edge_bytes} bytes with latency {latency_s} s and cap "
+                f"{cap_bytes_per_s} bytes/s: bytes and latency must not be negative, the cap must "
+                f"be positive and finite"
+            )
+        self._transfers += 1
+        if not edge_bytes or not crossings:
+            self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
+            return
+        cap, order = cap_bytes_per_s, self._transfers
+        flow = _Flow(order, crossings, edge_bytes, on_done, cap, weight=1.0, demand=cap)
+        self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
+
     def throttle(self, link: Link, factor: float) -> None:
         """Let `link` run at `factor` of its capacity from now on; 0 cuts it and 1 heals it.
 
@@ -274,7 +314,8 @@ class Network:
         """Bytes that have crossed `link`: all charged and done, and what flows moved until now."""
         now_s = self._env.now
         under_way = (
-            flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s)
+            (flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s))
+            * flow.route.count(link)
             for flow in link._flows
         )
         return link._carried_bytes + math.fsum(under_way)
@@ -316,7 +357,8 @@ class Network:
             flows = link._flows
             flows[flow] = None
             link._demand += demand
-            if len(flows) > 1 and link._demand >= _CONTESTED_FROM * link.available_bytes_per_s:
+            part = _CONTESTED_FROM if len(flows) > 1 else _OVERRUN_FROM
+            if link._demand >= part * link.available_bytes_per_s:
                 link._contested = True
                 contested = link
             elif link.available_bytes_per_s < rate:
@@ -422,7 +464,7 @@ class Network:
         self._running -= 1
         for link in flow.route:
             flows = link._flows
-            del flows[flow]
+            flows.pop(flow, None)  # gone already where it crosses the link once more
             link._carried_bytes += flow.size
             if flows:
                 link._demand -= flow.demand
@@ -431,6 +473,7 @@ class Network:
                     link._reassess()
             else:
                 link._demand = 0.0
+                link._contested = False
 
 
 def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
