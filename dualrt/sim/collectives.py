@@ -7,11 +7,13 @@ arrived, and the driver sees to that.
 As `flow`, each phase of a collective is one flow in lockstep over all links of its pattern
 (`Network.lockstep`): alone, it ends when the closed form says; otherwise it shares links max-min
 fairly with gossip and with other groups' collectives, and a link that degrades slows it from then
-on. As `closed`, its end is fixed at its start, by the formulas and the links as they are then.
+on. As `closed`, its end is fixed at its start, by the formulas and the links as they are then. (No
+formula says when a link that is cut will heal: meanwhile it flows.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -63,12 +65,16 @@ class Collectives:
         self._formations: dict[tuple[int, ...], Formation] = {}
         self._plans: dict[tuple[tuple[int, ...], int | None, int], Plan] = {}
 
+    def check(self, ranks: tuple[int, ...]) -> None:
+        """Raise `UsageError` if the ranks cannot be a group, or cannot do the fixed algorithm."""
+        allreduce(self._formation(ranks), 0, self._algorithm)
+
     def allreduce(
         self, ranks: tuple[int, ...], size_bytes: int, on_done: Callable[[], None]
     ) -> None:
         """Start an allreduce; `on_done` is called when it has ended at all ranks.
 
-        Raises `UsageError` if the ranks cannot be a group, or not do the fixed algorithm.
+        Raises `UsageError` as `check` does.
         """
         key = ranks, None, size_bytes
         plan = self._plans.get(key)
@@ -101,18 +107,19 @@ class Collectives:
         return formation
 
     def _start(self, plan: Plan, on_done: Callable[[], None]) -> None:
-        if self._form == "flow":
+        expected_s = math.inf if self._form == "flow" else duration_s(plan)
+        if expected_s == math.inf:
             self._flow(plan, on_done)
             return
         for phase in plan:
             for link in phase.pattern.crossings:
                 self._network.charge(link, phase.edge_bytes)
-        self._network.lockstep((), 0, on_done, latency_s=duration_s(plan))
+        self._network.transfer((), 0, on_done, overhead_s=expected_s)
 
     def _flow(self, plan: Plan, on_done: Callable[[], None]) -> None:
         """Do the phases, one when the last has ended."""
         if not plan:
-            self._network.lockstep((), 0, on_done, latency_s=0.0)
+            self._network.transfer((), 0, on_done)
             return
         phase, rest = plan[0], plan[1:]
         self._network.lockstep(

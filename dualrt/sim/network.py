@@ -263,7 +263,7 @@ class Network:
         on_done: Callable[[], None],
         *,
         latency_s: float,
-        cap_bytes_per_s: float = 1.0,
+        cap_bytes_per_s: float,
     ) -> None:
         """Move `edge_bytes` over each of the `crossings`, all at one rate, and call `on_done`.
 

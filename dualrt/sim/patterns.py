@@ -37,15 +37,15 @@ class Pattern:
     """
 
     def __init__(self, cluster: Cluster, edges: Iterable[Edge], efficiency: float = 1.0) -> None:
-        edges = tuple(edges)
-        routes = [cluster.route(*edge) for edge in edges]
+        self.edges = tuple(edges)
+        routes = [cluster.route(*edge) for edge in self.edges]
         self.crossings = tuple(link for route in routes for link in route)
         """A link as often as edges cross it."""
         self._loads = tuple(Counter(self.crossings).items())
         near: list[float] = []
         far: list[float] = []
         sent = Counter[int]()
-        for (sender, receiver), route in zip(edges, routes, strict=True):
+        for (sender, receiver), route in zip(self.edges, routes, strict=True):
             home, away = cluster.place(sender).server, cluster.place(receiver).server
             (near if home == away else far).append(sum(link.latency_s for link in route))
             sent[home] += home != away

@@ -1,31 +1,21 @@
-"""Collectives: the closed forms, and that they agree with flows and with what links can carry."""
+"""Collectives: flows end when the formulas say on quiet links, and share links that are not."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 import simpy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualrt.core.errors import UsageError
 from dualrt.sim.cluster import Cluster, ClusterSpec
-from dualrt.sim.collectives import (
-    NVLINK_HOP,
-    PCIE_HOP,
-    Algorithm,
-    Collectives,
-    CollectiveSpec,
-    GroupShape,
-    allreduce_charges,
-    allreduce_s,
-    broadcast_charges,
-    broadcast_s,
-    group_shape,
-)
+from dualrt.sim.collective_costs import Algorithm
+from dualrt.sim.collectives import Collectives, CollectiveSpec, Form
+from dualrt.sim.granularity import Granularity
 from dualrt.sim.network import Network
 
 MODEL_BYTES = 164_620_000
@@ -36,243 +26,208 @@ SPEC = ClusterSpec(
     host_memory_bytes_per_s=60e9,
     nvlink_bytes_per_s=20e9,
 )
-SHAPES = st.builds(
-    lambda servers, gpus, nvlink, cap: group_shape(
-        built(
-            replace(
-                SPEC,
-                servers=servers,
-                gpus_per_server=gpus,
-                nvlink_bytes_per_s=nvlink,
-                collective_bytes_per_s=cap,
-            )
-        ),
-        range(servers * gpus),
-    ),
-    st.integers(1, 9),
-    st.integers(1, 6),
-    st.sampled_from([0.0, 20e9]),
-    st.sampled_from([5e9, math.inf]),
+RING = CollectiveSpec(algorithm="ring")
+SPECS = st.builds(
+    replace,
+    st.just(SPEC),
+    servers=st.integers(1, 6),
+    gpus_per_server=st.integers(1, 6),
+    sockets_per_server=st.integers(1, 2),
+    nvlink_bytes_per_s=st.sampled_from([0.0, 5e9, 20e9]),
+    pcie_bytes_per_s=st.sampled_from([3e9, 16e9, 64e9]),
+    collective_bytes_per_s=st.sampled_from([5e9, math.inf]),
 )
 ALGORITHMS: st.SearchStrategy[Algorithm] = st.sampled_from(get_args(Algorithm))
+GRANULARITIES: st.SearchStrategy[Granularity] = st.sampled_from(get_args(Granularity))
 
 
-def built(spec: ClusterSpec) -> Cluster:
-    return Cluster(spec, Network(simpy.Environment()))
+class Stage:
+    """A cluster with collectives, and when each thing that was begun on it ended."""
+
+    def __init__(
+        self,
+        cluster: ClusterSpec = SPEC,
+        spec: CollectiveSpec = RING,
+        tensors_bytes: tuple[int, ...] = (),
+    ) -> None:
+        self.env = simpy.Environment()
+        self.network = Network(self.env)
+        self.cluster = Cluster(cluster, self.network)
+        self.collectives = Collectives(self.cluster, self.network, spec, tensors_bytes)
+        self.ends_s: dict[str, float] = {}
+
+    def ending(self, name: str) -> Callable[[], None]:
+        return lambda: self.ends_s.update({name: self.env.now})
+
+    def allreduce(self, *ranks: int, size_bytes: int = MODEL_BYTES) -> None:
+        self.collectives.allreduce(ranks, size_bytes, self.ending("allreduce"))
+
+    def broadcast(self, *ranks: int, size_bytes: int = MODEL_BYTES) -> None:
+        self.collectives.broadcast(ranks, ranks[0], size_bytes, self.ending("broadcast"))
+
+    def gossip(self, sender: int, receiver: int, size_bytes: int = MODEL_BYTES) -> None:
+        route = self.cluster.route(sender, receiver)
+        self.network.transfer(route, size_bytes, self.ending("gossip"))
+
+    def at(self, time_s: float, action: Callable[[], None]) -> None:
+        self.env.timeout(time_s).callbacks.append(lambda _: action())
+
+    def run(self) -> dict[str, float]:
+        self.env.run()
+        return self.ends_s
+
+    def carried_bytes(self) -> dict[str, float]:
+        return {n: self.network.carried_bytes(link) for n, link in self.cluster.links.items()}
 
 
-def one_a_server(servers: int) -> GroupShape:
-    cluster = built(replace(SPEC, servers=servers, gpus_per_server=1))
-    return group_shape(cluster, range(servers))
-
-
-@pytest.mark.parametrize("n", [2, 3, 8, 64])
-def test_a_ring_of_one_rank_a_server_is_the_textbook_formula(n: int) -> None:
-    latency_s = 14e-6 + 1e-6
-    expected_s = 8.4e-6 + 2 * (n - 1) / n * MODEL_BYTES / 12e9 + 2 * (n - 1) * latency_s
-    assert allreduce_s(one_a_server(n), MODEL_BYTES, "ring") == pytest.approx(expected_s, rel=1e-12)
-
-
-def test_a_ring_within_a_server_is_the_textbook_formula() -> None:
-    n = 8
-    shape = group_shape(built(SPEC), range(n))
-    expected_s = 8.4e-6 + 2 * (n - 1) / n * MODEL_BYTES / 20e9 + 2 * (n - 1) * NVLINK_HOP.ring_s
-    assert allreduce_s(shape, MODEL_BYTES, "ring") == pytest.approx(expected_s, rel=1e-12)
-
-
-def test_a_ring_over_servers_crosses_each_card_once_each_way() -> None:
-    cluster = built(SPEC)
-    shape = group_shape(cluster, range(64))
-    carried = dict(allreduce_charges(shape, MODEL_BYTES, "ring"))
-    for server in range(8):
-        for card in ("nic.out", "nic.in"):
-            link = cluster.links[f"server{server}.{card}"]
-            assert carried[link] == pytest.approx(2 * 63 / 64 * MODEL_BYTES)
-    hops_s = (126 - 16) * NVLINK_HOP.ring_s + 16 * (14e-6 + 1e-6)
-    expected_s = 8.4e-6 + hops_s + 2 * 63 / 64 * MODEL_BYTES / 12e9
-    assert allreduce_s(shape, MODEL_BYTES, "ring") == pytest.approx(expected_s, rel=1e-12)
-
-
-def test_without_nvlink_the_gpus_of_a_socket_share_its_pcie_link() -> None:
-    shape = group_shape(built(replace(SPEC, nvlink_bytes_per_s=0.0)), range(8))
-    # Four of the ring's eight edges leave each socket.
-    expected_s = 8.4e-6 + 14 * PCIE_HOP.ring_s + 2 * 7 / 8 * MODEL_BYTES / (16e9 / 4)
-    assert allreduce_s(shape, MODEL_BYTES, "ring") == pytest.approx(expected_s, rel=1e-12)
-
-
-def test_a_tree_over_servers_is_nccls_formula() -> None:
-    shape = group_shape(built(SPEC), range(64))
-    hops_s = 2 * (7 * NVLINK_HOP.tree_s + 3 * (14e-6 + 1e-6))
-    # An inner server of one tree sends half to its parent and to two children, a leaf of the other
-    # half to its parent: two bytes for each.
-    expected_s = 8.4e-6 + hops_s + 2 * MODEL_BYTES / (12e9 * 0.92)
-    assert allreduce_s(shape, MODEL_BYTES, "tree") == pytest.approx(expected_s, rel=1e-12)
-
-
-def test_a_tree_wins_for_few_bytes_and_a_ring_for_many() -> None:
-    shape = group_shape(built(SPEC), range(64))
-    few, many = 1_000, MODEL_BYTES
-    assert allreduce_s(shape, few, "tree") < allreduce_s(shape, few, "ring")
-    assert allreduce_s(shape, few) == allreduce_s(shape, few, "tree")
-    assert allreduce_charges(shape, few) == allreduce_charges(shape, few, "tree")
-    assert allreduce_s(shape, many, "ring") < allreduce_s(shape, many, "tree")
-    assert allreduce_s(shape, many) == allreduce_s(shape, many, "ring")
-    assert allreduce_charges(shape, many) == allreduce_charges(shape, many, "ring")
-
-
-def test_broadcast_is_a_pipelined_chain() -> None:
-    shape = group_shape(built(SPEC), range(64))
-    hops_s = 56 * NVLINK_HOP.ring_s + 7 * (14e-6 + 1e-6)
-    expected_s = 8.4e-6 + hops_s + MODEL_BYTES / 12e9
-    assert broadcast_s(shape, MODEL_BYTES) == pytest.approx(expected_s, rel=1e-12)
-
-
-def test_a_group_of_one_costs_nothing() -> None:
-    shape = group_shape(built(SPEC), [5])
-    assert allreduce_s(shape, MODEL_BYTES) == 0.0
-    assert allreduce_charges(shape, MODEL_BYTES) == ()
-    assert broadcast_s(shape, MODEL_BYTES) == 0.0
-    assert broadcast_charges(shape, MODEL_BYTES) == ()
-
-
-def test_a_library_slower_than_the_card_sets_the_pace_between_servers_only() -> None:
-    slow = built(replace(SPEC, collective_bytes_per_s=4e9))
-    assert allreduce_s(group_shape(slow, range(64)), MODEL_BYTES, "ring") > 2 * 63 / 64 * 0.041
-    assert allreduce_s(group_shape(slow, range(8)), MODEL_BYTES) == allreduce_s(
-        group_shape(built(SPEC), range(8)), MODEL_BYTES
+def both_forms(
+    cluster: ClusterSpec, spec: CollectiveSpec, begin: Callable[[Stage], None]
+) -> tuple[Stage, Stage]:
+    """The same collective on its own, as a flow and in closed form."""
+    stages = tuple(
+        Stage(cluster, replace(spec, form=form), (400_000, 1_000, 250_000))
+        for form in get_args(Form)
     )
+    for stage in stages:
+        begin(stage)
+        stage.run()
+    return stages[0], stages[1]
 
 
-def test_the_order_of_ranks_does_not_matter() -> None:
-    cluster = built(SPEC)
-    assert group_shape(cluster, [9, 0, 17, 1]) == group_shape(cluster, [0, 1, 9, 17])
+@settings(deadline=None)
+@given(SPECS, ALGORITHMS, GRANULARITIES, st.sampled_from([0, 1, 651_000, 10**9]))
+def test_a_quiet_allreduce_flows_as_long_as_the_formula_says(
+    cluster: ClusterSpec, algorithm: Algorithm, granularity: Granularity, size_bytes: int
+) -> None:
+    spec = CollectiveSpec(algorithm=algorithm, granularity=granularity)
+    flow, closed = both_forms(
+        cluster, spec, lambda stage: stage.allreduce(*range(cluster.gpus), size_bytes=size_bytes)
+    )
+    # What differs is rounding: alone, a flow runs at the formula's pace.
+    assert flow.ends_s["allreduce"] == pytest.approx(closed.ends_s["allreduce"], rel=1e-9)
+    assert flow.carried_bytes() == pytest.approx(closed.carried_bytes(), rel=1e-9)
 
 
-def test_a_throttled_link_slows_a_collective_and_a_cut_one_stops_it() -> None:
-    network = Network(simpy.Environment())
-    cluster = Cluster(SPEC, network)
-    shape = group_shape(cluster, range(16))
-    whole_s = allreduce_s(shape, MODEL_BYTES, "ring")
-    network.throttle(cluster.links["server1.nic.in"], 0.5)
+@settings(deadline=None)
+@given(SPECS, GRANULARITIES, st.sampled_from([0, 1, 651_000, 10**9]))
+def test_a_quiet_broadcast_flows_as_long_as_the_formula_says(
+    cluster: ClusterSpec, granularity: Granularity, size_bytes: int
+) -> None:
+    flow, closed = both_forms(
+        cluster,
+        CollectiveSpec(granularity=granularity),
+        lambda stage: stage.broadcast(*range(cluster.gpus), size_bytes=size_bytes),
+    )
+    assert flow.ends_s["broadcast"] == pytest.approx(closed.ends_s["broadcast"], rel=1e-9)
+    assert flow.carried_bytes() == pytest.approx(closed.carried_bytes(), rel=1e-9)
+
+
+@settings(deadline=None)
+@given(SPECS, ALGORITHMS, st.integers(1, 10**9))
+def test_no_link_carries_more_than_it_can(
+    cluster: ClusterSpec, algorithm: Algorithm, size_bytes: int
+) -> None:
+    stage = Stage(cluster, CollectiveSpec(algorithm=algorithm, form="closed"))
+    stage.allreduce(*range(cluster.gpus), size_bytes=size_bytes)
+    end_s = stage.run()["allreduce"]
+    for name, carried in stage.carried_bytes().items():
+        assert carried <= stage.cluster.links[name].capacity_bytes_per_s * end_s * (1 + 1e-9)
+
+
+def test_gossip_through_a_card_slows_a_collective_and_is_slowed_by_it() -> None:
+    quiet, gossip, both = Stage(), Stage(), Stage()
+    quiet.allreduce(*range(64))
+    gossip.gossip(15, 17)
+    both.allreduce(*range(64))
+    both.gossip(15, 17)
+    alone = quiet.run() | gossip.run()
+    together = both.run()
+    # Each has half of a card until the gossip is over: that costs the collective as many bytes.
+    delay_s = MODEL_BYTES / 12e9
+    assert together["allreduce"] == pytest.approx(alone["allreduce"] + delay_s, rel=0.02)
+    assert together["gossip"] == pytest.approx(2 * alone["gossip"], rel=0.05)
+
+
+def test_gossip_that_comes_later_slows_a_collective_too() -> None:
+    stage, quiet = Stage(), Stage()
+    for each in (stage, quiet):
+        each.allreduce(*range(64))
+    stage.at(0.01, lambda: stage.gossip(15, 17, size_bytes=12_000_000))
+    assert stage.run()["allreduce"] == pytest.approx(quiet.run()["allreduce"] + 0.001, rel=1e-6)
+
+
+def test_two_groups_share_the_cards_that_both_cross() -> None:
+    stage, quiet = Stage(), Stage()
+    quiet.allreduce(0, 8)
+    stage.allreduce(0, 8)
+    stage.broadcast(1, 9, size_bytes=2 * MODEL_BYTES)
+    alone_s, together_s = quiet.run()["allreduce"], stage.run()["allreduce"]
+    # Card 0's way out and card 1's way in are shared.
+    assert together_s == pytest.approx(2 * alone_s, rel=0.01)
+
+
+def test_a_closed_form_feels_no_gossip() -> None:
+    spec = CollectiveSpec(algorithm="ring", form="closed")
+    stage, quiet = Stage(spec=spec), Stage(spec=spec)
+    for each in (stage, quiet):
+        each.allreduce(*range(64))
+    stage.gossip(15, 17)
+    assert stage.run()["allreduce"] == quiet.run()["allreduce"]
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_a_degraded_link_slows_a_collective(form: Form) -> None:
+    stage = Stage(spec=CollectiveSpec(algorithm="ring", form=form))
+    stage.network.throttle(stage.cluster.links["server1.nic.in"], 0.5)
+    stage.allreduce(*range(16))
+    moving_s = 2 * 15 / 16 * MODEL_BYTES / 6e9
+    assert stage.run()["allreduce"] == pytest.approx(moving_s, rel=0.01)
+
+
+def test_a_link_that_degrades_under_way_slows_a_collective_from_then_on() -> None:
+    stage, whole = Stage(), Stage()
+    for each in (stage, whole):
+        each.allreduce(*range(16))
+    link = stage.cluster.links["server1.nic.in"]
+    stage.at(0.01, lambda: stage.network.throttle(link, 0.5))
+    expected_s = 0.01 + 2 * (whole.run()["allreduce"] - 0.01)
+    assert stage.run()["allreduce"] == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_a_collective_over_a_cut_link_waits_until_it_heals(form: Form) -> None:
+    stage = Stage(spec=CollectiveSpec(algorithm="ring", form=form))
+    link = stage.cluster.links["server1.nic.in"]
+    stage.network.throttle(link, 0.0)
+    stage.allreduce(*range(16))
+    stage.at(5.0, lambda: stage.network.throttle(link, 1.0))
     moving_s = 2 * 15 / 16 * MODEL_BYTES / 12e9
-    assert allreduce_s(shape, MODEL_BYTES, "ring") == pytest.approx(whole_s + moving_s)
-    network.throttle(cluster.links["server1.nic.in"], 0.0)
-    assert allreduce_s(shape, MODEL_BYTES) == math.inf
-    assert broadcast_s(shape, MODEL_BYTES) == math.inf
-
-
-@pytest.mark.parametrize("ranks", [(0, 1, 2, 3), (0, 8, 16, 24, 32)], ids=["local", "network"])
-def test_a_ring_agrees_with_flows_on_quiet_links(ranks: tuple[int, ...]) -> None:
-    # Each of the 2(n-1) steps is n concurrent flows of one part; hops and launch come on top.
-    env = simpy.Environment()
-    network = Network(env)
-    cluster = Cluster(SPEC, network)
-    n, part_bytes = len(ranks), 20_000_000
-    left = 0
-
-    def step(steps: int) -> None:
-        nonlocal left
-        left = n if steps else 0
-        for place in range(left):
-            route = cluster.route(ranks[place], ranks[(place + 1) % n])
-            network.transfer(route, part_bytes, lambda: arrived(steps))
-
-    def arrived(steps: int) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            step(steps - 1)
-
-    step(2 * (n - 1))
-    env.run()
-    software = replace(SPEC, collective_launch_s=0.0, collective_network_hop_s=0.0)
-    closed_s = allreduce_s(group_shape(built(software), ranks), n * part_bytes, "ring")
-    if ranks[1] == 1:
-        closed_s -= 2 * (n - 1) * NVLINK_HOP.ring_s
-    assert env.now == pytest.approx(closed_s, rel=1e-9)
-
-
-@given(SHAPES, ALGORITHMS, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_more_bytes_never_take_less_time(
-    shape: GroupShape, algorithm: Algorithm, one: int, other: int
-) -> None:
-    fewer, more = sorted((one, other))
-    assert allreduce_s(shape, fewer, algorithm) <= allreduce_s(shape, more, algorithm)
-    assert broadcast_s(shape, fewer) <= broadcast_s(shape, more)
-
-
-@given(st.integers(1, 63), st.integers(0, 10**9))
-def test_more_servers_never_take_less_time(servers: int, size_bytes: int) -> None:
-    fewer, more = one_a_server(servers), one_a_server(servers + 1)
-    for algorithm in get_args(Algorithm):
-        assert allreduce_s(fewer, size_bytes, algorithm) <= allreduce_s(more, size_bytes, algorithm)
-    assert broadcast_s(fewer, size_bytes) <= broadcast_s(more, size_bytes)
-
-
-@given(SHAPES, ALGORITHMS, st.integers(1, 10**9))
-def test_no_link_is_charged_more_than_it_can_carry(
-    shape: GroupShape, algorithm: Algorithm, size_bytes: int
-) -> None:
-    duration_s = allreduce_s(shape, size_bytes, algorithm)
-    for link, carried_bytes in allreduce_charges(shape, size_bytes, algorithm):
-        assert carried_bytes <= link.capacity_bytes_per_s * duration_s
-    duration_s = broadcast_s(shape, size_bytes)
-    for link, carried_bytes in broadcast_charges(shape, size_bytes):
-        assert carried_bytes <= link.capacity_bytes_per_s * duration_s
-
-
-@given(st.integers(2, 70))
-def test_two_trees_reach_every_server_and_none_sends_more_than_twice(servers: int) -> None:
-    shape = one_a_server(servers)
-    sent = {
-        link.name: carried
-        for link, carried in allreduce_charges(shape, 1, "tree")
-        if link.name.endswith("nic.out")
-    }
-    assert len(sent) == servers
-    assert max(sent.values()) <= 2.0
-    # Two trees, each of n - 1 edges used both ways for half of the bytes.
-    assert sum(sent.values()) == 2 * (servers - 1)
-
-
-def test_collectives_charge_what_they_price() -> None:
-    network = Network(simpy.Environment())
-    cluster = Cluster(SPEC, network)
-    collectives = Collectives(cluster, network, CollectiveSpec(algorithm="ring"))
-    ranks = tuple(range(64))
-    shape = group_shape(cluster, ranks)
-    assert collectives.allreduce_s(ranks, MODEL_BYTES) == allreduce_s(shape, MODEL_BYTES, "ring")
-    assert collectives.broadcast_s(ranks, MODEL_BYTES) == broadcast_s(shape, MODEL_BYTES)
-    card = cluster.links["server3.nic.out"]
-    assert network.carried_bytes(card) == pytest.approx(3 * 63 / 64 * MODEL_BYTES)
+    assert stage.run()["allreduce"] == pytest.approx(5.0 + moving_s, rel=1e-6)
 
 
 def test_a_model_cut_into_tensors_pays_the_latency_each_time() -> None:
-    network = Network(simpy.Environment())
-    cluster = Cluster(SPEC, network)
-    spec = CollectiveSpec(algorithm="ring", granularity="tensor")
-    collectives = Collectives(cluster, network, spec, tensors_bytes=(600, 0, MODEL_BYTES - 600))
-    ranks = tuple(range(64))
-    shape = group_shape(cluster, ranks)
-    latency_s = allreduce_s(shape, 0, "ring")
-    whole_s = allreduce_s(shape, MODEL_BYTES, "ring")
-    assert collectives.allreduce_s(ranks, MODEL_BYTES) == pytest.approx(whole_s + 2 * latency_s)
-    card = cluster.links["server3.nic.out"]
-    assert network.carried_bytes(card) == pytest.approx(2 * 63 / 64 * MODEL_BYTES)
+    tensors = (600, 0, MODEL_BYTES - 600)
+    cut = Stage(spec=CollectiveSpec(algorithm="ring", granularity="tensor"), tensors_bytes=tensors)
+    whole, nothing = Stage(), Stage()
+    cut.allreduce(*range(64))
+    whole.allreduce(*range(64))
+    nothing.allreduce(*range(64), size_bytes=0)
+    latency_s = nothing.run()["allreduce"]
+    assert cut.run()["allreduce"] == pytest.approx(whole.run()["allreduce"] + 2 * latency_s)
+    assert cut.carried_bytes() == pytest.approx(whole.carried_bytes())
 
 
 def test_what_is_not_the_model_is_not_cut_like_it() -> None:
-    network = Network(simpy.Environment())
-    cluster = Cluster(SPEC, network)
-    collectives = Collectives(
-        cluster, network, CollectiveSpec(granularity="tensor"), tensors_bytes=(600, 400)
-    )
-    shape = group_shape(cluster, (0, 8))
-    assert collectives.broadcast_s((0, 8), 1_000) > 1.9 * broadcast_s(shape, 500)
-    assert collectives.broadcast_s((0, 8), 1_001) == broadcast_s(shape, 1_001)
+    spec = CollectiveSpec(granularity="tensor")
+    model, other = Stage(spec=spec, tensors_bytes=(600, 400)), Stage(spec=spec)
+    model.broadcast(0, 8, size_bytes=1_000)
+    other.broadcast(0, 8, size_bytes=1_000)
+    assert model.run()["broadcast"] > 1.9 * other.run()["broadcast"]
 
 
-@pytest.mark.parametrize("ranks", [(), (1, 1)])
-def test_a_group_that_cannot_be_is_refused(ranks: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="each once"):
-        group_shape(built(SPEC), ranks)
+@pytest.mark.parametrize("form", get_args(Form))
+def test_a_group_of_one_ends_at_the_same_instant_but_not_within_the_call(form: Form) -> None:
+    stage = Stage(spec=CollectiveSpec(form=form))
+    stage.allreduce(5)
+    assert stage.ends_s == {}
+    assert stage.run() == {"allreduce": 0.0}

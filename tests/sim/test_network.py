@@ -18,13 +18,14 @@ from dualrt.sim.network import Link, Network
 
 @dataclass(frozen=True)
 class Job:
-    """A transfer to come: `route` holds indices of links."""
+    """A transfer to come, or a lockstep if it says so: `route` holds indices of links."""
 
     start_s: float
     route: tuple[int, ...]
     size_bytes: int
     cap_bytes_per_s: float = math.inf
     weight: float = 1.0
+    lockstep: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,18 @@ def simulated_ends_s(
         def note() -> None:
             ends_s[number] = env.now
 
+        route = [links[index] for index in job.route]
+        if job.lockstep:
+            network.lockstep(
+                route,
+                job.size_bytes,
+                note,
+                latency_s=sum(link.latency_s for link in route),
+                cap_bytes_per_s=job.cap_bytes_per_s,
+            )
+            return
         network.transfer(
-            [links[index] for index in job.route],
+            route,
             job.size_bytes,
             note,
             cap_bytes_per_s=job.cap_bytes_per_s,
@@ -79,8 +90,8 @@ def fair_rates(
         levels = {number: jobs[number].cap_bytes_per_s / jobs[number].weight for number in rising}
         for index, capacity in enumerate(capacities):
             users = [number for number in rising if index in jobs[number].route]
-            taken = sum(rates[number] for number in rates if index in jobs[number].route)
-            total = sum(jobs[number].weight for number in users)
+            taken = sum(rates[number] * jobs[number].route.count(index) for number in rates)
+            total = sum(jobs[number].weight * jobs[number].route.count(index) for number in users)
             for number in users:
                 levels[number] = min(levels[number], max(0.0, capacity - taken) / total)
         level = min(levels.values())
@@ -150,16 +161,24 @@ def loads(draw: st.DrawFn) -> tuple[list[Link], list[Job], list[Throttling]]:
         cap_bytes_per_s=st.one_of(st.just(math.inf), st.floats(0.5, 50)),
         weight=st.one_of(st.just(1.0), st.floats(0.1, 10)),
     )
+    lockstep = st.builds(
+        Job,
+        start_s=STARTS_S,
+        route=st.lists(indices, max_size=9).map(tuple),
+        size_bytes=st.integers(0, 300),
+        cap_bytes_per_s=st.floats(0.5, 50),
+        lockstep=st.just(True),
+    )
     throttling = st.builds(
         Throttling, start_s=STARTS_S, link=indices, factor=st.sampled_from([0.0, 0.3, 1.0])
     )
-    jobs = draw(st.lists(job, min_size=1, max_size=12))
+    jobs = draw(st.lists(st.one_of(job, job, lockstep), min_size=1, max_size=12))
     changes = draw(st.lists(throttling, max_size=4, unique_by=lambda change: change.start_s))
     healed = [Throttling(6.0 + index, index, 1.0) for index in range(len(links))]
     return links, jobs, changes + healed
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=400)
 @given(loads())
 def test_every_flow_ends_when_progressive_filling_says(
     load: tuple[list[Link], list[Job], list[Throttling]],
@@ -210,6 +229,25 @@ def test_a_flow_held_up_elsewhere_leaves_its_share_to_the_others() -> None:
     links = [Link("narrow", 10.0, 0.0), Link("wide", 30.0, 0.0)]
     jobs = [Job(0.0, (0, 1), 100), Job(0.0, (0,), 100), Job(0.0, (0,), 100), Job(0.0, (1,), 800)]
     assert simulated_ends_s(links, jobs) == pytest.approx([30.0, 30.0, 30.0, 30.0])
+
+
+def test_a_flow_in_lockstep_takes_its_rate_once_for_each_crossing() -> None:
+    def ends_s(*jobs: Job) -> list[float]:
+        return simulated_ends_s([Link("wide", 30.0, 0.0), Link("narrow", 10.0, 0.0)], jobs)
+
+    job = Job(0.0, (0, 0, 0, 1), 100, cap_bytes_per_s=50.0, lockstep=True)
+    assert ends_s(job) == pytest.approx([10.0])
+    assert ends_s(job, Job(0.0, (0,), 75)) == pytest.approx([12.5, 10.0])
+
+
+def test_a_flow_in_lockstep_is_as_fast_as_its_most_throttled_link() -> None:
+    def end_s(*throttlings: Throttling) -> float:
+        links = [Link("a", 30.0, 0.0), Link("b", 30.0, 0.0)]
+        job = Job(0.0, (0, 0, 1), 100, cap_bytes_per_s=10.0, lockstep=True)
+        return simulated_ends_s(links, [job], throttlings)[0]
+
+    assert end_s(Throttling(5.0, 0, 0.5)) == pytest.approx(5 + 50 / 7.5)
+    assert end_s(Throttling(7.0, 1, 0.0), Throttling(8.0, 1, 1.0)) == pytest.approx(11.0)
 
 
 def test_without_bytes_only_the_latency_passes() -> None:
@@ -325,6 +363,18 @@ def test_a_link_counts_what_is_done_under_way_and_charged() -> None:
     assert network.utilisation(idle, 0.0) == 0.0
 
 
+def test_a_link_counts_every_crossing_of_a_flow_in_lockstep() -> None:
+    env = simpy.Environment()
+    network = Network(env)
+    often, once = Link("often", 10.0, 0.0), Link("once", 10.0, 0.0)
+    route = [often, once, often]
+    network.lockstep(route, 50.0, lambda: None, latency_s=1.0, cap_bytes_per_s=5.0)
+    env.run(until=5.0)
+    assert (network.carried_bytes(often), network.carried_bytes(once)) == (40.0, 20.0)
+    env.run()
+    assert (network.carried_bytes(often), network.carried_bytes(once)) == (100.0, 50.0)
+
+
 @pytest.mark.parametrize(
     ("capacity", "latency_s"), [(0.0, 0.0), (-1.0, 0.0), (math.inf, 0.0), (1.0, -1e-6)]
 )
@@ -346,5 +396,11 @@ def test_a_transfer_that_cannot_be_is_refused() -> None:
         network.transfer([link], 1, lambda: None, weight=0.0)
     with pytest.raises(UsageError, match="crosses a link twice"):
         network.transfer([link, link], 1, lambda: None)
+    with pytest.raises(UsageError, match="lockstep of -1 bytes"):
+        network.lockstep([link], -1, lambda: None, latency_s=0.0)
+    with pytest.raises(UsageError, match="latency -1"):
+        network.lockstep([link], 1, lambda: None, latency_s=-1.0)
+    with pytest.raises(UsageError, match="cap inf"):
+        network.lockstep([link], 1, lambda: None, latency_s=0.0, cap_bytes_per_s=math.inf)
     with pytest.raises(UsageError, match=r"factor 1\.5"):
         network.throttle(link, 1.5)
