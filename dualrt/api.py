@@ -197,7 +197,11 @@ def _simulator(
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
         CollectiveSpec(**composition.scenario.cluster.collectives.fields()),
     )
-    return Simulator(learners, machine, observer, together=_together(composition.scenario))
+    try:
+        return Simulator(learners, machine, observer, together=_together(composition.scenario))
+    except UsageError as error:
+        key = "cluster.collectives.algorithm"
+        raise as_scenario_error(composition.scenario, key, error) from error
 
 
 def _together(scenario: Scenario) -> bool:

@@ -34,10 +34,8 @@ on one path is not modelled.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from dualrt.core.errors import UsageError
@@ -263,12 +261,6 @@ class Cluster:
 
     def _switch_of(self, server: int) -> str:
         return f"rack{self.rack_of(server)}" if self.spec.racks > 1 else "switch"
-
-    def hop_latency_s(self, servers: Sequence[int]) -> float:
-        """From server to server: the mean over the steps of a ring through them in this order."""
-        ring = pairwise((*servers, servers[0]))
-        crossing = sum(self.rack_of(home) != self.rack_of(away) for home, away in ring)
-        return self.spec.network_latency_s + self.spec.spine_latency_s * crossing / len(servers)
 
     def message_route(self, sender: int, receiver: int) -> tuple[Link, ...]:
         """The links that a gossip message crosses: its wires, and a thread at either end.

@@ -93,7 +93,8 @@ class Simulator:
 
     Parameters: the `learners` in rank order, the `machine`, and the `observer` of spans and
     updates. `together`: whether to take gradients together (`dualrt.sim.numerics`). Raises
-    UsageError if the machine has too few devices.
+    UsageError if the machine has too few devices, or cannot do the learners' collectives as it is
+    told to.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class Simulator:
         self._collectives = Collectives(
             self.cluster, self._network, machine.collectives, learners[0].weights.tensors_bytes
         )
+        for group in learners[0].seat.layout.groups:
+            self._collectives.check(group.ranks)
         self._rendezvous = Rendezvous()
         self._devices = [self._device(machine, learner.rank) for learner in learners]
         interference = machine.device.interference

@@ -108,6 +108,17 @@ BAD = [
         ["learners=60000", "cluster.gpus_per_server=2", "topology.graph=complete"],
         "learners = 60000: the cluster has 2 GPUs",
     ),
+    (
+        QUADRATIC,
+        [
+            "algorithm.name=ssgd",
+            "learners=3",
+            "cluster.servers=2",
+            "cluster.collectives.algorithm=hierarchical",
+        ],
+        "cluster.collectives.algorithm = 'hierarchical': ",
+        "3 learners on 2 servers",
+    ),
     (QUADRATIC, ["cluster.device.name=A100"], "cluster.device.name = 'A100'", "Known are P100"),
     (QUADRATIC, ["faults.stragglers=[{learner=4, factor=2}]"], "faults.stragglers.0.learner = 4"),
     (QUADRATIC, ["nonsense"], "--set nonsense", "key=value"),

@@ -115,16 +115,6 @@ def test_the_spine_adds_its_latency_from_rack_to_rack_only() -> None:
     assert far == pytest.approx(RACKS.network_latency_s + 7e-6)
 
 
-@pytest.mark.parametrize(
-    ("servers", "crossing"), [((0, 1), 0), ((0, 1, 2, 3), 2), ((0, 2), 2), ((4, 0, 2), 3)]
-)
-def test_a_ring_of_servers_pays_for_the_spine_where_it_changes_racks(
-    servers: tuple[int, ...], crossing: int
-) -> None:
-    more_s = built(RACKS).hop_latency_s(servers) - RACKS.network_latency_s
-    assert len(servers) * more_s == pytest.approx(crossing * 7e-6)
-
-
 def test_one_rack_is_one_switch() -> None:
     alone = built(replace(SPEC, servers_per_rack=2, rack_bytes_per_s=1.0))
     assert alone.links.keys() == built(SPEC).links.keys()

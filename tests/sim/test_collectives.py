@@ -35,6 +35,8 @@ SPECS = st.builds(
     sockets_per_server=st.integers(1, 2),
     nvlink_bytes_per_s=st.sampled_from([0.0, 5e9, 20e9]),
     pcie_bytes_per_s=st.sampled_from([3e9, 16e9, 64e9]),
+    servers_per_rack=st.integers(1, 3),
+    rack_bytes_per_s=st.sampled_from([4e9, 24e9]),
     collective_bytes_per_s=st.sampled_from([5e9, math.inf]),
 )
 ALGORITHMS: st.SearchStrategy[Algorithm] = st.sampled_from(get_args(Algorithm))

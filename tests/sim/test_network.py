@@ -397,9 +397,9 @@ def test_a_transfer_that_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="crosses a link twice"):
         network.transfer([link, link], 1, lambda: None)
     with pytest.raises(UsageError, match="lockstep of -1 bytes"):
-        network.lockstep([link], -1, lambda: None, latency_s=0.0)
+        network.lockstep([link], -1, lambda: None, latency_s=0.0, cap_bytes_per_s=1.0)
     with pytest.raises(UsageError, match="latency -1"):
-        network.lockstep([link], 1, lambda: None, latency_s=-1.0)
+        network.lockstep([link], 1, lambda: None, latency_s=-1.0, cap_bytes_per_s=1.0)
     with pytest.raises(UsageError, match="cap inf"):
         network.lockstep([link], 1, lambda: None, latency_s=0.0, cap_bytes_per_s=math.inf)
     with pytest.raises(UsageError, match=r"factor 1\.5"):

@@ -25,6 +25,10 @@ SPEC = ClusterSpec(
 )
 
 
+RACKS = replace(SPEC, servers=5, servers_per_rack=2, rack_bytes_per_s=8e9, spine_latency_s=7e-6)
+"""Two racks of two servers and one of one, oversubscribed 3 to 1."""
+
+
 def built(spec: ClusterSpec = SPEC) -> Cluster:
     return Cluster(spec, Network(simpy.Environment()))
 
@@ -119,6 +123,24 @@ def test_even_groups_have_as_many_ranks_on_every_server() -> None:
 def test_a_group_that_cannot_be_is_refused(ranks: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="each once"):
         Formation(built(), ranks)
+
+
+@pytest.mark.parametrize(
+    ("servers", "crossing"), [((0, 1), 0), ((0, 1, 2, 3), 2), ((0, 2), 2), ((0, 2, 4), 3)]
+)
+def test_a_ring_of_servers_pays_for_the_spine_where_it_changes_racks(
+    servers: tuple[int, ...], crossing: int
+) -> None:
+    ring = Formation(built(RACKS), [8 * server for server in servers]).ring
+    more_s = ring.far_latency_s - RACKS.network_latency_s
+    assert len(servers) * more_s == pytest.approx(crossing * 7e-6)
+
+
+def test_racks_limit_what_crosses_between_them() -> None:
+    formation = Formation(built(RACKS), range(32))
+    assert formation.ring.cap_bytes_per_s == 8e9
+    assert formation.lanes.cap_bytes_per_s == 8e9 / 8
+    assert set(crossings(formation.lanes, "rack0.up").values()) == {8}
 
 
 def test_every_edge_counts_once_in_the_mean_latency() -> None:
