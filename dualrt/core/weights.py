@@ -48,6 +48,7 @@ class Weights(ABC, Generic[V]):
         self.rank = rank
         self.versions = VersionVector(learners) if versions is None else versions
         self._lock = threading.Lock()
+        self._copied: V | None = None
 
     @property
     @abstractmethod
@@ -90,9 +91,14 @@ class Weights(ABC, Generic[V]):
         return None
 
     def snapshot(self) -> Snapshot[V]:
-        """The weights now; the caller may keep and send them."""
+        """The weights now; the caller may keep and send them, but not write to them.
+
+        Until the next change it is the same copy: a gradient and an offer often start together.
+        """
         with self._lock:
-            return Snapshot(self._copy(), self.versions.freeze())
+            if self._copied is None:
+                self._copied = self._copy()
+            return Snapshot(self._copied, self.versions.freeze())
 
     def descend(self, gradient: V, learning_rate: float, read: Sequence[int]) -> Staleness:
         """Apply a gradient that was taken at weights whose versions were `read`.
@@ -101,6 +107,7 @@ class Weights(ABC, Generic[V]):
         """
         with self._lock:
             staleness = self.versions.since(read)
+            self._copied = None
             self._descend(gradient, learning_rate)
             self.versions.advance(self.rank)
             return staleness
@@ -108,12 +115,14 @@ class Weights(ABC, Generic[V]):
     def blend(self, mine: Snapshot[V], theirs: Snapshot[V], share: float) -> None:
         """w += share * (theirs - mine), where `mine` is what the peer was or will be sent."""
         with self._lock:
+            self._copied = None
             self._add(share, theirs.vector, mine.vector)
             self.versions.merge(theirs.versions)
 
     def adopt(self, theirs: Snapshot[V]) -> None:
         """w = theirs: what a follower does with its leader's weights."""
         with self._lock:
+            self._copied = None
             self._replace(theirs.vector)
             self.versions.merge(theirs.versions)
 

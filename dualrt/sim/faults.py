@@ -63,8 +63,10 @@ class FaultySimulator(Simulator):
         machine: Machine,
         observer: Observer,
         adversity: Adversity,
+        *,
+        together: bool = False,
     ) -> None:
-        super().__init__(learners, machine, observer)
+        super().__init__(learners, machine, observer, together=together)
         self.learners = self._learners = list(learners)
         self.down: dict[int, float] = {}
         """Since when, by rank."""

@@ -7,7 +7,8 @@ A gradient depends on the weights that were read, and not on the time that passe
 that have begun and not ended are independent, and a workload that gains by it takes them in one go.
 They wait in a *bundle*, which is *open* until it is full or the first of its results is needed.
 Then all of it is evaluated, and each result is kept until its own time. So nothing is evaluated
-that nobody asked for, and no more is kept than a gradient for each computation under way.
+that nobody asked for, and no more is kept than a gradient for each computation under way (and for
+those that a crash ended, until the rest of their bundle is through).
 """
 
 from __future__ import annotations

@@ -149,14 +149,8 @@ class TorchTask:
         """What `gradient` gives for each, to rounding; new flat vectors."""
         if len(asked) < FEW:
             return [one() for one in asked]
-        points = torch.stack([one.at for one in asked])
         batches = np.stack([self._pool.indices(one.rank, one.draw) for one in asked])
-        vectors, losses = self._joint.gradients(points, *self._chosen(batches))
-        # Copied, because a row would keep the whole stack for as long as it is needed itself.
-        return [
-            Gradient(vector.clone(), loss)
-            for vector, loss in zip(vectors, losses.tolist(), strict=True)
-        ]
+        return self._joint.gradients([one.at for one in asked], *self._chosen(batches))
 
     def evaluate(self, at: Tensor) -> Mapping[str, float]:
         """Held-out "loss", and "accuracy" if the task has one; empty without held-out samples."""

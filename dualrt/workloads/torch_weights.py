@@ -140,6 +140,10 @@ class TorchWeights(Weights[Tensor]):
             )
 
     def _add(self, share: float, theirs: Tensor, mine: Tensor) -> None:
+        if self._flat.numel() <= self._block:
+            # Cutting one block out costs more than blending it.
+            self._flat.add_(theirs - mine, alpha=share)
+            return
         blocks = (torch.split(vector, self._block) for vector in (self._flat, theirs, mine))
         for own, their, my in zip(*blocks, strict=True):
             own.add_(their - my, alpha=share)

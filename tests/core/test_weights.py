@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 from hypothesis import given
@@ -28,6 +29,23 @@ def test_a_snapshot_does_not_follow_later_changes() -> None:
     assert before.vector.value == 3
     assert mine.snapshot().vector.value == 2
     assert mine.snapshot().versions == (1, 0)
+
+
+def test_snapshots_share_a_copy_until_the_weights_change() -> None:
+    mine = weights(0, Fraction(3))
+    one = mine.snapshot()
+    mine.hear((0, 5))
+    assert mine.snapshot().vector is one.vector
+    assert mine.snapshot().versions == (0, 5)
+    changes: list[Callable[[], object]] = [
+        lambda: mine.descend(gradient(1), 1.0, one.versions),
+        lambda: mine.blend(one, one, 0.5),
+        lambda: mine.adopt(one),
+    ]
+    for change in changes:
+        before = mine.snapshot()
+        change()
+        assert mine.snapshot().vector is not before.vector
 
 
 @given(WHOLE, WHOLE, st.integers(-9, 9), st.integers(-9, 9), st.sampled_from([0.5, 0.25, 1 / 3]))

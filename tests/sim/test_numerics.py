@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from dualrt.algorithms.ssgd import SSGD
 from dualrt.core.effects import Compute, Cost
 from dualrt.core.errors import StrandError
+from dualrt.core.faults import Crash, Detection
 from dualrt.core.learner import Learner
 from dualrt.core.weights import Gradient
 from dualrt.core.workload import GradientOf
 from dualrt.observe.digest import TimingDigest
 from dualrt.sim.driver import Simulator
+from dualrt.sim.faults import Adversity, FaultySimulator
 from dualrt.sim.numerics import Numerics
 from tests.support.exact import ExactWorkload
 from tests.support.runs import ALGORITHMS, Case
@@ -172,6 +174,26 @@ class TestErrors:
         case = Case(SSGD, LEARNERS)
         with pytest.raises(StrandError, match=r"learner 1.*not for learner 1"):
             simulated(case, Choosy(), together=True)
+
+
+def test_a_crash_drops_a_gradient_and_keeps_its_bundle() -> None:
+    workload = Joint()
+    got: list[int] = []
+
+    async def ask(rank: int) -> None:
+        at = workload.weights(rank).snapshot().vector
+        await Compute(GradientOf(workload, at, rank, 0), Cost("work", flops=1e12))
+        got.append(rank)
+
+    learners = actors([[main(partial(ask, rank))] for rank in range(LEARNERS)])
+    adversity = Adversity(
+        (Crash(1, at_s=0.5),),
+        Detection(detect_s=1.0, timeout_s=20.0),
+        lambda rank, _: learners[rank],
+    )
+    FaultySimulator(learners, machine(LEARNERS), Log(), adversity, together=True).run()
+    assert got == [0, 2, 3]
+    assert workload.bundles == [LEARNERS]
 
 
 @settings(max_examples=40, deadline=None)
