@@ -197,8 +197,16 @@ def _simulator(
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
         CollectiveSpec(**composition.scenario.cluster.collectives.fields()),
     )
+    # With numbers, learners in unison differ in more than their times.
+    timing_only = isinstance(learners[0].seat.workload, Phantom)
     try:
-        return Simulator(learners, machine, observer, together=_together(composition.scenario))
+        return Simulator(
+            learners,
+            machine,
+            observer,
+            together=_together(composition.scenario),
+            unison=composition.layout.unison if timing_only else (),
+        )
     except UsageError as error:
         key = "cluster.collectives.algorithm"
         raise as_scenario_error(composition.scenario, key, error) from error

@@ -36,7 +36,7 @@ class HierarchicalADPSGD(Gossiper):
 
     @classmethod
     def layout(cls, learners: int, *, learners_per_group: int, exchange: Way = "delta") -> Layout:
-        """One group a super-learner; leaders are the vertices of the graph.
+        """One group a super-learner, whose followers are in unison; leaders gossip on the graph.
 
         Raises UsageError if groups of that size do not divide the learners.
         """
@@ -57,6 +57,7 @@ class HierarchicalADPSGD(Gossiper):
             groups=groups,
             batches_per_update=size,
             one_sided=WAYS[exchange].one_sided,
+            unison=tuple(group.ranks[1:] for group in groups if size > 2),
         )
 
     def strands(self) -> Sequence[Strand]:

@@ -29,10 +29,14 @@ class LocalSGD(Collective):
 
     @classmethod
     def layout(cls, learners: int, *, period: int = 8) -> Layout:
-        """One group of all learners; raises UsageError unless `period` is at least 1."""
+        """One group of all learners, who are in unison.
+
+        Raises UsageError unless `period` is at least 1.
+        """
         if period < 1:
             raise UsageError(f"period = {period}: learners average every so many steps; at least 1")
-        return super().layout(learners)
+        layout = super().layout(learners)
+        return layout._replace(unison=(layout.replicas,))
 
     def strands(self) -> Sequence[Strand]:
         """Training only."""

@@ -13,12 +13,18 @@ from typing import final
 
 from dualrt.algorithms.synchronous import Collective
 from dualrt.core.effects import AllReduce
-from dualrt.core.learner import Strand
+from dualrt.core.learner import Layout, Strand
 
 
 @final
 class SSGD(Collective):
     """One gradient a learner, their mean by allreduce, the same update everywhere."""
+
+    @classmethod
+    def layout(cls, learners: int) -> Layout:
+        """One group of all learners, who are in unison."""
+        layout = super().layout(learners)
+        return layout._replace(unison=(layout.replicas,))
 
     def strands(self) -> Sequence[Strand]:
         """Training only."""

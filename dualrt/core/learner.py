@@ -44,6 +44,11 @@ class Layout(NamedTuple):
     """Groups in which collectives are called."""
     batches_per_update: int = 1
     """Mini-batches that one count of a version vector stands for."""
+    unison: tuple[tuple[int, ...], ...] = ()
+    """Sets of ranks whose learners do the same: one strand, no daemon, that asks for nothing but
+    computations on its device, reports, and collectives of which all of the set are members and
+    none is the root. They may differ in how long their devices take and in what they draw. Where
+    there are no numbers, the first of each set may be simulated for all of it."""
     one_sided: bool = False
     """Whether one side of the graph, which must have two, starts every exchange."""
     directed: bool = False

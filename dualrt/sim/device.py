@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.faults import Slowdown
@@ -116,24 +118,30 @@ def _interpolated_s(profile: Profile, samples: int, floor_s: float) -> float:
     return max(linear_s, floor_s, proportional_s if samples < first else 0.0)
 
 
+_BLOCK = 128
+"""Jitters drawn at once, at a twentieth of what one at a time would cost each."""
+
+
 class Device:
     """One accelerator.
 
     Parameters: the `spec`; the random stream `fixed`, from which the factor that it keeps is drawn,
-    once and now; the stream `steps`, one draw a computation; when it is a straggler; the stream
-    `weather`, from which its slow periods are drawn.
+    once and now; the stream `steps`, one draw a computation, in blocks; when it is a straggler; the
+    stream `weather`, from which its slow periods are drawn.
 
     Raises `UsageError` for a slowdown that ends before it starts, or whose factor is not positive
     and finite.
     """
 
     __slots__ = (
+        "_drawn",
         "_fixed",
         "_known_s",
         "_places",
         "_scale",
         "_shape",
         "_slowness",
+        "_slows",
         "_spec",
         "_steps",
     )
@@ -142,7 +150,7 @@ class Device:
         self,
         spec: DeviceSpec,
         fixed: random.Random,
-        steps: random.Random,
+        steps: np.random.Generator,
         slowdowns: Sequence[Slowdown] = (),
         weather: random.Random | None = None,
     ) -> None:
@@ -155,14 +163,16 @@ class Device:
         self._scale = spec.step_cv**2
         self._shape = 1 / self._scale if self._scale else math.inf
         self._places = {
-            kind: steps.randrange(len(factors)) for kind, factors in spec.step_factors.items()
+            kind: int(steps.integers(len(factors))) for kind, factors in spec.step_factors.items()
         }
+        self._drawn: list[float] = []
         self._slowness = Slowness(slowdowns, spec.slow_periods, weather)
+        self._slows = bool(self._slowness)
 
     def duration_s(self, cost: Cost, now_s: float) -> float:
         """Seconds that a computation takes if it starts at `now_s`, with nothing to disturb it."""
         work_s = self.work_s(cost)
-        return self._slowness.stretched_s(work_s, now_s) if self._slowness else work_s
+        return self._slowness.stretched_s(work_s, now_s) if self._slows else work_s
 
     def work_s(self, cost: Cost) -> float:
         """Seconds that the next computation takes, if no slow period covers it."""
@@ -173,7 +183,10 @@ class Device:
         if cost.kind in self._places:
             nominal_s *= self._replayed(cost.kind)
         elif self._scale:
-            nominal_s *= self._steps.gammavariate(self._shape, self._scale)
+            if not self._drawn:
+                drawn = self._steps.gamma(self._shape, self._scale, _BLOCK)
+                self._drawn = drawn[::-1].tolist()
+            nominal_s *= self._drawn.pop()
         return nominal_s
 
     def stretched_s(self, work_s: float, now_s: float) -> float:

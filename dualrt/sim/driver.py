@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import simpy
 from simpy.core import EmptySchedule
 
@@ -41,7 +42,7 @@ from dualrt.core.errors import DeadlockError, RunError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
-from dualrt.core.seeds import stream
+from dualrt.core.seeds import derive, stream
 from dualrt.sim.clock import Call, Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives, CollectiveSpec
@@ -53,6 +54,7 @@ from dualrt.sim.numerics import Numerics
 from dualrt.sim.process import PENDING, Process
 from dualrt.sim.rendezvous import Meeting, Rendezvous
 from dualrt.sim.transport import Transport
+from dualrt.sim.unison import Unison
 
 SHOWN = 8
 """How many stuck strands an error lists."""
@@ -92,9 +94,10 @@ class Simulator:
     """Runs learners on a simulated machine.
 
     Parameters: the `learners` in rank order, the `machine`, and the `observer` of spans and
-    updates. `together`: whether to take gradients together (`dualrt.sim.numerics`). Raises
-    UsageError if the machine has too few devices, or cannot do the learners' collectives as it is
-    told to.
+    updates. `together`: whether to take gradients together (`dualrt.sim.numerics`). `unison`: sets
+    of ranks of which the first may run for all (`dualrt.sim.unison`), as it does if the observer
+    takes records in bulk. Raises UsageError if the machine has too few devices, or cannot do the
+    learners' collectives as it is told to.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Simulator:
         observer: Observer,
         *,
         together: bool = False,
+        unison: Sequence[Sequence[int]] = (),
     ) -> None:
         self._learners = learners
         self._numerics = Numerics(together=together)
@@ -125,6 +129,11 @@ class Simulator:
             Disturbed(self._env, self._devices, interference) if interference else None
         )
         self._transport = Transport(self._network, self.cluster, self._disturbed)
+        # A span that is written ahead of its time is out of place where each is told at once, and
+        # a collective that disturbs its members' computations moves their ends.
+        in_unison = self._journal.in_bulk and self._disturbed is None
+        self._unison = {ranks[0]: ranks for ranks in unison} if in_unison else {}
+        self._spoken_for = {rank for ranks in self._unison.values() for rank in ranks[1:]}
         self._device_free_s = [0.0] * len(learners)
         self._host_cap = machine.cluster.host_thread_bytes_per_s
         self._mains: dict[Process, None] = {}
@@ -155,7 +164,7 @@ class Simulator:
         return Device(
             machine.device,
             stream(seed, "device", rank),
-            stream(seed, "jitter", rank),
+            np.random.Generator(np.random.Philox(derive(seed, "jitter", rank))),
             machine.slowdowns.get(rank, ()),
             weather,
         )
@@ -201,7 +210,11 @@ class Simulator:
 
     def _start(self) -> None:
         for learner in self._learners:
-            self._enlist(learner)
+            ranks = self._unison.get(learner.rank)
+            if ranks is not None:
+                self._mains[self._voice(learner, ranks)] = None
+            elif learner.rank not in self._spoken_for:
+                self._enlist(learner)
         for process in (*self._daemons, *self._mains):
             process.resume()
 
@@ -217,6 +230,12 @@ class Simulator:
                 self._mains[process] = None
             enlisted.append(process)
         return enlisted
+
+    def _voice(self, learner: Learner, ranks: Sequence[int]) -> Process:
+        """The process that runs for all of `ranks`."""
+        devices = [self._devices[rank] for rank in ranks]
+        unison = Unison(self._env, self._journal, ranks, devices, self._join, self._main_over)
+        return unison.enlist(learner)
 
     def _main_over(self, process: Process, _: Any) -> None:
         del self._mains[process]
@@ -352,29 +371,41 @@ class Simulator:
         return PENDING
 
     def _allreduce(self, process: Process, effect: AllReduce) -> Any:
-        name, group, vector = "allreduce", effect.group, effect.vector
         process.since_s = self._env.now
-        wake = partial(self._collected, process, name, vector.nbytes)
-        meeting = self._rendezvous.arrive(group, process.learner.rank, name, vector, wake)
-        if meeting is not None:
-            mean = partial(process.learner.weights.mean, meeting.brought)
-            end = self._collective(group, meeting, mean)
-            self._collectives.allreduce(group.ranks, vector.nbytes, end)
+        self._join(
+            process, effect, partial(self._collected, process, "allreduce", effect.vector.nbytes)
+        )
         return PENDING
 
     def _broadcast(self, process: Process, effect: Broadcast) -> Any:
-        group, root, packet = effect.group, effect.root, effect.packet
-        name = f"broadcast from {root}"
+        size = 0 if effect.packet is None else effect.packet.nbytes
         process.since_s = self._env.now
-        wake = partial(
-            self._collected, process, "broadcast", 0 if packet is None else packet.nbytes
-        )
-        meeting = self._rendezvous.arrive(group, process.learner.rank, name, packet, wake)
-        if meeting is not None:
-            sent: Packet = meeting.brought[group.ranks.index(root)]
-            end = self._collective(group, meeting, lambda: sent)
-            self._collectives.broadcast(group.ranks, root, sent.nbytes, end)
+        self._join(process, effect, partial(self._collected, process, "broadcast", size))
         return PENDING
+
+    def _join(
+        self,
+        process: Process,
+        effect: AllReduce | Broadcast,
+        wake: Callable[[Any], None],
+        others: Sequence[int] = (),
+    ) -> None:
+        """Arrive at a collective, also for `others`; it starts if no member is missing."""
+        learner, group = process.learner, effect.group
+        if isinstance(effect, AllReduce):
+            vector, meet = effect.vector, self._rendezvous.arrive
+            meeting = meet(group, learner.rank, "allreduce", vector, wake, others)
+            if meeting is not None:
+                mean = partial(learner.weights.mean, meeting.brought)
+                end = self._collective(group, meeting, mean)
+                self._collectives.allreduce(group.ranks, vector.nbytes, end)
+            return
+        name = f"broadcast from {effect.root}"
+        meeting = self._rendezvous.arrive(group, learner.rank, name, effect.packet, wake, others)
+        if meeting is not None:
+            sent: Packet = meeting.brought[group.ranks.index(effect.root)]
+            end = self._collective(group, meeting, lambda: sent)
+            self._collectives.broadcast(group.ranks, effect.root, sent.nbytes, end)
 
     def _collective(
         self, group: Group, meeting: Meeting, result: Callable[[], Any]

@@ -28,6 +28,11 @@ class Journal:
         self._updates: list[tuple[float, Update]] = []
 
     @property
+    def in_bulk(self) -> bool:
+        """Whether records are kept until they are flushed."""
+        return self._bulk is not None
+
+    @property
     def lanes(self) -> int:
         """How many there are in bulk so far."""
         return len(self._rows)

@@ -6,55 +6,106 @@ a collective computes or how long it takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from dualrt.core.effects import Group
 from dualrt.core.errors import RunError
 
+Wake: TypeAlias = Callable[[Any], None]
+
 
 class Meeting(NamedTuple):
-    """All members of a group, each with what it brought, in the group's order."""
+    """All members of a group, what each brought, and whom to wake, in the group's order."""
 
     brought: tuple[Any, ...]
-    wakes: tuple[Callable[[Any], None], ...]
+    wakes: tuple[Wake, ...]
 
 
-class _Gathering(NamedTuple):
+class _Gathering:
     """A collective that waits for its last member."""
 
-    name: str
-    arrived: dict[int, tuple[Any, Callable[[Any], None]]]
+    __slots__ = ("brought", "caller", "missing", "name", "wakes")
+
+    def __init__(self, name: str, caller: int, members: int) -> None:
+        self.name, self.caller, self.missing = name, caller, members
+        self.brought: list[Any] = [None] * members
+        self.wakes: list[Wake | None] = [None] * members
+
+
+class _Circle:
+    """One group, and what it is about to do together."""
+
+    __slots__ = ("calls", "gatherings", "group", "places")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.places = {rank: place for place, rank in enumerate(group.ranks)}
+        self.calls = [0] * len(group.ranks)
+        self.gatherings: dict[int, _Gathering] = {}
 
 
 class Rendezvous:
     """Matches the calls of every group of a run."""
 
     def __init__(self) -> None:
-        self._gatherings: dict[tuple[Group, int], _Gathering] = {}
-        self._calls: dict[tuple[Group, int], int] = {}
+        self._circles: dict[Group, _Circle] = {}
+        # Hashing a group takes as long as it has members, and learners call with the same object.
+        # A circle keeps its group alive, so that nothing else can have its identity.
+        self._known: dict[int, _Circle] = {}
 
     def arrive(
-        self, group: Group, rank: int, name: str, brought: Any, wake: Callable[[Any], None]
+        self,
+        group: Group,
+        rank: int,
+        name: str,
+        brought: Any,
+        wake: Wake,
+        others: Sequence[int] = (),
     ) -> Meeting | None:
         """Member `rank` calls the collective `name`; the meeting if it is the last to arrive.
 
-        Raises RunError if `rank` is no member, or calls another collective than the others do:
-        in a real run that would hang.
+        It may stand for `others` too, who bring the same; `wake` is called once for all. Raises
+        RunError if one of them is no member, or calls another collective than the members that are
+        here do: in a real run that would hang.
         """
-        if rank not in group.ranks:
-            raise RunError(f"learner {rank} is no member of group {group.name!r}: {group.ranks}")
-        number = self._calls.get((group, rank), 0)
-        self._calls[group, rank] = number + 1
-        gathering = self._gatherings.setdefault((group, number), _Gathering(name, {}))
-        if gathering.name != name:
+        circle = self._known.get(id(group)) or self._circle(group)
+        places, calls = circle.places, circle.calls
+        place = places.get(rank)
+        if place is None:
+            raise _stranger(rank, group)
+        number = calls[place]
+        gathering = circle.gatherings.get(number)
+        if gathering is None:
+            gathering = _Gathering(name, rank, len(calls))
+            circle.gatherings[number] = gathering
+        elif gathering.name != name:
             raise RunError(
                 f"group {group.name!r}: learner {rank} calls {name} "
-                f"where learner {next(iter(gathering.arrived))} calls {gathering.name}"
+                f"where learner {gathering.caller} calls {gathering.name}"
             )
-        gathering.arrived[rank] = (brought, wake)
-        if len(gathering.arrived) < len(group.ranks):
+        gathering.wakes[place] = wake
+        calls[place] = number + 1
+        gathering.brought[place] = brought
+        gathering.missing -= 1 + len(others)
+        for other in others:
+            beside = places.get(other)
+            if beside is None:
+                raise _stranger(other, group)
+            calls[beside] += 1
+            gathering.brought[beside] = brought
+        if gathering.missing:
             return None
-        del self._gatherings[group, number]
-        members = [gathering.arrived[member] for member in group.ranks]
-        return Meeting(tuple(b for b, _ in members), tuple(w for _, w in members))
+        del circle.gatherings[number]
+        wakes = tuple([wake for wake in gathering.wakes if wake is not None])
+        return Meeting(tuple(gathering.brought), wakes)
+
+    def _circle(self, group: Group) -> _Circle:
+        circle = self._circles.get(group)
+        if circle is None or circle.group is group:
+            circle = self._circles[group] = self._known[id(group)] = _Circle(group)
+        return circle
+
+
+def _stranger(rank: int, group: Group) -> RunError:
+    return RunError(f"learner {rank} is no member of group {group.name!r}: {group.ranks}")

@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ SPEC = DeviceSpec(
 
 
 def device(spec: DeviceSpec, *slowdowns: Slowdown, seed: int = 0) -> Device:
-    return Device(spec, random.Random(seed), random.Random(seed + 1), slowdowns)
+    return Device(spec, random.Random(seed), np.random.default_rng(seed), slowdowns)
 
 
 def seconds(samples: int, spec: DeviceSpec = SPEC) -> float:
@@ -146,7 +147,7 @@ def test_slow_periods_stretch_computations() -> None:
     slow = Device(
         replace(SPEC, slow_periods=periods),
         random.Random(0),
-        random.Random(0),
+        np.random.default_rng(0),
         (),
         random.Random(0),
     )
@@ -165,10 +166,10 @@ def test_a_description_names_a_device_or_gives_figures_or_lays_these_over_that()
 
 
 def test_streams_are_left_alone_where_there_is_no_jitter() -> None:
-    fixed, steps = random.Random(1), random.Random(2)
-    before = fixed.getstate(), steps.getstate()
+    fixed, steps = random.Random(1), np.random.default_rng(2)
+    before = fixed.getstate(), steps.bit_generator.state
     Device(SPEC, fixed, steps).duration_s(Cost("gradient", samples=10), 0.0)
-    assert (fixed.getstate(), steps.getstate()) == before
+    assert (fixed.getstate(), steps.bit_generator.state) == before
 
 
 def test_a_permanent_straggler_is_slow_by_its_factor_from_its_start_on() -> None:

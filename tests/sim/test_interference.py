@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import simpy
 from hypothesis import given
@@ -35,7 +36,7 @@ def spans(
 ) -> list[tuple[float, float]]:
     """When computations that are asked for at once, of so many seconds each, start and end."""
     env = simpy.Environment()
-    device = Device(SPEC, random.Random(0), random.Random(0), slowdowns)
+    device = Device(SPEC, random.Random(0), np.random.default_rng(0), slowdowns)
     disturbed = Disturbed(env, [device], interference)
     found: list[tuple[float, float]] = []
     for start_s, end_s in communications:
@@ -99,7 +100,7 @@ def test_the_time_lost_is_the_share_of_overlap(
 
 def test_what_a_lost_learner_had_asked_for_ends_and_leaves_the_device_free() -> None:
     env = simpy.Environment()
-    disturbed = Disturbed(env, [Device(SPEC, random.Random(0), random.Random(0))], 0.5)
+    disturbed = Disturbed(env, [Device(SPEC, random.Random(0), np.random.default_rng(0))], 0.5)
     ends: list[float] = []
     for _ in range(2):
         disturbed.compute(0, Cost("work", flops=5.0), lambda _: ends.append(env.now))

@@ -1,0 +1,162 @@
+"""Unison: learners that do the same, simulated as one.
+
+Owns the times of all while one of them, the *voice*, runs for all. Must not know any algorithm:
+who is in unison, the algorithm's `Layout` says.
+
+Learners in unison differ in nothing but how long their devices take, and between two collectives
+nobody can tell how far they are: what they ask for next depends on no time. So the voice's
+computations need no events. Each member has a clock of its own, which every computation advances by
+what that member's device takes, draw by draw and slow period by slow period as in a run of all. A
+collective starts when its last member is there; there the voice waits for the latest of the clocks,
+and there the clocks meet again. Every member's spans and updates are written with its own times.
+
+So the run of the voice is that of all, to the bit, for the cost of one. Where numbers are computed
+members differ in more, where a collective slows their computations times do depend on it, and where
+they may crash or are watched one by one it would show: there each is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from dualrt.core.effects import AllReduce, Broadcast, Compute, Effect, Place, Report
+from dualrt.core.errors import RunError
+from dualrt.core.learner import Learner
+from dualrt.core.records import Lane, Update
+from dualrt.sim.clock import Call, Clock
+from dualrt.sim.device import Device
+from dualrt.sim.journal import Journal, Pen
+from dualrt.sim.process import PENDING, Process
+
+Join: TypeAlias = Callable[
+    [Process, "AllReduce | Broadcast", Callable[[Any], None], Sequence[int]], None
+]
+"""Arrives at a collective: the process, what it calls, what to wake it with, for which others."""
+
+
+class Unison:
+    """Answers the voice in the stead of a driver.
+
+    Parameters: the `clock` and the `journal` of the run; the `ranks` in unison, the voice's first,
+    and the `devices` of each; `join` lets the voice arrive at a collective; `over` is told when the
+    last member has ended.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        journal: Journal,
+        ranks: Sequence[int],
+        devices: Sequence[Device],
+        join: Join,
+        over: Callable[[Process, Any], None],
+    ) -> None:
+        self._clock, self._journal = clock, journal
+        self._ranks, self._others = tuple(ranks), tuple(ranks[1:])
+        self._devices = devices
+        self._join, self._over = join, over
+        self._clocks_s = [clock.now] * len(ranks)
+        self._reported: list[tuple[float, Update]] = []
+        self._pens: dict[str, list[Pen]] = {}
+        self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
+            Compute: self._compute,
+            AllReduce: self._collect,
+            Broadcast: self._collect,
+            Report: self._report,
+        }
+
+    def enlist(self, voice: Learner) -> Process:
+        """The process that runs for all, to be resumed.
+
+        Raises RunError if the learner's strands are not one that ends.
+        """
+        strands = voice.strands()
+        if len(strands) != 1 or strands[0].daemon:
+            raise self._discord(voice.rank, "has other strands than one that ends")
+        [strand] = strands
+        return Process(self, voice, strand.name, strand.body(), self._ended)
+
+    def answer(self, process: Process, effect: Effect[Any]) -> Any:
+        """As a driver's. Raises RunError for what cannot be done in unison."""
+        answer = self._answers.get(type(effect))
+        if answer is None:
+            raise self._discord(process.learner.rank, f"asks for {effect!r}")
+        return answer(process, effect)
+
+    def _compute(self, process: Process, effect: Compute[Any]) -> Any:
+        if effect.on is not Place.DEVICE:
+            raise self._discord(process.learner.rank, "computes on the host, which others share")
+        cost, clocks_s, step = effect.cost, self._clocks_s, process.learner.draws
+        size, pens = cost.bytes_moved, self._writers(process, cost.kind)
+        for place, (write, device) in enumerate(zip(pens, self._devices, strict=True)):
+            start_s = clocks_s[place]
+            end_s = clocks_s[place] = start_s + device.duration_s(cost, start_s)
+            write((start_s, end_s, size, -1, step))
+        return effect.work()
+
+    def _report(self, _: Process, effect: Report) -> None:
+        update = effect.update
+        self._reported += [
+            (time_s, update._replace(learner=rank))
+            for time_s, rank in zip(self._clocks_s, self._ranks, strict=True)
+        ]
+
+    def _write_updates(self) -> None:
+        """In order of time: a member may apply several before another applies its first."""
+        for time_s, update in sorted(self._reported, key=itemgetter(0)):
+            self._journal.update(time_s, update)
+        self._reported.clear()
+
+    def _collect(self, process: Process, effect: AllReduce | Broadcast) -> Any:
+        if self._reported:
+            self._write_updates()
+        arrived_s = max(self._clocks_s)
+        if arrived_s > self._clock.now:
+            self._clock.at(arrived_s, self._arrived, process)
+        else:
+            self._arrive(process)
+        return PENDING
+
+    def _arrived(self, call: Call) -> None:
+        self._arrive(call.what)
+
+    def _arrive(self, process: Process) -> None:
+        effect = process.effect
+        if isinstance(effect, AllReduce):
+            kind, size = "allreduce", effect.vector.nbytes
+        else:
+            kind, size = "broadcast", 0
+            if effect.packet is not None:
+                raise self._discord(process.learner.rank, "is the root of a broadcast")
+        self._join(process, effect, partial(self._collected, process, kind, size), self._others)
+
+    def _collected(self, process: Process, kind: str, size: int, answer: Any) -> None:
+        end_s, step = self._clock.now, process.learner.draws
+        for write, start_s in zip(self._writers(process, kind), self._clocks_s, strict=True):
+            write((start_s, end_s, size, -1, step))
+        self._clocks_s = [end_s] * len(self._ranks)
+        process.resume(answer)
+
+    def _ended(self, process: Process, result: Any) -> None:
+        self._write_updates()
+        ended_s = max(self._clocks_s)
+        if ended_s > self._clock.now:
+            self._clock.at(ended_s, lambda _: self._over(process, result))
+        else:
+            self._over(process, result)
+
+    def _writers(self, process: Process, kind: str) -> list[Pen]:
+        pens = self._pens.get(kind)
+        if pens is None:
+            lanes = [Lane(rank, process.name, kind) for rank in self._ranks]
+            pens = self._pens[kind] = [self._journal.pen(lane) for lane in lanes]
+        return pens
+
+    def _discord(self, rank: int, what: str) -> RunError:
+        return RunError(
+            f"learner {rank} {what}, so it cannot stand for the {len(self._ranks)} that its "
+            f"algorithm's layout says are in unison. Leave them out of Layout.unison"
+        )
