@@ -25,7 +25,7 @@ from tests.support.runs import Case
 from tests.support.simulated import Log, machine
 from tests.support.stage import actors, daemon, main
 
-IN_UNISON = (SSGD, LocalSGD, HierarchicalADPSGD)
+IN_UNISON: tuple[type[Learner], ...] = (SSGD, LocalSGD, HierarchicalADPSGD)
 
 
 class Found(NamedTuple):
@@ -79,7 +79,7 @@ def run(case: Case, *, as_one: bool, steps: int = 12) -> Found:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     learners = draw(st.integers(1, 12))
-    algorithm: type[Learner] = draw(st.sampled_from(IN_UNISON))
+    algorithm = draw(st.sampled_from(IN_UNISON))
     settings = {}
     if algorithm is LocalSGD:
         settings = {"period": draw(st.integers(1, 4))}
