@@ -203,9 +203,6 @@ class Composition:
             if self.layout.directed:
                 return topology.pushes(scenario.topology.graph, vertices, base=scenario.folder)
             graph = topology.build(scenario.topology.graph, vertices, base=scenario.folder)
-        except TopologyError as error:
-            raise as_scenario_error(scenario, "topology.graph", error) from error
-        try:
             if self.layout.one_sided:
                 topology.require_bipartite(graph)
         except TopologyError as error:
@@ -214,7 +211,7 @@ class Composition:
             plan = topology.plan(
                 scenario.topology.mixing, graph, scenario.seed, base=scenario.folder
             )
-            return topology.one_sided(plan, graph) if self.layout.one_sided else plan
+            return topology.one_sided(plan) if self.layout.one_sided else plan
         except TopologyError as error:
             raise as_scenario_error(scenario, "topology.mixing", error) from error
 

@@ -14,14 +14,15 @@ import numpy as np
 
 from dualrt.advice.loads import Load, loads, traffic
 from dualrt.advice.setting import Setting
-from dualrt.advice.trial import affordable_rounds, pace
+from dualrt.advice.trial import Pace, affordable_rounds, pace
+from dualrt.core.errors import TopologyError
 from dualrt.observe import units
-from dualrt.topology import spectrum, structure
+from dualrt.topology import one_sided, spectrum, structure
 from dualrt.topology.checks import TOLERANCE
 from dualrt.topology.structure import Bound
 
 if TYPE_CHECKING:
-    from dualrt.topology import Topology
+    from dualrt.topology import Mixing, Topology
     from dualrt.topology.schedules import Schedule
     from dualrt.topology.weights import Sparse
 
@@ -152,7 +153,7 @@ def _judged(
     runs = fair and shape.connected and schedule.learners <= TRIED and topology.plan is not None
     if trial and runs and topology.plan is not None:
         steps = affordable_rounds(float(sent.sum()), TRIAL_STEPS, TRIAL_MESSAGES)
-        measured = pace(topology.plan(), setting, steps)
+        measured = _trial(topology.plan(), setting, demand, steps)
     report = Report(
         spec=topology.spec,
         mixing=topology.mixing,
@@ -192,6 +193,16 @@ def _judged(
     problems = tuple(_problems(report, demand))
     judged = replace(report, problems=problems, passed=not problems)
     return replace(judged, verdict=_verdict(judged))
+
+
+def _trial(plan: Mixing, setting: Setting, demand: Demand, steps: int) -> Pace | None:
+    """A few steps with the protocol that is asked for; None where it could not run."""
+    if demand.protocol == "delta":
+        return pace(plan, setting, steps)
+    try:
+        return pace(one_sided(plan), setting, steps, "lock")
+    except TopologyError:
+        return None
 
 
 def is_doubly_stochastic(schedule: Schedule) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dualrt.advice.setting import Setting
 from dualrt.algorithms.adpsgd import ADPSGD
+from dualrt.algorithms.gossip import Way
 from dualrt.algorithms.sdpsgd import SDPSGD
 from dualrt.composition import Row
 from dualrt.core.learner import Learner, Seat
@@ -114,10 +115,11 @@ class Pace:
     """Of the second half of the steps: the first find all learners alike."""
 
 
-def pace(plan: Mixing, setting: Setting, steps: int) -> Pace:
-    """Run AD-PSGD for `steps` a learner on average."""
+def pace(plan: Mixing, setting: Setting, steps: int, exchange: Way = "delta") -> Pace:
+    """Run AD-PSGD for `steps` a learner on average; with `lock`, the plan must be one-sided."""
     seen: list[tuple[float, Update]] = []
-    _run(ADPSGD, plan, setting, steps, lambda time_s, update: seen.append((time_s, update)))
+    learners = _learners(ADPSGD, plan, setting, steps, exchange=exchange)
+    _simulate(learners, setting, lambda time_s, update: seen.append((time_s, update)))
     later = seen[len(seen) // 2 :]
     middle_s = seen[len(seen) // 2 - 1][0] if len(seen) > 1 else 0.0
     span_s = later[-1][0] - middle_s
@@ -174,22 +176,12 @@ def _contraction(states: Vector, times_s: Sequence[float], period: int) -> Contr
     return Contraction(errors, tuple(times_s), float(factor))
 
 
-def _run(
-    algorithm: type[Learner],
-    plan: Mixing,
-    setting: Setting,
-    steps: int,
-    note: Callable[[float, Update], None],
-) -> None:
-    _simulate(_learners(algorithm, plan, setting, steps), setting, note)
-
-
 def _learners(
-    algorithm: type[Learner], plan: Mixing, setting: Setting, steps: int
+    algorithm: type[Learner], plan: Mixing, setting: Setting, steps: int, **settings: Any
 ) -> list[Learner]:
     learners = plan.learners
     workload = _Standing(learners, setting, setting.gradient.samples or 1)
-    layout = algorithm.layout(learners)
+    layout = algorithm.layout(learners, **settings)
     progress = Progress(
         epochs=float(steps * learners),
         samples_per_epoch=1,
@@ -206,7 +198,8 @@ def _learners(
                 progress,
                 layout,
                 Row(plan, rank, layout.gossipers),
-            )
+            ),
+            **settings,
         )
         for rank in range(learners)
     ]

@@ -330,28 +330,30 @@ def random_pairs(learners: int, seed: int) -> Mixing:
     return RandomPairs(learners, seed)
 
 
-def one_sided(plan: Mixing, graph: nx.Graph[int]) -> Mixing:
+def one_sided(plan: Mixing) -> Mixing:
     """The same matrices, with every exchange started by the side that learner 0 is not on.
 
     On a ring the odd numbers initiate and the even ones respond, as in arXiv 1904.04956: what the
     lock-based protocol needs, so as not to wait in a cycle.
 
-    Raises `TopologyError` for a graph that is not bipartite, and for a plan drawn at random, which
-    joins learners of one side.
+    Raises `TopologyError` for a plan whose exchanges make no bipartite graph, as those of a plan
+    drawn at random, which joins any two.
 
     Examples
     --------
-    >>> plan = one_sided(neighbours(graphs.ring(4)), graphs.ring(4))
+    >>> plan = one_sided(neighbours(graphs.ring(4)))
     >>> plan.initiates(0, round=0), plan.initiates(1, round=0)
     ((), ((0, 0.3333333333333333), (2, 0.3333333333333333)))
     """
-    require_bipartite(graph)
     if plan.period is None:
         raise TopologyError(
             "a plan drawn at random lets learners of one side meet, on which the lock-based "
             "protocol can deadlock. Use pairwise or neighbours, or the delta exchange"
         )
-    side = nx.bipartite.color(graph)
+    met: nx.Graph[int] = nx.empty_graph(plan.learners)
+    met.add_edges_from((one, peer) for one in range(plan.learners) for peer in plan.peers(one))
+    require_bipartite(met)
+    side = nx.bipartite.color(met)
     rounds = [
         [
             Exchange(learner, peer, share)

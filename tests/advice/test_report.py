@@ -41,6 +41,14 @@ def test_an_odd_ring_deadlocks_with_locks_and_not_with_deltas() -> None:
     assert not report.passed
     assert "the lock-based protocol can deadlock" in report.verdict
     assert report.protocols["lock"].startswith("deadlocks")
+    assert not report.simulated
+
+
+def test_the_step_is_that_of_the_protocol_that_is_asked_for() -> None:
+    delta, lock = (judged("ring:6", protocol=protocol) for protocol in ("delta", "lock"))
+    assert delta.simulated
+    assert lock.simulated
+    assert lock.step_time_s > delta.step_time_s
 
 
 def test_a_graph_in_parts_fails_and_a_better_one_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dualrt.core.errors import DeadlockError, ScenarioError
 from dualrt.core.learner import Learner
 from dualrt.core.records import Span
 from dualrt.scenario import load
+from dualrt.sim.transport import HEADER_BYTES
 from dualrt.workloads.phantom import Phantom
 from tests.support.cases import FIXED, machines, two_sided
 from tests.support.exact import ExactWorkload, imbalance, learners_of, seats
@@ -107,6 +108,24 @@ def waited_s(log: Log, learner: int) -> float:
         and span.kind in {"recv turn", "recv answer"}
     ]
     return sum(waits) / log.steps(learner)
+
+
+def test_an_active_learners_step_is_request_answer_average_and_update() -> None:
+    # Its partner computes one gradient for the whole run, so nobody else takes a turn.
+    nbytes = 10**8
+    case = Case(ADPSGD, 2, LOCK, graph="path", machine={"slow": {0: 1e6}})
+    workload = Phantom(
+        seed=0, learners=2, batch=10, samples_per_epoch=10 * 20, parameters_bytes=nbytes
+    )
+    log = simulate(case.cast(workload), case.where())
+    steps_s = [
+        after - before
+        for (before, _), (after, _) in pairwise(one for one in log.updates if one[1].learner)
+    ]
+    wire_s = 2e-6 + (nbytes + HEADER_BYTES + 2 * 8) / 1e10
+    expected_s = 2 * wire_s + 4 * nbytes / 1e11 + 3 * nbytes / 1e12
+    assert len(steps_s) > 10
+    assert steps_s == pytest.approx([expected_s] * len(steps_s), rel=1e-9)
 
 
 STRAGGLER = 2

@@ -182,7 +182,7 @@ def _plan(layout: Layout, graph: str, mixing: str, seed: int) -> Mixing | Pushes
         return pushes(graph, len(layout.gossipers))
     built = build(graph, len(layout.gossipers))
     made = plan(mixing, built, seed)
-    return one_sided(made, built) if layout.one_sided else made
+    return one_sided(made) if layout.one_sided else made
 
 
 def learners_of(
