@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dualrt.composition import Composition
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import RunError, UsageError
+from dualrt.core.faults import Fault, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
@@ -25,7 +27,7 @@ from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
 from dualrt.observe.recorder import Recorder
 from dualrt.observe.steady import Steadiness
-from dualrt.observe.summary import FittedKey, Summary, summarise
+from dualrt.observe.summary import FaultFigures, FittedKey, Summary, summarise
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error
@@ -57,17 +59,26 @@ class Outcome:
     """The mean over replicas, in the workload's own vectors."""
     warnings: tuple[str, ...] = ()
     """What the scenario sets and this run had no use for."""
+    toll: Toll | None = None
+    """What faults did; None where nothing but stragglers was to go wrong."""
 
 
 def simulate(
-    scenario: Scenario, *, out: Path | None = None, on_progress: OnProgress | None = None
+    scenario: Scenario,
+    *,
+    faults: Sequence[Fault] = (),
+    observer: Observer | None = None,
+    out: Path | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Outcome:
     """Run a scenario in the simulator.
 
-    With `out`, records, results and the delivered model are kept in that folder. With the key
-    `simulation.steady_percent` it ends as soon as its rate is known that well. Raises UsageError
-    for what cannot be simulated, StrandError when a learner raised, DeadlockError when learners
-    wait for one another.
+    `faults` come on top of the scenario's own (`dualrt.faults`), and `observer` is told all records
+    as well. With `out`, records, results and the delivered model are kept in that folder. With the
+    key `simulation.steady_percent` it ends as soon as its rate is known that well.
+
+    Raises UsageError for what cannot be simulated, StrandError when a learner raised, DeadlockError
+    when learners wait for one another, RunError when no replica is left.
     """
     began_s = time.perf_counter()
     cluster = _cluster(scenario)
@@ -79,10 +90,21 @@ def simulate(
         simulator.stop()
 
     steadiness = _steadiness(composition, enough)
-    with _Watch(scenario, composition.epochs, out, on_progress, steadiness=steadiness) as watch:
-        simulator = _simulator(composition, learners, cluster, device, watch.observer)
+    with _Watch(
+        scenario,
+        composition.epochs,
+        out,
+        on_progress,
+        steadiness=steadiness,
+        observer=observer,
+    ) as watch:
+        simulator = _simulator(composition, learners, cluster, device, watch.observer, faults)
         elapsed_s = simulator.run()
-    finals = [_final(learners[rank], workload) for rank in composition.layout.replicas]
+    present = simulator.present
+    replicas = [present[rank] for rank in composition.layout.replicas if rank in present]
+    finals = [_final(learner, workload) for learner in replicas]
+    if not finals:
+        raise RunError("every learner with weights of its own had crashed at the end")
     summary, model = _summed_up(
         composition,
         workload,
@@ -95,8 +117,10 @@ def simulate(
         gradient_s=device.nominal_s(workload.gradient_cost),
         links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
         fitted=_fitted(scenario),
+        faults=_fault_figures(simulator.toll, present, scenario.learners),
     )
-    outcome = Outcome(summary, watch.tally, model, _warnings(composition, workload))
+    warnings = _warnings(composition, workload)
+    outcome = Outcome(summary, watch.tally, model, warnings, toll=simulator.toll)
     return _kept(scenario, outcome, out)
 
 
@@ -108,7 +132,7 @@ def check(scenario: Scenario) -> tuple[str, ...]:
     cluster = _cluster(scenario)
     composition, workload = _composed(scenario)
     learners = _learners(composition, workload)
-    _simulator(composition, learners, cluster, device_spec(scenario), fan())
+    _simulator(composition, learners, cluster, device_spec(scenario), fan(), ())
     return _warnings(composition, workload)
 
 
@@ -186,9 +210,11 @@ def _simulator(
     cluster: ClusterSpec,
     device: DeviceSpec,
     observer: Observer,
+    faults: Sequence[Fault],
 ) -> Simulator:
     from dualrt.sim.collectives import CollectiveSpec
     from dualrt.sim.driver import Machine, Simulator
+    from dualrt.sim.faults import Adversity, FaultySimulator, check_faults
 
     machine = Machine(
         cluster,
@@ -199,17 +225,33 @@ def _simulator(
     )
     # With numbers, learners in unison differ in more than their times.
     timing_only = isinstance(learners[0].seat.workload, Phantom)
+    scenario, together = composition.scenario, _together(composition.scenario)
+    faults = (*scenario.faults.build(cluster.gpus_per_server), *faults)
+    check_faults(faults, len(learners), cluster.servers)
+    adversity = Adversity(
+        faults,
+        scenario.faults.detection(scenario.real.timeout_s),
+        partial(_again, composition, learners[0].seat.workload),
+    )
     try:
+        if faults:
+            return FaultySimulator(learners, machine, observer, adversity, together=together)
         return Simulator(
             learners,
             machine,
             observer,
-            together=_together(composition.scenario),
+            together=together,
             unison=composition.layout.unison if timing_only else (),
         )
     except UsageError as error:
-        key = "cluster.collectives.algorithm"
-        raise as_scenario_error(composition.scenario, key, error) from error
+        raise as_scenario_error(scenario, "cluster.collectives.algorithm", error) from error
+
+
+def _again(
+    composition: Composition, workload: Workload[Any], rank: int, incarnation: int
+) -> Learner:
+    """Learner `rank` as it is after a crash."""
+    return composition.learner(rank, workload, incarnation)
 
 
 def _together(scenario: Scenario) -> bool:
@@ -231,6 +273,24 @@ def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, .
     return tuple(warnings)
 
 
+def _fault_figures(
+    toll: Toll | None, present: Mapping[int, Learner], learners: int
+) -> FaultFigures | None:
+    if toll is None:
+        return None
+    return FaultFigures(
+        crashes=len(toll.crashed),
+        returns=len(toll.rejoined),
+        down_at_the_end=tuple(rank for rank in range(learners) if rank not in present),
+        messages_lost=toll.lost,
+        messages_duplicated=toll.duplicated,
+        messages_delayed=toll.delayed,
+        messages_reordered=toll.reordered,
+        waits_given_up=len(toll.given_up),
+        exchanges_abandoned=sum(learner.abandoned for learner in present.values()),
+    )
+
+
 def device_spec(scenario: Scenario) -> DeviceSpec:
     """The simulated device: a known one by name, with whatever else the scenario says of it.
 
@@ -244,6 +304,16 @@ def device_spec(scenario: Scenario) -> DeviceSpec:
     except UsageError as error:
         key = "cluster.device"
         raise as_scenario_error(scenario, key, error, key, fields) from error
+
+
+def check_real(scenario: Scenario) -> None:
+    """Raise ScenarioError for what only the simulator honours, so far."""
+    for key in scenario.faults.simulated_only():
+        raise scenario.error(
+            f"faults.{key}",
+            "only the simulator honours it so far",
+            f"Simulate it with `dualrt simulate`, or leave faults.{key} out.",
+        )
 
 
 def train(
@@ -262,6 +332,7 @@ def train(
     from dualrt.real.session import Contribution, Session, Terms
 
     began_s = time.perf_counter()
+    check_real(scenario)
     if launch.local_learners < launch.learners and scenario.real.interface.startswith("127."):
         raise scenario.error(
             "real.interface",
@@ -341,6 +412,7 @@ class _Watch:
         on_progress: OnProgress | None,
         rank: int = 0,
         steadiness: Steadiness | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.tally = Tally(scenario.learners)
         self.digest = TimingDigest()
@@ -348,6 +420,8 @@ class _Watch:
         listening: list[Observer] = [self.tally, self.digest]
         if self._recorder is not None:
             listening.append(self._recorder)
+        if observer is not None:
+            listening.append(observer)
         if on_progress is not None:
             listening.append(_Progress(epochs, on_progress))
         if steadiness is not None:

@@ -121,8 +121,8 @@ class Composition:
             )
         return made
 
-    def learner(self, rank: int, workload: Workload[Any]) -> Learner:
-        """Learner `rank`, in its seat."""
+    def learner(self, rank: int, workload: Workload[Any], incarnation: int = 0) -> Learner:
+        """Learner `rank`, in its seat; `incarnation` says how often it was started before."""
         progress = Progress(
             epochs=self.epochs,
             samples_per_epoch=workload.samples_per_epoch,
@@ -137,6 +137,7 @@ class Composition:
             progress=progress,
             layout=self.layout,
             mixing=self._row(rank),
+            incarnation=incarnation,
         )
         return self.algorithm(seat, **self.settings)
 

@@ -32,7 +32,12 @@ class ADPSGD(Gossiper):
     @classmethod
     def layout(cls, learners: int, *, exchange: Way = "delta") -> Layout:
         """Every learner is a replica and a vertex of the graph."""
-        return super().layout(learners)._replace(one_sided=WAYS[exchange].one_sided)
+        way = WAYS[exchange]
+        return (
+            super()
+            .layout(learners)
+            ._replace(one_sided=way.one_sided, outlives_peers=way.outlives_peers)
+        )
 
     def strands(self) -> Sequence[Strand]:
         """Training, and answering others meanwhile."""
@@ -48,3 +53,4 @@ class ADPSGD(Gossiper):
             )
             await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g
         await self.spread_the_end()
+        await self.exchange.finish()

@@ -10,16 +10,41 @@ Owns the protocol of offer and answer.
 Both apply opposite differences of what they *sent*, so the sum over learners is conserved whatever
 lands in between (`dualrt.core.weights`). A responder always answers, at once, in a strand of its
 own: nobody waits for a learner that computes, and there is no cycle of waiting in any graph.
+
+When a peer is lost, the averaging of that round is the identity for the pair, which is doubly
+stochastic still. The driver says when (`PeerLostError`): after a while at first, and at once as
+long as it knows the peer to be gone.
+
+Offers to a peer have ascending numbers, and an answer has the number of its offer. So each is
+applied at most once, however often it comes: R answers no number that it has passed, and I takes
+no number twice. An answer that comes after I gave up is applied with what I had sent then, since R
+has averaged already, and a difference is right at any time. For that I keeps the last `KEPT` offers
+that it gave up; those dropped from there, or still open at the end, are counted as abandoned
+(docs/decisions/0012-lost-peers.md).
 """
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from dualrt.algorithms.exchange import Exchange
 from dualrt.core.effects import Body, Packet, Recv, Send, Together
-from dualrt.core.learner import Shares
+from dualrt.core.errors import PeerLostError
+from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
+
+KEPT = 8
+"""Offers that a learner gave up and keeps for a late answer, each of a model's size."""
+
+INCARNATION_BITS = 40
+"""Room for the numbers of one incarnation; the next one's are larger: no peer has passed them."""
+
+
+class _Offer(NamedTuple):
+    """What was sent and given up."""
+
+    mine: Snapshot[Any]
+    share: float
 
 
 @final
@@ -27,6 +52,17 @@ class Delta(Exchange):
     """Differences of what both ends sent, applied whenever they arrive."""
 
     one_sided = False
+    outlives_peers = True
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__(learner)
+        self._before_first = learner.seat.incarnation << INCARNATION_BITS
+        self._offered: dict[int, int] = {}
+        """The number of the newest offer to each peer."""
+        self._passed: dict[int, int] = {}
+        """The number of the newest offer from each peer."""
+        self._given_up: dict[tuple[int, int], _Offer] = {}
+        """By peer and number, oldest first."""
 
     async def average(self, shares: Shares) -> None:
         """All exchanges at once."""
@@ -42,18 +78,70 @@ class Delta(Exchange):
     async def initiate(self, peer: int, share: float) -> None:
         """Offer, wait for the answer, apply the difference."""
         mine = self.weights.snapshot()
-        await Send(peer, "offer", Packet(mine.versions, mine.vector, share))
-        _, answer = await Recv("answer", peer)
-        await self.learner.blend(mine, Snapshot(answer.body, answer.versions), share)
+        number = self._next_number(peer)
+        await Send(peer, "offer", Packet(mine.versions, mine.vector, (number, share)))
+        try:
+            theirs = await self._answer_to(peer, number)
+        except PeerLostError:
+            self._give_up(peer, number, _Offer(mine, share))
+        else:
+            await self.learner.blend(mine, theirs, share)
 
     async def answer(self) -> None:
         """Answer first, so that the initiator waits for no blend."""
         while True:
             initiator, offer = await Recv("offer")
+            number, share = offer.note
+            if number <= self._passed.get(initiator, 0):
+                continue
+            self._passed[initiator] = number
             mine = self.weights.snapshot()
-            await Send(initiator, "answer", Packet(mine.versions, mine.vector))
-            await self.learner.blend(mine, Snapshot(offer.body, offer.versions), share=offer.note)
+            await Send(initiator, "answer", Packet(mine.versions, mine.vector, number))
+            if offer.body is not None:
+                await self.learner.blend(mine, Snapshot(offer.body, offer.versions), share)
 
     async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
         """At once: a difference that is under way stays right."""
         await self.learner.descend(gradient, read)
+
+    async def ask(self, peer: int) -> Snapshot[Any]:
+        """An offer of nothing, which is answered like any other."""
+        number = self._next_number(peer)
+        await Send(peer, "offer", Packet(note=(number, 0.0)))
+        return await self._answer_to(peer, number)
+
+    async def finish(self) -> None:
+        """Wait once more for each peer whose answers are missing."""
+        for lacking in dict.fromkeys(peer for peer, _ in self._given_up):
+            try:
+                while any(peer == lacking for peer, _ in self._given_up):
+                    _, answer = await Recv("answer", lacking)
+                    await self._take_late(lacking, answer)
+            except PeerLostError:
+                continue
+        self.learner.abandoned += len(self._given_up)
+        self._given_up.clear()
+
+    async def _answer_to(self, peer: int, number: int) -> Snapshot[Any]:
+        while True:
+            _, answer = await Recv("answer", peer)
+            if answer.note == number:
+                return Snapshot(answer.body, answer.versions)
+            await self._take_late(peer, answer)
+
+    async def _take_late(self, peer: int, answer: Packet) -> None:
+        """The answer to an offer that was given up, or one that was taken already."""
+        offer = self._given_up.pop((peer, answer.note), None)
+        if offer is not None:
+            theirs = Snapshot(answer.body, answer.versions)
+            await self.learner.blend(offer.mine, theirs, offer.share)
+
+    def _next_number(self, peer: int) -> int:
+        number = self._offered[peer] = self._offered.get(peer, self._before_first) + 1
+        return number
+
+    def _give_up(self, peer: int, number: int, offer: _Offer) -> None:
+        self._given_up[peer, number] = offer
+        if len(self._given_up) > KEPT:
+            del self._given_up[next(iter(self._given_up))]
+            self.learner.abandoned += 1

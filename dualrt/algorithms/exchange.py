@@ -9,15 +9,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
 
 
 class Exchange(ABC):
-    """One learner's end of all its exchanges; `one_sided` says what it needs of the graph."""
+    """One learner's end of all its exchanges."""
 
     one_sided: bool
     """Whether it needs a graph of two sides, of which one starts every exchange."""
+    outlives_peers: bool
+    """Whether it goes on when a peer is lost."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
@@ -38,3 +41,13 @@ class Exchange(ABC):
     @abstractmethod
     async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
         """w <- w - a g, when the exchanges that are under way allow it."""
+
+    async def finish(self) -> None:  # noqa: B027 - most ways leave nothing open
+        """See to what is still open when the learner has taken its last step."""
+
+    async def ask(self, peer: int) -> Snapshot[Any]:
+        """A peer's weights, with nothing given in return.
+
+        Raises PeerLostError if the peer is lost, RunError if this way knows no such thing.
+        """
+        raise RunError(f"{type(self).__name__} cannot ask learner {peer} for its weights alone")

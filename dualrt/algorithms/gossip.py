@@ -5,7 +5,9 @@ exchange, which is `delta`'s or `lock`'s affair, nor when an algorithm chooses t
 
 The end: a learner that knows the agreed number of updates to be reached stops, and tells a few
 others, who stop after their current step and tell a few more; log2(n) hops reach everyone. Its
-answering strands stay until all learners have stopped, so nobody waits for one that has ended.
+answering strands stay until all learners have stopped, so nobody waits for one that has ended. Who
+hears nothing, because messages are lost or nobody is left to tell it, ends all the same: its own
+updates count, and reach the number in time.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dualrt.algorithms.delta import Delta
 from dualrt.algorithms.exchange import Exchange
 from dualrt.algorithms.lock import Lock
 from dualrt.core.effects import Packet, Recv, Send
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import PeerLostError, UsageError
 from dualrt.core.learner import Learner, Mixing, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
@@ -56,6 +58,28 @@ class Gossiper(Learner):
     async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
         """w_{k+1} = w_{k+1/2} - a g, when the exchange allows it."""
         await self.exchange.update(gradient, read)
+
+    async def rejoin(self) -> None:
+        """Take the weights of the first learner that answers, neighbours before others.
+
+        Its versions come along, so counts go on from what is known of this learner's dead self, and
+        never back: what others know better is merged when they are met. If nobody answers, nobody
+        is left, and it starts from the beginning.
+        """
+        if not self.seat.layout.outlives_peers:
+            await super().rejoin()
+        everyone = self.seat.layout.gossipers
+        place = everyone.index(self.rank)
+        near = (peer for peer, _ in self.mixing.row(0))
+        for peer in dict.fromkeys((*near, *everyone[place + 1 :], *everyone[:place])):
+            try:
+                theirs = await self.exchange.ask(peer)
+            except PeerLostError:
+                continue
+            self.weights.adopt(theirs)
+            # Its dead self has drawn as many mini-batches as it had updates; none is drawn again.
+            self.draws = self.step
+            return
 
     async def spread_the_end(self) -> None:
         """Tell the learners 1, 2, 4, 8 ... places on, whatever the graph is."""

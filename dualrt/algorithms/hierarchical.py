@@ -76,6 +76,7 @@ class HierarchicalADPSGD(Gossiper):
             gradient, _ = await Together(self.group_gradient(read), self.average(self.step))
             await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
         await self.spread_the_end()
+        await self.exchange.finish()
 
     async def follow(self) -> None:
         """Take the leader's weights, give a gradient, until told that it is over."""

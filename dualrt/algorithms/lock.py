@@ -41,6 +41,7 @@ class Lock(Exchange):
     """One exchange at a time, and no update meanwhile."""
 
     one_sided = True
+    outlives_peers = False  # a turn that waits for the lost is never given back
 
     async def average(self, shares: Shares) -> None:
         """One exchange after another: each is an atomic average of two."""

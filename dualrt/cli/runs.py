@@ -96,6 +96,7 @@ def _train_locally(request: Request, processes: int) -> None:
             "--local starts processes, and this is one that a launcher started. Leave --local out"
         )
     scenario = request.scenario()
+    api.check_real(scenario)
     if processes != scenario.learners:
         show.note(f"{scenario.learners} learners in the scenario, {processes} with --local")
         request = replace(request, overrides=(*request.overrides, f"learners={processes}"))

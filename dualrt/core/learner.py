@@ -49,6 +49,8 @@ class Layout(NamedTuple):
     computations on its device, reports, and collectives of which all of the set are members and
     none is the root. They may differ in how long their devices take and in what they draw. Where
     there are no numbers, the first of each set may be simulated for all of it."""
+    outlives_peers: bool = False
+    """Whether learners go on when a peer is lost; where not, its loss ends the run."""
     one_sided: bool = False
     """Whether one side of the graph, which must have two, starts every exchange."""
     directed: bool = False

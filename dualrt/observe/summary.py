@@ -61,6 +61,25 @@ class FittedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultFigures:
+    """What faults did to a run; stragglers are not counted."""
+
+    crashes: int
+    returns: int
+    """Of learners that had crashed."""
+    down_at_the_end: tuple[int, ...]
+    """Ranks that had crashed and not come back."""
+    messages_lost: int
+    messages_duplicated: int
+    messages_delayed: int
+    messages_reordered: int
+    waits_given_up: int
+    """Awaits of a lost learner's message that ended without one."""
+    exchanges_abandoned: int
+    """Of which one side may have averaged alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of one run. Its fields are the keys of its JSON; None is null, for unknown."""
 
@@ -117,6 +136,8 @@ class Summary:
     digest: Digests
     fitted: tuple[FittedKey, ...] = ()
     """What of the simulated cluster is no description, but was fitted."""
+    faults: FaultFigures | None = None
+    """The key is absent where nothing went wrong on purpose."""
 
     def to_json(self) -> str:
         """One JSON object on one line, with no NaN or infinity in it."""
@@ -161,14 +182,17 @@ def summarise(
     numerics_digest: str | None = None,
     links: Sequence[tuple[str, float]] = (),
     fitted: Sequence[FittedKey] = (),
+    faults: FaultFigures | None = None,
 ) -> Summary:
     """Sum a run up.
 
     `steadiness` is the observer that was to stop the run, if there was one: if it did, the hours,
     the speed-up and the time of an iteration follow from its rate. `gradient_s` is what one
     mini-batch takes on one undisturbed device, `evaluation` holds the held-out "loss" and
-    "accuracy" as far as there are any, and `links` (name, utilisation) pairs. A figure that is not
-    finite, such as the loss of a run that diverged, becomes None.
+    "accuracy" as far as there are any, `links` (name, utilisation) pairs, and `faults` what went
+    wrong on purpose, None where nothing was to.
+
+    A figure that is not finite, such as the loss of a run that diverged, becomes None.
     """
     elapsed_s, steps, learners = tally.last_s, tally.steps, tally.learners
     epochs = tally.samples / samples_per_epoch
@@ -225,10 +249,11 @@ def summarise(
         train_loss=_finite(tally.curve.recent_loss()),
         digest=Digests(timing_digest, numerics_digest),
         fitted=tuple(fitted),
+        faults=faults,
     )
 
 
-_OPTIONAL = ("accuracy", "steady")
+_OPTIONAL = ("accuracy", "steady", "faults")
 """Keys that are left out of the JSON where there is nothing to say."""
 
 

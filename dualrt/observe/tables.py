@@ -30,7 +30,8 @@ def summary_table(summary: Summary) -> Table:
     )
     table.add_column("figure", no_wrap=True)
     table.add_column("value", overflow="fold")
-    for rows in (_run(summary), _time(summary), _model(summary), _asynchrony(summary)):
+    groups = (_run, _time, _model, _asynchrony, _faults)
+    for rows in (group(summary) for group in groups):
         for label, value in rows:
             # Text, because a name may hold the brackets of markup.
             table.add_row(label, Text(value))
@@ -93,6 +94,29 @@ def _model(summary: Summary) -> Rows:
     yield "consensus distance", units.significant(summary.consensus_distance)
     if summary.conservation_error is not None:
         yield "conservation error", f"{summary.conservation_error:.1e}"
+
+
+def _faults(summary: Summary) -> Rows:
+    faults = summary.faults
+    if faults is None:
+        return
+    down = ", ".join(map(str, faults.down_at_the_end)) or "none"
+    yield "crashes / returns", f"{faults.crashes} / {faults.returns}"
+    yield "learners down at the end", down
+    yield "messages lost", units.count(faults.messages_lost)
+    yield (
+        "repeated / delayed / overtaken",
+        " / ".join(
+            units.count(number)
+            for number in (
+                faults.messages_duplicated,
+                faults.messages_delayed,
+                faults.messages_reordered,
+            )
+        ),
+    )
+    yield "waits given up", units.count(faults.waits_given_up)
+    yield "exchanges abandoned", units.count(faults.exchanges_abandoned)
 
 
 def _asynchrony(summary: Summary) -> Rows:

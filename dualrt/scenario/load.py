@@ -16,6 +16,7 @@ from dualrt.scenario import overrides as overriding
 from dualrt.scenario import shipped
 from dualrt.scenario.cluster import ClusterDescription
 from dualrt.scenario.diagnosis import translate
+from dualrt.scenario.faults import Period
 from dualrt.scenario.keys import Table, is_within, leaves, overlay
 from dualrt.scenario.models import Scenario
 from dualrt.scenario.origin import Origin
@@ -130,17 +131,30 @@ def _cluster_file(name: str, origin: Origin) -> Path:
 
 def _check(scenario: Scenario) -> None:
     """What concerns two values at once."""
-    for position, straggler in enumerate(scenario.faults.stragglers):
-        key = f"faults.stragglers.{position}"
-        if straggler.learner >= scenario.learners:
-            raise scenario.error(
-                f"{key}.learner",
-                f"there is no such learner among {scenario.learners}",
-                f"Count learners from 0, up to {scenario.learners - 1}.",
-            )
-        if straggler.end_s <= straggler.start_s:
-            raise scenario.error(
-                f"{key}.end_s",
-                f"ends before it starts, at {straggler.start_s} s",
-                "Give an end_s after start_s, or leave it out.",
-            )
+    for kind, faults in scenario.faults:
+        for position, fault in enumerate(faults if isinstance(faults, tuple) else ()):
+            _check_fault(scenario, f"faults.{kind}.{position}", fault)
+
+
+def _check_fault(scenario: Scenario, key: str, fault: BaseModel) -> None:
+    """Whom it befalls must be there, and it must end after it starts."""
+    servers = scenario.cluster_fields()["servers"]
+    for what, there_are, names in (
+        ("learner", scenario.learners, ("learner", "learners", "pair")),
+        ("server", servers, ("server", "servers")),
+    ):
+        for name in names:
+            befallen = getattr(fault, name, None)
+            numbers = befallen if isinstance(befallen, tuple) else (befallen,)
+            if any(number is not None and number >= there_are for number in numbers):
+                raise scenario.error(
+                    f"{key}.{name}",
+                    f"there is no such {what} among {there_are}",
+                    f"Count {what}s from 0, up to {there_are - 1}.",
+                )
+    if isinstance(fault, Period) and fault.end_s <= fault.start_s:
+        raise scenario.error(
+            f"{key}.end_s",
+            f"ends before it starts, at {fault.start_s} s",
+            "Give an end_s after start_s, or leave it out.",
+        )

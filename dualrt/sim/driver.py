@@ -39,7 +39,7 @@ from dualrt.core.effects import (
     Together,
 )
 from dualrt.core.errors import DeadlockError, RunError, UsageError
-from dualrt.core.faults import Slowdown
+from dualrt.core.faults import Slowdown, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
 from dualrt.core.seeds import derive, stream
@@ -153,6 +153,16 @@ class Simulator:
             Now: self._now,
         }
         self.elapsed_s = 0.0
+
+    @property
+    def present(self) -> Mapping[int, Learner]:
+        """The learners that are there, by rank."""
+        return {learner.rank: learner for learner in self._learners}
+
+    @property
+    def toll(self) -> Toll | None:
+        """What faults have done; None where nothing goes wrong."""
+        return None
 
     def _device(self, machine: Machine, rank: int) -> Device:
         seed, periods = machine.seed, machine.device.slow_periods

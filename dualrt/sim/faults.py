@@ -13,14 +13,14 @@ and waits for it end at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import simpy
 
 from dualrt.core.effects import AllReduce, Broadcast, Delivery, Effect, Group, Recv, Send
-from dualrt.core.errors import PeerLostError
+from dualrt.core.errors import PeerLostError, UsageError
 from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
@@ -40,6 +40,16 @@ class Adversity(NamedTuple):
     restart: Restart
 
 
+def check_faults(faults: Sequence[Fault], learners: int, servers: int) -> None:
+    """Raise UsageError for a fault of a learner or a server that is not there."""
+    for fault in faults:
+        match fault:
+            case Crash(learner=learner) if not 0 <= learner < learners:
+                raise UsageError(f"{fault}: there are {learners} learners. Count them from 0")
+            case SlowCard(server=server) if not 0 <= server < servers:
+                raise UsageError(f"{fault}: there are {servers} servers. Count them from 0")
+
+
 class _Wait(NamedTuple):
     """One process that waits for certain learners."""
 
@@ -52,9 +62,8 @@ class _Wait(NamedTuple):
 class FaultySimulator(Simulator):
     """Runs learners on a simulated machine, and some of them into trouble.
 
-    Parameters as for `Simulator`, and the `adversity`. After the run, `learners` are those of the
-    last incarnation, `down` the ranks that had crashed and not come back, and `toll` says what
-    happened.
+    Parameters as for `Simulator`, and the `adversity`. After the run, `down` are the ranks that had
+    crashed and not come back, and `toll` says what happened.
     """
 
     def __init__(
@@ -67,7 +76,7 @@ class FaultySimulator(Simulator):
         together: bool = False,
     ) -> None:
         super().__init__(learners, machine, observer, together=together)
-        self.learners = self._learners = list(learners)
+        self._learners: list[Learner] = list(learners)
         self.down: dict[int, float] = {}
         """Since when, by rank."""
         self._faults, self._detection, self._restart = adversity
@@ -81,6 +90,11 @@ class FaultySimulator(Simulator):
         self._crashed: list[tuple[int, float]] = []
         self._rejoined: list[tuple[int, float]] = []
         self._given_up: list[GivenUp] = []
+
+    @property
+    def present(self) -> Mapping[int, Learner]:
+        """The learners that are up, by rank, each in its last incarnation."""
+        return {rank: one for rank, one in enumerate(self._learners) if rank not in self.down}
 
     @property
     def toll(self) -> Toll:
@@ -100,7 +114,7 @@ class FaultySimulator(Simulator):
         """As `Simulator.run`; what is awaited of a lost learner raises PeerLostError there."""
         elapsed_s = super().run()
         for rank, since_s in self.down.items():
-            self._was_down(self.learners[rank], since_s, max(since_s, elapsed_s))
+            self._was_down(self._learners[rank], since_s, max(since_s, elapsed_s))
         self._journal.flush()
         return elapsed_s
 
@@ -194,7 +208,7 @@ class FaultySimulator(Simulator):
         self._collected(*arguments)
 
     def _computed(self, process: Process) -> None:
-        if process.learner is not self.learners[process.learner.rank] or self._is_down(process):
+        if process.learner is not self._learners[process.learner.rank] or self._is_down(process):
             self._under_way -= 1
         else:
             super()._computed(process)
@@ -231,10 +245,10 @@ class FaultySimulator(Simulator):
         if self._anyone_ended and not self._mains:
             # All others have come to the end.
             return
-        self._was_down(self.learners[rank], self.down.pop(rank), self._env.now)
+        self._was_down(self._learners[rank], self.down.pop(rank), self._env.now)
         self._rejoined.append((rank, self._env.now))
         self._incarnations[rank] += 1
-        learner = self.learners[rank] = self._restart(rank, self._incarnations[rank])
+        learner = self._learners[rank] = self._restart(rank, self._incarnations[rank])
         self._device_free_s[rank] = self._env.now
         if self._disturbed is not None:
             self._disturbed.abandon(rank)

@@ -1,0 +1,191 @@
+"""The delta exchange when messages are late, come twice or not at all: each counts at most once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dualrt.algorithms.adpsgd import ADPSGD
+from dualrt.algorithms.delta import INCARNATION_BITS, KEPT
+from dualrt.core.effects import Delivery, Packet, Recv
+from dualrt.core.errors import PeerLostError, RunError
+from tests.support.exact import ExactWorkload, learners_of, seats
+from tests.support.pushing import computed, first, number, result, sent, value
+
+HERE = Recv("answer", 1)
+
+
+def pair(incarnation: int = 0) -> list[ADPSGD]:
+    """On a path of two: 0 begins at 1, and 1 at 2."""
+    workload = ExactWorkload(learners=2, samples_per_epoch=100)
+    made = seats(workload, ADPSGD.layout(2), learners=2, graph="path")
+    return [ADPSGD(replace(seat, incarnation=incarnation)) for seat in made]
+
+
+def answer(value_: int, of: int) -> Delivery:
+    return Delivery(1, Packet((0, 0), number(value_), of))
+
+
+def lost() -> PeerLostError:
+    return PeerLostError(1, "it crashed")
+
+
+def give_up(initiator: ADPSGD) -> int:
+    """Start an exchange in vain; the number of its offer."""
+    exchange = initiator.exchange.initiate(1, 0.5)
+    offer = sent(first(exchange), 1, "offer")
+    assert exchange.send(None) == HERE
+    with pytest.raises(StopIteration):
+        exchange.throw(lost())
+    of, _ = offer.note
+    return int(of)
+
+
+def test_a_lost_peer_leaves_the_weights_as_they_are() -> None:
+    initiator, _ = pair()
+    give_up(initiator)
+    assert value(initiator) == 1
+
+
+def test_offers_to_a_peer_have_ascending_numbers() -> None:
+    initiator, _ = pair()
+    assert [give_up(initiator) for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_late_answer_is_applied_with_what_was_sent_then() -> None:
+    initiator, _ = pair()
+    give_up(initiator)
+    exchange = initiator.exchange.initiate(1, 0.25)
+    sent(first(exchange), 1, "offer")
+    assert exchange.send(None) == HERE
+    # To the first offer, of 1 with the share 0.5.
+    computed(exchange.send(answer(9, of=1)), "blend")
+    assert value(initiator) == 5
+    assert exchange.send(None) == HERE
+    # To the second, which was made before that: of 1, with the share 0.25.
+    computed(exchange.send(answer(5, of=2)), "blend")
+    assert value(initiator) == 6
+
+
+def test_an_answer_that_comes_twice_is_applied_once() -> None:
+    initiator, _ = pair()
+    exchange = initiator.exchange.initiate(1, 0.5)
+    first(exchange)
+    exchange.send(None)
+    computed(exchange.send(answer(9, of=1)), "blend")
+    result(exchange)
+    again = initiator.exchange.initiate(1, 0.5)
+    first(again)
+    again.send(None)
+    assert again.send(answer(9, of=1)) == HERE
+    assert value(initiator) == 5
+    again.close()
+
+
+def test_an_offer_that_comes_twice_or_was_overtaken_is_not_answered() -> None:
+    _, responder = pair()
+    serve = responder.exchange.answer()
+    assert first(serve) == Recv("offer")
+
+    def offer(of: int) -> Delivery:
+        return Delivery(0, Packet((0, 0), number(10), (of, 0.5)))
+
+    sent(serve.send(offer(2)), 0, "answer")
+    computed(serve.send(None), "blend")
+    assert value(responder) == 6
+    assert serve.send(None) == Recv("offer")
+    for passed in (2, 1):
+        assert serve.send(offer(passed)) == Recv("offer")
+    sent(serve.send(offer(3)), 0, "answer")
+    serve.close()
+
+
+def test_the_offers_of_another_incarnation_are_answered_again() -> None:
+    _, responder = pair()
+    again, _ = pair(incarnation=1)
+    serve = responder.exchange.answer()
+    first(serve)
+    sent(serve.send(Delivery(0, Packet((0, 0), number(1), (7, 0.5)))), 0, "answer")
+    computed(serve.send(None), "blend")
+    serve.send(None)
+    exchange = again.exchange.initiate(1, 0.5)
+    offer = sent(first(exchange), 1, "offer")
+    assert offer.note == ((1 << INCARNATION_BITS) + 1, 0.5)
+    sent(serve.send(Delivery(0, offer)), 0, "answer")
+    exchange.close()
+    serve.close()
+
+
+def test_at_the_end_it_waits_once_more_for_what_is_missing() -> None:
+    initiator, _ = pair()
+    give_up(initiator)
+    give_up(initiator)
+    finish = initiator.exchange.finish()
+    assert first(finish) == HERE
+    computed(finish.send(answer(9, of=1)), "blend")
+    assert finish.send(None) == HERE
+    with pytest.raises(StopIteration):
+        finish.throw(lost())
+    assert value(initiator) == 5
+    assert initiator.abandoned == 1
+
+
+def test_where_nothing_is_missing_the_end_takes_no_message() -> None:
+    initiator, _ = pair()
+    result(initiator.exchange.finish())
+    assert initiator.abandoned == 0
+
+
+def test_no_more_than_a_few_offers_are_kept_for_late_answers() -> None:
+    initiator, _ = pair()
+    for _ in range(KEPT + 3):
+        give_up(initiator)
+    assert initiator.abandoned == 3
+    exchange = initiator.exchange.initiate(1, 0.5)
+    first(exchange)
+    exchange.send(None)
+    assert exchange.send(answer(9, of=3)) == HERE
+    computed(exchange.send(answer(9, of=4)), "blend")
+    exchange.close()
+
+
+class TestRejoin:
+    def test_it_takes_the_weights_and_counts_of_the_first_who_answers(self) -> None:
+        workload = ExactWorkload(learners=4, samples_per_epoch=100)
+        _, returning, *_ = learners_of(ADPSGD, workload, 4)
+        rejoin = returning.rejoin()
+        asked = sent(first(rejoin), 0, "offer")
+        assert asked.body is None
+        assert rejoin.send(None) == Recv("answer", 0)
+        sent(rejoin.throw(PeerLostError(0, "it crashed")), 2, "offer")
+        assert rejoin.send(None) == Recv("answer", 2)
+        result(rejoin, Delivery(2, Packet((5, 7, 6, 4), number(11), 1)))
+        assert value(returning) == 11
+        assert returning.weights.versions.freeze() == (5, 7, 6, 4)
+        assert (returning.step, returning.draws) == (7, 7)
+
+    def test_who_is_asked_gives_its_weights_and_takes_none(self) -> None:
+        _, asked = pair()
+        serve = asked.exchange.answer()
+        first(serve)
+        told = sent(serve.send(Delivery(0, Packet(note=(1, 0.0)))), 0, "answer")
+        assert told.body == number(2)
+        assert serve.send(None) == Recv("offer")
+        serve.close()
+
+    def test_where_nobody_is_left_it_starts_from_the_beginning(self) -> None:
+        returning, _ = pair()
+        rejoin = returning.rejoin()
+        sent(first(rejoin), 1, "offer")
+        rejoin.send(None)
+        with pytest.raises(StopIteration):
+            rejoin.throw(lost())
+        assert value(returning) == 1
+        assert returning.step == 0
+
+    def test_with_the_lock_nobody_comes_back(self) -> None:
+        workload = ExactWorkload(learners=2, samples_per_epoch=100)
+        returning, _ = learners_of(ADPSGD, workload, 2, {"exchange": "lock"}, graph="path")
+        with pytest.raises(RunError, match="ADPSGD cannot take it back"):
+            first(returning.rejoin())
