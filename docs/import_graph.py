@@ -150,6 +150,7 @@ ROLE = {
     "composition": "from a scenario\nto learners",
     "api": "simulate, train",
     "advice": "a topology on\na cluster",
+    "profile": "this machine\nas a cluster",
     "sweep": "many simulations,\na row each",
     "cli": "the command\ndualrt",
 }

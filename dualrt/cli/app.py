@@ -206,6 +206,66 @@ def calibrate(
 
 
 @app.command()
+def profile(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKLOAD|FILE", help="digits, speech, module:Class ..., or a scenario."
+        ),
+    ],
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where gradients are taken.")
+    ] = None,
+    learners: Annotated[
+        int | None,
+        typer.Option(
+            "--learners",
+            min=1,
+            help="Processes that compute at once; else as many as "
+            "the scenario has, but no more than two a core.",
+        ),
+    ] = None,
+    batches: Annotated[
+        str | None,
+        typer.Option("--batches", metavar="B1,B2", help="Else the scenario's, its half, quarter."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.001, help="How long each figure is measured.")
+    ] = 1.0,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write what single steps took, to be replayed.")
+    ] = False,
+    overrides: Set = None,
+    seed: Seed = None,
+    json: Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.toml", help="Write it there, not to the screen."),
+    ] = None,
+) -> None:
+    """Measure this machine, and describe it as a cluster that scenarios can name.
+
+    Then: dualrt simulate FILE --set cluster.file=FILE.toml
+    """
+    from dualrt.cli import profile as profiling
+
+    profiling.profile(
+        profiling.Request(
+            what,
+            device,
+            learners,
+            batches,
+            seconds,
+            record,
+            tuple(overrides or ()),
+            seed,
+            json,
+            out,
+        )
+    )
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of scenario files."""
     import json

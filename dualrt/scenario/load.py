@@ -31,15 +31,18 @@ def load(path: str | Path, overrides: Sequence[str] = (), seed: int | None = Non
     """Read the scenario in a file, or the shipped one of that name ("digits-adpsgd").
 
     `overrides` are the texts of `--set` options, "training.epochs=2", applied in order; `seed`
-    replaces the file's.
+    replaces the file's. A `cluster.file` among them brings its own device: what the scenario's file
+    says of the device does not apply to it, what other options say does.
 
     Raises ScenarioError, which names file, key, value and remedy, for anything that cannot be.
     """
     file = locate(path)
     table = read(file)
     options: dict[str, str] = {}
-    for text in overrides:
-        override = overriding.parse(text, file)
+    parsed = [overriding.parse(text, file) for text in overrides]
+    if any(override.key == "cluster.file" for override in parsed):
+        _forget_device(table)
+    for override in parsed:
         overriding.apply(table, override)
         options[override.key] = override.option
     if seed is not None:
@@ -49,6 +52,13 @@ def load(path: str | Path, overrides: Sequence[str] = (), seed: int | None = Non
     scenario = _validated(Scenario, {**table, "cluster": _cluster(table, origin)}, origin)
     _check(scenario)
     return scenario
+
+
+def _forget_device(table: Table) -> None:
+    """What the file says of the device was said of another cluster than the one to be named."""
+    cluster = table.get("cluster")
+    if isinstance(cluster, dict):
+        cluster.pop("device", None)
 
 
 def load_cluster(file: Path) -> ClusterDescription:

@@ -90,6 +90,16 @@ def test_a_measured_time_is_laid_over_the_devices_own_description(file: Path) ->
     assert "flops_per_s" in device
 
 
+def test_a_cluster_file_of_an_option_brings_its_own_device(file: Path) -> None:
+    with file.open("a") as more:
+        more.write('\n[cluster]\nfile = "desk"\n')
+        more.write("[cluster.device.profiles]\ngradient = [[16, 0.002]]\n")
+    assert load(file).cluster.device.profiles == {"gradient": ((16, 0.002),)}
+    other = load(file, ["cluster.device.step_cv=0.5", "cluster.file=p100-16x4"])
+    assert (other.cluster.device.name, other.cluster.device.profiles) == ("P100", None)
+    assert other.cluster.device.step_cv == 0.5
+
+
 def test_naming_another_device_replaces_all_that_the_file_says_of_its_own(file: Path) -> None:
     scenario = load(file, ["cluster.file=desk", "cluster.device.name=P100"])
     assert scenario.cluster.device_fields() == {"name": "P100"}

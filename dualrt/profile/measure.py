@@ -1,0 +1,328 @@
+"""Measure: the order of measurements, who takes part in each, and the figures that come of them.
+
+Owns the figures. Must not know how a thing is timed, nor what the simulator is told.
+
+Most things are measured in several rounds, by all learners at once, as in a run they share cores,
+caches and memory. Of a round the mean counts, as it is the mean that a run is made of; of the
+rounds the median, as a machine does other things now and then.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, median, pstdev
+from typing import NamedTuple
+
+from dualrt.core.errors import UsageError
+from dualrt.profile.crew import Crew, Order
+
+ROUNDS = 4
+
+MOST_RECORDED = 512
+"""Steps of the first learner that are kept for replay."""
+
+LEAST_BODY_BYTES, MOST_BODY_BYTES = 1 << 23, 1 << 26
+"""Of the messages whose goodput is measured: the model's size, within these."""
+
+LEAST_SHARE = 0.1
+"""Of an update's time, what its traffic is taken to need at least: below it, the difference to an
+update of next to nothing is noise."""
+
+Tell = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be measured: the scenario of a `file` with `overrides`."""
+
+    file: str
+    overrides: tuple[str, ...]
+    seed: int | None
+    workload: str
+    learners: int
+    device: str
+    batch: int
+    """The scenario's own."""
+    batches: tuple[int, ...]
+    """Ascending."""
+    seconds: float
+    """For each figure."""
+
+
+class Timing(NamedTuple):
+    """What one thing takes."""
+
+    mean_s: float
+    cv: float
+    """Coefficient of variation from one time to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """What a mini-batch's gradient takes while all learners compute theirs."""
+
+    batch: int
+    mean_s: float
+    cv: float
+    sigma: float
+    """Spread between learners: deviation of the logarithm of their means."""
+    alone_s: float
+    """While the others do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Bytes a second: by one learner while the others do nothing, and by all together."""
+
+    alone_bytes_per_s: float
+    together_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pcie:
+    """The way between the host's memory and a device, while all learners use theirs."""
+
+    up_bytes_per_s: float
+    down_bytes_per_s: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All figures, with what they were taken of, and when."""
+
+    workload: str
+    learners: int
+    threads: int
+    device: str
+    host: str
+    cores: int
+    torch: str
+    measured_at: str
+    took_s: float
+    load_before: float
+    """Processes that wanted to run, on average over the minute before."""
+    parameters_bytes: int
+    flops: float
+    """Of the last gradient."""
+    gradients: tuple[Gradient, ...]
+    update_s: float
+    launch_s: float
+    blend: Bandwidth
+    copy: Bandwidth
+    gossip: Bandwidth
+    """Of messages, one direction, while each learner waits for the answer to what it sent."""
+    message_s: float
+    """What a message without a body takes."""
+    pcie: Pcie | None
+    """None without a GPU."""
+    recorded: tuple[float, ...]
+    """What successive gradients of one learner took at the scenario's batch, by their mean."""
+
+
+def measure(plan: Plan, tell: Tell) -> Report:
+    """Measure everything; `tell` is told the share that is done.
+
+    Raises UsageError for what cannot be measured, RunError if a process dies.
+    """
+    began_s, at = time.perf_counter(), datetime.now(UTC)
+    load_before = os.getloadavg()[0]
+    # There is no exchange with oneself.
+    with Crew(max(2, plan.learners)) as crew:
+        session = _Session(plan, crew, tell)
+        about = session.begin()
+        gradients = tuple(session.gradient(batch) for batch in plan.batches)
+        update_s, launch_s = session.together("update").mean_s, session.together("launch").mean_s
+        blend = session.bandwidth("blend", 4 * session.parameters_bytes)
+        copy = session.bandwidth("copy", 2 * _copy_bytes())
+        pcie = session.pcie() if about["device"] == "cuda" else None
+        message_s, gossip = session.gossip()
+    return Report(
+        workload=plan.workload,
+        learners=plan.learners,
+        threads=session.threads,
+        device=about["device"],
+        host=_host(about["device_name"]),
+        cores=len(os.sched_getaffinity(0)),
+        torch=about["torch"],
+        measured_at=at.isoformat(timespec="seconds"),
+        took_s=time.perf_counter() - began_s,
+        load_before=load_before,
+        parameters_bytes=session.parameters_bytes,
+        flops=session.flops,
+        gradients=gradients,
+        update_s=update_s,
+        launch_s=launch_s,
+        blend=blend,
+        copy=copy,
+        gossip=gossip,
+        message_s=message_s,
+        pcie=pcie,
+        recorded=session.recorded,
+    )
+
+
+def timing(rounds: Sequence[Sequence[float]]) -> Timing:
+    """Of rounds of repeats in seconds: the median of the means and of their spreads."""
+    means = [fmean(times_s) for times_s in rounds]
+    spreads = [pstdev(times_s) / mean for times_s, mean in zip(rounds, means, strict=True)]
+    return Timing(median(means), median(spreads))
+
+
+class _Session:
+    """Measurements on a crew, one after another."""
+
+    def __init__(self, plan: Plan, crew: Crew, tell: Tell) -> None:
+        self._plan, self._crew = plan, crew
+        self._ranks = range(plan.learners)
+        self._for_s = plan.seconds / ROUNDS
+        self._tell, self._told = tell, 0
+        # Loading and two figures a batch, and ten or, with a GPU, thirteen others.
+        self._steps = 3 * len(plan.batches) + (13 if plan.device == "cuda" else 10)
+        self.parameters_bytes, self.flops, self.threads = 0, 0.0, 1
+        self.recorded: tuple[float, ...] = ()
+
+    def begin(self) -> dict[str, str]:
+        """Start the processes' libraries; returns what computes."""
+        plan = self._plan
+        orders: dict[int, Order] = {
+            rank: {
+                "do": "begin",
+                "file": plan.file,
+                "overrides": list(plan.overrides),
+                "seed": plan.seed,
+                "rank": rank,
+                "processes": plan.learners,
+                "device": plan.device if rank < plan.learners else "cpu",
+            }
+            for rank in range(self._crew.size)
+        }
+        about = self._crew.ask_each(orders)
+        self._step()
+        kinds = {about[rank]["device"] for rank in self._ranks}
+        if len(kinds) > 1:
+            raise UsageError(
+                f"{plan.learners} learners would not all have a GPU of their own. Use --learners "
+                f"with their number, or --device cpu"
+            )
+        first: dict[str, str] = about[0]
+        return first
+
+    def gradient(self, batch: int) -> Gradient:
+        """T(batch), together and alone."""
+        loaded = self._crew.ask({"do": "load", "batch": batch}, self._ranks)[0]
+        self._step()
+        self.parameters_bytes, self.threads = loaded["parameters_bytes"], loaded["threads"]
+        self.flops = loaded["flops"]
+        by_learner = self._rounds("gradient", self._ranks)
+        timings = [timing(rounds) for rounds in by_learner]
+        if batch == self._plan.batch:
+            steps = [time_s for rounds in by_learner[0] for time_s in rounds][:MOST_RECORDED]
+            self.recorded = tuple(time_s / fmean(steps) for time_s in steps)
+        alone = timing(self._rounds("gradient", [0])[0])
+        return Gradient(
+            batch,
+            mean_s=fmean(one.mean_s for one in timings),
+            cv=fmean(one.cv for one in timings),
+            sigma=pstdev([math.log(one.mean_s) for one in timings]),
+            alone_s=alone.mean_s,
+        )
+
+    def together(self, what: str) -> Timing:
+        """One thing, by all learners at once."""
+        timings = [timing(rounds) for rounds in self._rounds(what, self._ranks)]
+        return Timing(fmean(one.mean_s for one in timings), fmean(one.cv for one in timings))
+
+    def bandwidth(self, what: str, nbytes: int) -> Bandwidth:
+        """Of one thing that moves so many bytes of memory."""
+        alone = timing(self._rounds(what, [0])[0])
+        together = [timing(rounds) for rounds in self._rounds(what, self._ranks)]
+        return Bandwidth(nbytes / alone.mean_s, sum(nbytes / one.mean_s for one in together))
+
+    def pcie(self) -> Pcie:
+        """Copies between the host and the devices, by all learners at once."""
+        nbytes = self._body_bytes
+        up, down = (
+            sum(
+                nbytes / timing(rounds).mean_s
+                for rounds in self._rounds(what, self._ranks, nbytes=nbytes)
+            )
+            for what in ("up", "down")
+        )
+        nothing = fmean(
+            timing(rounds).mean_s for rounds in self._rounds("up", self._ranks, nbytes=0)
+        )
+        return Pcie(up, down, nothing)
+
+    def gossip(self) -> tuple[float, Bandwidth]:
+        """What an empty message takes, and the goodput of large ones: one pair, and all pairs."""
+        crew, nbytes = self._crew, self._body_bytes
+        addresses = crew.ask({"do": "listen", "body_bytes": nbytes})
+        crew.ask({"do": "connect", "addresses": dict(enumerate(addresses))})
+        pairs = [(rank, rank + 1) for rank in range(0, crew.size - 1, 2)]
+        ((empty_s,), (alone_s,)) = (self._exchanges(pairs[:1], size) for size in (0, nbytes))
+        together = self._exchanges(pairs, nbytes)
+        crew.ask({"do": "hang_up"})
+        return empty_s, Bandwidth(
+            _goodput(nbytes, alone_s, empty_s),
+            sum(_goodput(nbytes, one_way_s, empty_s) for one_way_s in together),
+        )
+
+    def _exchanges(self, pairs: Sequence[tuple[int, int]], nbytes: int) -> list[float]:
+        """One way of an exchange, for each of the pairs that exchange at once."""
+        rounds: list[list[list[float]]] = [[] for _ in pairs]
+        for _ in range(ROUNDS):
+            orders: dict[int, Order] = {}
+            for asks, answers in pairs:
+                size = {"nbytes": nbytes}
+                orders[asks] = {"do": "exchange", "peer": answers, "for_s": self._for_s, **size}
+                orders[answers] = {"do": "answer", "peer": asks, **size}
+            found = self._crew.ask_each(orders)
+            for kept, (asks, _) in zip(rounds, pairs, strict=True):
+                kept.append(found[asks])
+        self._step()
+        return [timing(kept).mean_s / 2 for kept in rounds]
+
+    @property
+    def _body_bytes(self) -> int:
+        return min(max(self.parameters_bytes, LEAST_BODY_BYTES), MOST_BODY_BYTES)
+
+    def _rounds(self, what: str, ranks: Sequence[int], **how: object) -> list[list[list[float]]]:
+        """For each of these processes its rounds of repeats."""
+        order = {"do": what, "for_s": self._for_s, **how}
+        rounds = [self._crew.ask(order, ranks) for _ in range(ROUNDS)]
+        self._step()
+        return [list(of_one) for of_one in zip(*rounds, strict=True)]
+
+    def _step(self) -> None:
+        self._told += 1
+        self._tell(min(1.0, self._told / self._steps))
+
+
+def _goodput(nbytes: int, one_way_s: float, empty_s: float) -> float:
+    return nbytes / max(one_way_s - empty_s, LEAST_SHARE * one_way_s)
+
+
+def _copy_bytes() -> int:
+    from dualrt.profile.bench import COPY_BYTES
+
+    return COPY_BYTES
+
+
+def _host(device_name: str) -> str:
+    """The device's name, or the processor's where the processor computes."""
+    if device_name:
+        return device_name
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

@@ -1,0 +1,81 @@
+"""What one process measures, and what it refuses to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from dualrt.core.errors import UsageError
+from dualrt.profile.bench import LEAST_REPEATS, Bench
+from dualrt.scenario import Scenario, load
+
+
+def scenario(*options: str) -> Callable[[int], Scenario]:
+    return lambda batch: load("quadratic-sd-psgd", [*options, f"workload.batch={batch}"])
+
+
+def bench(rank: int = 0, device: str = "cpu", *options: str) -> Bench:
+    return Bench(scenario(*options), rank, 2, device)
+
+
+@pytest.fixture
+def loaded() -> Bench:
+    made = bench()
+    threads = torch.get_num_threads()
+    made.load(4)
+    torch.set_num_threads(threads)
+    return made
+
+
+@pytest.mark.parametrize("what", ["gradient", "update", "launch", "blend", "copy"])
+def test_each_thing_is_done_a_few_times_at_least(loaded: Bench, what: str) -> None:
+    times_s = getattr(loaded, what)(for_s=0.0)
+    assert len(times_s) == LEAST_REPEATS
+    assert min(times_s) > 0
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_copy_between_host_and_device_has_a_size(loaded: Bench, way: str) -> None:
+    for nbytes in (0, 1000):
+        assert min(getattr(loaded, way)(for_s=0.0, nbytes=nbytes)) > 0
+
+
+@pytest.mark.parametrize("nbytes", [0, 1_000_000])
+def test_two_exchange_until_the_asking_one_has_had_enough(nbytes: int) -> None:
+    ask, answer = bench(0), bench(1)
+    addresses = {str(n): one.listen(1_000_000) for n, one in enumerate((ask, answer))}
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda one: one.connect(addresses), (ask, answer)))
+            answering = pool.submit(answer.answer, 0, nbytes)
+            times_s = ask.exchange(1, nbytes, for_s=0.0)
+            answering.result(timeout=30)
+    finally:
+        ask.hang_up()
+        answer.hang_up()
+    assert len(times_s) == LEAST_REPEATS
+
+
+def test_a_workload_without_numbers_is_refused() -> None:
+    phantom = Bench(lambda _: load("swb2000-ssgd-16"), 0, 1, "cpu")
+    with pytest.raises(UsageError, match="'acoustic-phantom' has no numbers"):
+        phantom.load(16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="there are 0"):
+        bench(device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_has_a_way_to_it() -> None:
+    gpu = bench(device="cuda")
+    assert gpu.about()["device_name"]
+    gpu.load(4)
+    assert min(gpu.gradient(for_s=0.0)) > 0
+    assert min(*gpu.up(for_s=0.0, nbytes=1000), *gpu.down(for_s=0.0, nbytes=1000)) > 0
