@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from dualrt import __version__
 from dualrt.cli.asr import app as asr
 from dualrt.cli.topology import app as topology
+from dualrt.core.errors import UsageError
 
 
 class Group(TyperGroup):
@@ -173,16 +174,49 @@ def sweep(
         typer.Option("--over", metavar="KEY=V1,V2", help="Values for a key; repeatable."),
     ],
     overrides: Set = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Simulations at a time.")] = 2,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Simulations at a time: 2, or what a cluster has."),
+    ] = None,
     json: Json = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.csv", help="Write one row a run.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Keep one row a run (.csv or .parquet), and go on there."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="FILE", help="Draw the rows over the first key (.png, .svg or .pdf)."
+        ),
+    ] = None,
+    figure: Annotated[
+        str | None,
+        typer.Option("--y", metavar="FIGURE", help="What to draw; else the error, loss or hours."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="Where: loky (here), or a cluster of dask or ray.")
+    ] = "loky",
+    address: Annotated[
+        str | None,
+        typer.Option("--engine-address", metavar="ADDRESS", help="Where that cluster is."),
     ] = None,
 ) -> None:
     """Simulate a scenario for every combination of values, and print one row for each."""
     from dualrt.cli import sweeps
 
-    sweeps.sweep(file, over, tuple(overrides or ()), jobs, json, out)
+    if figure is not None and plot is None:
+        raise UsageError("--y goes with --plot FILE")
+    sweeps.sweep(
+        file,
+        over,
+        tuple(overrides or ()),
+        sweeps.Where(engine, address, jobs),
+        json,
+        out,
+        None if plot is None else sweeps.Plot(plot, figure),
+    )
 
 
 @app.command()

@@ -24,13 +24,13 @@ def check_folder(out: Path | None) -> None:
         ) from error
 
 
-def check_picture(picture: Path | None) -> None:
-    """Raise UsageError for a `--picture` that cannot be drawn."""
+def check_picture(picture: Path | None, option: str = "--picture") -> None:
+    """Raise UsageError for a picture that cannot be drawn; `option` named it."""
     if picture is None:
         return
     if picture.suffix not in PICTURES:
-        raise UsageError(f"--picture {picture}: its name must end in {', '.join(PICTURES)}")
+        raise UsageError(f"{option} {picture}: its name must end in {', '.join(PICTURES)}")
     if picture.is_dir():
-        raise UsageError(f"--picture {picture} is a folder. Name a file")
+        raise UsageError(f"{option} {picture} is a folder. Name a file")
     if not picture.parent.is_dir():
-        raise UsageError(f"--picture {picture}: there is no folder {picture.parent}. Make it first")
+        raise UsageError(f"{option} {picture}: there is no folder {picture.parent}. Make it first")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dualrt.cli import show
+from dualrt.cli.files import check_picture
 from dualrt.observe import units
 from dualrt.sweep import Axis, Row, Spread, over_seeds
 from dualrt.sweep import sweep as simulate_all
 from dualrt.sweep.axes import Combination
+from dualrt.sweep.plot import check_figure, draw
 from dualrt.sweep.rows import SEED, Figures, flat
 
 Column = tuple[str, Callable[[Figures], str]]
@@ -35,22 +37,45 @@ _COLUMNS: tuple[Column, ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which processes do the work."""
+
+    engine: str
+    address: str | None
+    jobs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """The picture that is asked for; no figure is the usual one."""
+
+    file: Path
+    figure: str | None
+
+
 def sweep(
     file: str,
     over: Sequence[str],
     overrides: tuple[str, ...],
-    jobs: int,
+    where: Where,
     as_json: bool,
     out: Path | None,
+    plot: Plot | None,
 ) -> None:
-    """Simulate every combination, print, and exit with 1 if a run failed."""
+    """Simulate every combination, print, draw, and exit with 1 if a run failed."""
     axes = [Axis.parse(option) for option in over]
+    if plot is not None:
+        check_picture(plot.file, "--plot")
+        check_figure(plot.figure)
     with show.progress("simulating every combination") as tell:
         rows = simulate_all(
             file,
             axes,
             overrides=overrides,
-            jobs=jobs,
+            jobs=where.jobs,
+            on=where.engine,
+            address=where.address,
             out=out,
             on_progress=tell,
             on_warning=show.warn,
@@ -64,6 +89,9 @@ def sweep(
             show.results.print(_spread_table(axes, spreads))
     if out is not None:
         show.note(f"kept in {out}")
+    if plot is not None:
+        draw(plot.file, rows, axes, plot.figure, title=f"{file}, swept")
+        show.note(f"picture: {plot.file}")
     failed = [row for row in rows if row.figures is None]
     for row in failed:
         show.warn(f"{_named(row.combination)} failed: {row.failed}")

@@ -1,7 +1,10 @@
-"""Ledger: the CSV file that a sweep keeps its rows in, so that it can be gone on with.
+"""Ledger: the file that a sweep keeps its rows in, so that it can be gone on with.
 
-Owns the file's form: a column for each swept key, then the scenario's hash, the figures and why a
-run failed; a row a run, UTF-8, an empty cell for what is unknown. Must not know how rows are made.
+Owns the file's columns: one for each swept key, then the scenario's hash, the figures and why a run
+failed; a row a run. Must not know how rows are made, nor how they are written down.
+
+A swept key's column holds values as they were written on the command line; where columns have
+types, as numbers if all of them come back to the letter.
 
 The file is whole at any time: each new row is written with all others under a temporary name, which
 is then renamed.
@@ -9,29 +12,33 @@ is then renamed.
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from dualrt.core.errors import UsageError
 from dualrt.sweep.rows import Figures, Row, flat
+from dualrt.sweep.tables import Cells, form_of
 
-_FIGURES = [field.name for field in fields(Figures)]
+_FIGURES: Mapping[str, type] = {
+    # The type of `float | None` is float.
+    name: (get_args(hint) or (hint,))[0]
+    for name, hint in get_type_hints(Figures).items()
+}
 
 
 class Ledger:
-    """The rows in a file, which need not be there yet.
+    """The rows in a file, which need not be there yet; its suffix says CSV or Parquet.
 
-    Raises UsageError if it holds anything but a sweep over `keys`.
+    Raises UsageError if it holds anything but a sweep over `keys`, or is neither.
     """
 
     def __init__(self, file: Path, keys: Sequence[str]) -> None:
         self._file, self._keys = file, tuple(keys)
-        self._columns = [*keys, "scenario", *_FIGURES, "failed"]
+        self._form = form_of(file)
         if not file.parent.is_dir():
             raise UsageError(f"--out {file}: there is no folder {file.parent}. Make it first")
         self._rows = {self._place(row): row for row in self._read()} if file.exists() else {}
@@ -55,37 +62,51 @@ class Ledger:
     def add(self, row: Row) -> None:
         """Keep a row, in place of an earlier one of its combination."""
         self._rows[self._place(row)] = row
+        rows = list(self._rows.values())
+        kinds = {key: _kind([row.combination[key] for row in rows]) for key in self._keys}
+        columns = {**kinds, "scenario": str, **_FIGURES, "failed": str}
         unfinished = self._file.with_name(f"{self._file.name}.part")
-        with unfinished.open("w", encoding="utf-8", newline="") as text:
-            writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(flat(row, row.combination) for row in self._rows.values())
-            text.flush()
-            os.fsync(text.fileno())
+        self._form.write(unfinished, columns, [flat(row, row.combination) for row in rows])
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
         unfinished.replace(self._file)
 
     def _place(self, row: Row) -> tuple[str, ...]:
         return tuple(row.combination[key] for key in self._keys)
 
     def _read(self) -> list[Row]:
+        columns, rows = self._form.read(self._file)
+        if columns != [*self._keys, "scenario", *_FIGURES, "failed"]:
+            raise UsageError(
+                f"--out {self._file}: it holds something else than a sweep over "
+                f"{', '.join(self._keys)}. Name a new file, or remove this one"
+            )
         try:
-            with self._file.open(encoding="utf-8", newline="") as text:
-                reader = csv.DictReader(text, strict=True)
-                if reader.fieldnames != self._columns:
-                    raise UsageError(
-                        f"--out {self._file}: it holds something else than a sweep over "
-                        f"{', '.join(self._keys)}. Name a new file, or remove this one"
-                    )
-                return [self._row(cells) for cells in reader]
-        except (OSError, UnicodeDecodeError, csv.Error, msgspec.ValidationError) as error:
+            return [self._row(cells) for cells in rows]
+        except msgspec.ValidationError as error:
             raise UsageError(
                 f"--out {self._file}: it cannot be read as a sweep: {error}. Name a new file"
             ) from error
 
-    def _row(self, cells: dict[str, str]) -> Row:
-        combination = {key: cells[key] for key in self._keys}
+    def _row(self, cells: Cells) -> Row:
+        combination = {key: _text(cells[key]) for key in self._keys}
         if cells["failed"]:
             return Row(combination, cells["scenario"], None, cells["failed"])
-        known = {name: cells[name] or None for name in _FIGURES}
-        figures = msgspec.convert(known, Figures, strict=False)
+        figures = msgspec.convert({name: cells[name] for name in _FIGURES}, Figures, strict=False)
         return Row(combination, cells["scenario"], figures)
+
+
+def _kind(texts: Sequence[str]) -> type:
+    """What all these texts are: the first type that gives each back to the letter."""
+    for kind in (int, float):
+        try:
+            if all(_text(kind(text)) == text for text in texts):
+                return kind
+        except ValueError:
+            continue
+    return str
+
+
+def _text(value: Any) -> str:
+    """A value as it was written."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -27,6 +27,10 @@ class Figures:
     train_loss: float | None
     seconds_per_iteration: float | None
     hours_per_epoch: float | None
+    hours_total: float | None
+    speedup_over_one: float | None
+    ci_percent: float | None
+    """Of the rate that hours and speed-up were extrapolated with; None if they were not."""
     elapsed_s: float
     steps: int
     updates: int
@@ -43,7 +47,7 @@ class Figures:
     @classmethod
     def of(cls, summary: Summary) -> Figures:
         """Those of a summary."""
-        accuracy, staleness = summary.accuracy, summary.staleness
+        accuracy, staleness, steady = summary.accuracy, summary.staleness, summary.steady
         return cls(
             loss=summary.loss,
             accuracy=accuracy,
@@ -51,6 +55,9 @@ class Figures:
             train_loss=summary.train_loss,
             seconds_per_iteration=summary.seconds_per_iteration,
             hours_per_epoch=summary.hours_per_epoch,
+            hours_total=summary.hours_total,
+            speedup_over_one=summary.speedup_over_one,
+            ci_percent=steady.ci_percent if steady and steady.extrapolated else None,
             elapsed_s=summary.elapsed_s,
             steps=summary.steps,
             updates=summary.updates,

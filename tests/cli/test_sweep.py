@@ -63,6 +63,36 @@ def test_a_sweep_of_timing_alone_has_no_spread_and_speaks_of_no_failure() -> Non
     assert "failed" not in done.stdout
 
 
+def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
+    file, picture = tmp_path / "sweep.parquet", tmp_path / "sweep.png"
+    timing = ["swb2000-ssgd-16", *commands.settings("simulation.epochs=0.001")]
+    words = ["sweep", *timing, "--over", "workload.batch=32,160", "--out", file]
+    drawn = commands.run(*words, "--plot", picture, "--y", "speedup_over_one")
+    assert drawn.returncode == 0, drawn.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    kept = file.read_bytes()
+    again = commands.result(*words)
+    assert [run["workload.batch"] for run in again["runs"]] == [32, 160]
+    assert file.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--plot", "sweep.xls"], "--plot sweep.xls: its name must end in"),
+        (["--plot", "sweep.png", "--y", "speed"], "no figure has that name"),
+        (["--y", "loss"], "--y goes with --plot"),
+        (["--out", "sweep.xls"], "must end in .csv or .parquet"),
+        (["--engine", "spark"], "Known are loky, dask and ray"),
+    ],
+)
+def test_what_a_sweep_cannot_do_is_said_before_it_runs(words: list[str], problem: str) -> None:
+    done = commands.run("sweep", *SHORT, "--over", "seed=1", *words)
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_sweep_goes_on_where_it_was_broken_off(kept: Path) -> None:
     header, *rows = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join([header, rows[0], *rows[2:]]))

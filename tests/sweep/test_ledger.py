@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.sweep.ledger import Ledger
 from dualrt.sweep.rows import Figures, Row
 
@@ -20,6 +22,9 @@ FIGURES = Figures(
     train_loss=1 / 3,
     seconds_per_iteration=None,
     hours_per_epoch=1e-9,
+    hours_total=4.0,
+    speedup_over_one=0.0,
+    ci_percent=None,
     elapsed_s=1.0,
     steps=10,
     updates=10,
@@ -48,21 +53,41 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "sweep.csv"
 
 
-def test_a_row_comes_back_equal(file: Path) -> None:
-    Ledger(file, KEYS).add(row("1"))
-    assert Ledger(file, KEYS).find(asked("1")) == row("1")
-    assert Ledger(file, KEYS).find(asked("2")) is None
+@pytest.fixture(params=[".csv", ".parquet"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"sweep{request.param}"
 
 
-def test_a_failed_run_is_kept_and_run_again(file: Path) -> None:
-    ledger = Ledger(file, KEYS)
+@pytest.mark.parametrize("seed", ["1", "0.5", "1.0", "1e3", "auto", "true", "[1, 2]", "'1'"])
+def test_a_row_comes_back_equal(either: Path, seed: str) -> None:
+    Ledger(either, KEYS).add(row("7"))
+    Ledger(either, KEYS).add(row(seed))
+    assert Ledger(either, KEYS).find(asked(seed)) == row(seed)
+    assert Ledger(either, KEYS).find(asked("7")) == row("7")
+    assert Ledger(either, KEYS).find(asked("2")) is None
+
+
+def test_parquet_has_numbers_where_there_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.parquet"
+    for text in ("1", "10"):
+        Ledger(file, KEYS).add(row(text))
+    table = parquet.read_table(file)
+    assert table.column("seed").to_pylist() == [1, 10]
+    assert table.column("algorithm.name").to_pylist() == ["ssgd", "ssgd"]
+    assert table.column("accuracy").to_pylist() == [None, None]
+    assert table.schema.field("accuracy").type == pyarrow.float64()
+    assert table.schema.field("timing_digest").type == pyarrow.string()
+
+
+def test_a_failed_run_is_kept_and_run_again(either: Path) -> None:
+    ledger = Ledger(either, KEYS)
     ledger.add(row("1", None, 'learner 1, "train":\n  failed, alas'))
-    assert "failed, alas" in file.read_text()
-    again = Ledger(file, KEYS)
+    assert b"failed, alas" in either.read_bytes()
+    again = Ledger(either, KEYS)
     assert again.find(asked("1")) is None
     again.add(row("1"))
-    assert Ledger(file, KEYS).find(asked("1")) == row("1")
-    assert "alas" not in file.read_text()
+    assert Ledger(either, KEYS).find(asked("1")) == row("1")
+    assert b"alas" not in either.read_bytes()
 
 
 def test_the_file_is_replaced_as_a_whole(file: Path) -> None:
@@ -88,12 +113,12 @@ def test_a_sweep_over_other_keys_is_refused(file: Path, keys: list[str]) -> None
         Ledger(file, keys)
 
 
-def test_a_file_that_is_no_sweep_is_refused_and_left_alone(file: Path) -> None:
+def test_a_file_that_is_no_sweep_is_refused_and_left_alone(either: Path) -> None:
     for content in (b"", b"a,b\n1,2\n", b"\xff\xfe"):
-        file.write_bytes(content)
+        either.write_bytes(content)
         with pytest.raises(UsageError, match="Name a new file"):
-            Ledger(file, KEYS)
-        assert file.read_bytes() == content
+            Ledger(either, KEYS)
+        assert either.read_bytes() == content
 
 
 def test_a_broken_row_is_refused(file: Path) -> None:
@@ -101,6 +126,19 @@ def test_a_broken_row_is_refused(file: Path) -> None:
     file.write_text(file.read_text().replace(",7,", ",seven,"))
     with pytest.raises(UsageError, match="cannot be read as a sweep"):
         Ledger(file, KEYS)
+
+
+def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"must end in \.csv or \.parquet"):
+        Ledger(tmp_path / "sweep.xlsx", KEYS)
+
+
+def test_parquet_without_pyarrow_says_which_extra_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualrt.sweep.tables.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"dualrt\[parquet\]"):
+        Ledger(tmp_path / "sweep.parquet", KEYS)
 
 
 def test_a_file_needs_a_folder(tmp_path: Path) -> None:

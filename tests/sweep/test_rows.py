@@ -5,28 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dualrt.sweep.rows import Figures, Row, Spread, over_seeds
-
-FIGURES = Figures(
-    loss=0.5,
-    accuracy=None,
-    error=None,
-    train_loss=None,
-    seconds_per_iteration=0.001,
-    hours_per_epoch=0.25,
-    elapsed_s=1.0,
-    steps=10,
-    updates=10,
-    staleness_mean=1.5,
-    staleness_p99=3,
-    staleness_max=4,
-    consensus_distance=0.1,
-    wait_fraction=0.0,
-    bytes_sent=1000,
-    timing_digest="aa",
-    numerics_digest=None,
-    wall_s=2.0,
-)
+from dualrt.sweep.rows import Row, Spread, over_seeds
+from tests.sweep.examples import FIGURES
 
 
 def row(name: str, seed: int, **figures: Any) -> Row:
