@@ -66,7 +66,7 @@ def test_a_sweep_of_timing_alone_has_no_spread_and_speaks_of_no_failure() -> Non
 def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
     file, picture = tmp_path / "sweep.parquet", tmp_path / "sweep.png"
     timing = ["swb2000-ssgd-16", *commands.settings("simulation.epochs=0.001")]
-    words = ["sweep", *timing, "--over", "workload.batch=32,160", "--out", file]
+    words: list[str | Path] = ["sweep", *timing, "--over", "workload.batch=32,160", "--out", file]
     drawn = commands.run(*words, "--plot", picture, "--y", "speedup_over_one")
     assert drawn.returncode == 0, drawn.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
