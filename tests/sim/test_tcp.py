@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrt.sim.cluster import Cluster, ClusterSpec
+from dualrt.sim.lossy import LossyTransport
 from dualrt.sim.network import Network
 from dualrt.sim.tcp import Path, SlowStart, ramp
-from dualrt.sim.transport import Transport
 from tests.sim.test_transport import sized
 
 TEN_SEGMENTS = 14_600
@@ -66,7 +66,7 @@ def test_a_longer_message_and_a_smaller_window_wait_no_less(
 
 
 class Line:
-    """Two servers, a transport with slow start between them, and when its messages arrived."""
+    """Two servers with slow start between them, and how long a message takes."""
 
     def __init__(self, gpus_per_server: int = 1, **spec: Any) -> None:
         self.env = simpy.Environment()
@@ -83,7 +83,7 @@ class Line:
             ),
             network,
         )
-        self.transport = Transport(network, self.cluster)
+        self.transport = LossyTransport(self.env, network, self.cluster, faults=(), seed=0)
 
     def send(self, total_bytes: int, receiver: int = 1) -> float:
         """Seconds that a message takes, of which 0.05 are latency."""
@@ -109,6 +109,14 @@ def test_an_idle_connection_begins_anew_after_its_timeout(idle_s: float, again: 
     line.send(1_000_000)
     line.env.run(until=line.env.now + idle_s)
     assert line.send(1_000_000) == pytest.approx(0.05 + 1.0 + (HELD_UP_S if again else 0.0))
+
+
+def test_a_learner_that_comes_back_is_connected_to_anew() -> None:
+    line = Line()
+    line.send(1_000_000)
+    line.transport.take_down(1)
+    line.transport.bring_up(1)
+    assert line.send(1_000_000) == pytest.approx(0.05 + 1.0 + HELD_UP_S)
 
 
 def test_a_short_message_opens_the_window_by_as_much_as_it_sends() -> None:
