@@ -165,9 +165,9 @@ def test_who_is_passive_waits_with_its_update_while_its_answer_is_on_the_wire() 
     for passive in range(0, 8, 2):
         assert waited_s(delta, passive) == 0
         # A message takes 10 ms.
-        assert waited_s(lock, passive) > 5e-3
+        assert waited_s(lock, passive) > 2e-3
     # The same updates take longer.
-    assert lock.elapsed_s > 1.2 * delta.elapsed_s
+    assert lock.elapsed_s > 1.05 * delta.elapsed_s
 
 
 @pytest.mark.parametrize("exchange", ["delta", "lock"])
