@@ -18,8 +18,8 @@ Ring, tree and the parts are the formulas of NCCL's tuner (github.com/NVIDIA/ncc
 src/graph/tuning.cc), Simple protocol, with its numbers of hops: of a ring allreduce's 2(n-1), 2N go
 from server to server (with one rank a server, all), and N-1 of the n-1 of a part. An edge of the
 tree pattern carries half of the bytes, in each direction. Hierarchical is three calls, each with
-its launch, as in Horovod (arXiv 1802.05799 started it; its HOROVOD_HIERARCHICAL_ALLREDUCE); NCCL
-has no counterpart without help from the switch.
+its launch, as Horovod does it (HOROVOD_HIERARCHICAL_ALLREDUCE); NCCL has no counterpart without the
+help of switches that can add.
 
 NCCL's corrections for message sizes that fit neither formula well, and its protocols for small
 messages, are left out: they are fits to machines that we do not model.

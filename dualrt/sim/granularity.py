@@ -7,7 +7,7 @@ Three ways are in use. Averaging *weights*, or gradients that are one flat vecto
 for the whole `model`. Gradients of torch's DistributedDataParallel go in `buckets`: neighbouring
 tensors, from the last one on because gradients are ready in that order, until a bucket has reached
 its size; a tensor is never split, so a bucket may be larger (Li et al., PyTorch Distributed,
-arXiv 2006.15704, sec. 3.2.3; its smaller first bucket, which only starts the overlap with the
+arXiv 2006.15704, sec. 3.2; its smaller first bucket, which only starts the overlap with the
 backward pass earlier, is left out). And a loop over the parameters with an allreduce in it, as MPI
 code of the time of arXiv 1904.04956 had it, is one collective a `tensor`.
 """

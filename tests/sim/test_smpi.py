@@ -13,7 +13,7 @@ import json
 import pytest
 import simpy
 
-from dualrt.sim.cluster import Cluster, ClusterSpec
+from dualrt.sim.cluster import Cluster
 from dualrt.sim.collective_costs import allreduce, duration_s
 from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.network import Network
@@ -22,29 +22,15 @@ from tests.support import smpi
 from tests.support.smpi import RINGS, Ring
 
 
-def spec(ring: Ring) -> ClusterSpec:
-    """The hosts and the switch of a ring, with software that costs nothing."""
-    return ClusterSpec(
-        servers=ring.ranks,
-        gpus_per_server=1,
-        nic_bytes_per_s=ring.bandwidth_bytes_per_s,
-        nic_latency_s=ring.latency_s,
-        host_memory_bytes_per_s=1e12,
-        pcie_bytes_per_s=1e12,
-        collective_launch_s=0.0,
-        collective_network_hop_s=0.0,
-    )
-
-
 def closed_s(ring: Ring) -> float:
-    cluster = Cluster(spec(ring), Network(simpy.Environment()))
+    cluster = Cluster(smpi.spec(ring), Network(simpy.Environment()))
     return duration_s(allreduce(Formation(cluster, range(ring.ranks)), ring.size_bytes, "ring"))
 
 
 def flow_s(ring: Ring) -> float:
     env = simpy.Environment()
     network = Network(env)
-    cluster = Cluster(spec(ring), network)
+    cluster = Cluster(smpi.spec(ring), network)
     collectives = Collectives(cluster, network, CollectiveSpec(algorithm="ring"))
     collectives.allreduce(tuple(range(ring.ranks)), ring.size_bytes, lambda: None)
     env.run()

@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from dualrt.sim.cluster import ClusterSpec
+
 RECORDED = Path(__file__).parents[1] / "sim" / "smpi_rings.json"
 
 PLAIN = (
@@ -64,6 +66,20 @@ RINGS = (
     Ring(64, 12.5e9, 0.5e-6, 172_619_776),
     Ring(64, 12.5e9, 10e-6, 64),
 )
+
+
+def spec(ring: Ring) -> ClusterSpec:
+    """The hosts and the switch of a ring, with software that costs nothing."""
+    return ClusterSpec(
+        servers=ring.ranks,
+        gpus_per_server=1,
+        nic_bytes_per_s=ring.bandwidth_bytes_per_s,
+        nic_latency_s=ring.latency_s,
+        host_memory_bytes_per_s=1e12,
+        pcie_bytes_per_s=1e12,
+        collective_launch_s=0.0,
+        collective_network_hop_s=0.0,
+    )
 
 
 def lacking() -> str | None:
