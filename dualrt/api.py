@@ -270,6 +270,12 @@ def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, .
             f"{scenario.source}: simulation.gradients has no effect: there is nothing that "
             f"workload {scenario.workload.name} would gain"
         )
+    cut = scenario.cluster.collectives.granularity != "model"
+    if cut and composition.layout.groups and len(workload.weights(0).tensors_bytes) == 1:
+        warnings.append(
+            f"{scenario.source}: cluster.collectives.granularity has no effect: workload "
+            f"{scenario.workload.name} is one tensor"
+        )
     return tuple(warnings)
 
 

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from safetensors.torch import load_file
 
+from dualrt.api import check
+from dualrt.scenario import load
+from dualrt.scenario.shipped import find
 from tests.support import commands
 
 QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
@@ -180,6 +183,14 @@ def test_collectives_that_nobody_calls_are_warned_about_on_stderr() -> None:
     done = commands.run("simulate", *QUADRATIC, *unused, "--json")
     assert done.returncode == 0
     assert "cluster.collectives.algorithm has no effect: sd-psgd calls no" in done.stderr
+
+
+def test_what_cannot_be_cut_into_tensors_is_warned_about() -> None:
+    options = ["algorithm.name=ssgd", "cluster.file=desk", "cluster.collectives.granularity=tensor"]
+    quadratic = find("sims", "quadratic-sd-psgd")
+    assert quadratic is not None
+    (warning,) = (said for said in check(load(quadratic, options)) if "granularity" in said)
+    assert warning.endswith("has no effect: workload quadratic is one tensor")
 
 
 @pytest.mark.parametrize("mode", [["simulate"], ["train", "--local", "2"]])
