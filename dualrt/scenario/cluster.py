@@ -141,7 +141,11 @@ class Collectives(Table):
         description="From which size on a bucket is sent, for granularity = 'buckets'; left out: "
         "25 MiB, as in DistributedDataParallel.",
     )
-
+    buffers: Literal["device", "host"] = Field(
+        default="device",
+        description="device: from GPU to GPU over NVLink, or PCIe and network, like NCCL; host: by "
+        "way of the servers' memory, whose bandwidth it shares with averaging, like MPI of 2019.",
+    )
     form: Literal["flow", "closed"] = Field(
         default="flow",
         description="flow: shares links with all other traffic; closed: ends when NCCL's formulas "

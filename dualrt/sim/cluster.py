@@ -302,13 +302,30 @@ class Cluster:
         if home.server == away.server and self.spec.nvlink_bytes_per_s:
             server = f"server{home.server}"
             return f"{server}.gpu{home.gpu}.nvlink.out", f"{server}.gpu{away.gpu}.nvlink.in"
-        up = f"server{home.server}.socket{self.socket_of(home.gpu)}.pcie.up"
-        down = f"server{away.server}.socket{self.socket_of(away.gpu)}.pcie.down"
+        return self._pcie(home, "up"), *self._between(home, away), self._pcie(away, "down")
+
+    def _pcie(self, place: Placement, way: str) -> str:
+        return f"server{place.server}.socket{self.socket_of(place.gpu)}.pcie.{way}"
+
+    def _between(self, home: Placement, away: Placement) -> tuple[str, ...]:
+        """From server to server."""
         if home.server == away.server:
-            return up, down
+            return ()
         leaf, other = self.rack_of(home.server), self.rack_of(away.server)
-        between = () if leaf == other else (f"rack{leaf}.up", f"rack{other}.down")
-        return up, f"server{home.server}.nic.out", *between, f"server{away.server}.nic.in", down
+        spine = () if leaf == other else (f"rack{leaf}.up", f"rack{other}.down")
+        return f"server{home.server}.nic.out", *spine, f"server{away.server}.nic.in"
+
+    def staged_route(self, sender: int, receiver: int) -> tuple[Link, ...]:
+        """The wires from GPU to GPU for a library that passes everything through the hosts.
+
+        It copies into the memory of the sender's server and out of that of the receiver's, which
+        may be the same one, crossed twice; it does not use NVLink.
+        """
+        home, away = self.place(sender), self.place(receiver)
+        out, in_ = (f"server{place.server}.memory" for place in (home, away))
+        between = self._between(home, away)
+        way = (self._pcie(home, "up"), out, *between, in_, self._pcie(away, "down"))
+        return tuple(self.links[name] for name in way)
 
     def host_route(self, learner: int) -> tuple[Link, ...]:
         """The link that averaging on the host crosses: the memory of the learner's server.

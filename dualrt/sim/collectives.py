@@ -22,7 +22,7 @@ from dualrt.sim.cluster import Cluster
 from dualrt.sim.collective_costs import Algorithm, Plan, allreduce, broadcast, duration_s, joined
 from dualrt.sim.granularity import DDP_BUCKET_BYTES, Granularity, cut
 from dualrt.sim.network import Network
-from dualrt.sim.patterns import Formation
+from dualrt.sim.patterns import Buffers, Formation
 
 Form: TypeAlias = Literal["flow", "closed"]
 
@@ -32,12 +32,13 @@ class CollectiveSpec:
     """How the library does collectives.
 
     Parameters: the `algorithm` of an allreduce; the `granularity` of all collectives of model-sized
-    vectors, and the size of a bucket; and the `form` of the simulation.
+    vectors, and the size of a bucket; where its `buffers` are; and the `form` of the simulation.
     """
 
     algorithm: Algorithm = "auto"
     granularity: Granularity = "model"
     bucket_bytes: int = DDP_BUCKET_BYTES
+    buffers: Buffers = "device"
     form: Form = "flow"
 
 
@@ -59,6 +60,7 @@ class Collectives:
         self._cluster = cluster
         self._network = network
         self._algorithm = spec.algorithm
+        self._buffers = spec.buffers
         self._form = spec.form
         self._model_bytes = sum(tensors_bytes)
         self._pieces = cut(tensors_bytes, spec.granularity, spec.bucket_bytes)
@@ -103,7 +105,7 @@ class Collectives:
     def _formation(self, ranks: tuple[int, ...]) -> Formation:
         formation = self._formations.get(ranks)
         if formation is None:
-            formation = self._formations[ranks] = Formation(self._cluster, ranks)
+            formation = self._formations[ranks] = Formation(self._cluster, ranks, self._buffers)
         return formation
 
     def _start(self, plan: Plan, on_done: Callable[[], None]) -> None:

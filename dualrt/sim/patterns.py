@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.cluster import Cluster
@@ -29,16 +29,28 @@ Edge: TypeAlias = tuple[int, int]
 """Sender and receiver of the same number of bytes as every other edge of its pattern."""
 
 
+Buffers: TypeAlias = Literal["device", "host"]
+"""Where a library's buffers are, which everything passes that it sends."""
+
+
 class Pattern:
     """Edges between ranks, on the links that they cross.
 
-    Parameters: the `cluster`, the `edges`, and the part of its links' bandwidth that the pattern
-    can reach (`efficiency`). An edge may be there twice, and counts twice.
+    Parameters: the `cluster`, the `edges`, the part of its links' bandwidth that the pattern can
+    reach (`efficiency`), and where the library has its `buffers`. An edge may be there twice, and
+    counts twice.
     """
 
-    def __init__(self, cluster: Cluster, edges: Iterable[Edge], efficiency: float = 1.0) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        edges: Iterable[Edge],
+        efficiency: float = 1.0,
+        buffers: Buffers = "device",
+    ) -> None:
         self.edges = tuple(edges)
-        routes = [cluster.route(*edge) for edge in self.edges]
+        route_of = cluster.route if buffers == "device" else cluster.staged_route
+        routes = [route_of(*edge) for edge in self.edges]
         self.crossings = tuple(link for route in routes for link in route)
         """A link as often as edges cross it."""
         self._loads = tuple(Counter(self.crossings).items())
@@ -78,16 +90,17 @@ tuner, `ncclTopoTuneModel`."""
 class Formation:
     """A group of ranks on a cluster, and the patterns in which they can send.
 
-    The order of `ranks` does not matter, as with NCCL. Raises `UsageError` for an empty group, a
-    rank given twice, or one that the cluster has no GPU for.
+    The order of `ranks` does not matter, as with NCCL; `buffers` are as for a `Pattern`. Raises
+    `UsageError` for an empty group, a rank given twice, or one that the cluster has no GPU for.
     """
 
-    def __init__(self, cluster: Cluster, ranks: Sequence[int]) -> None:
+    def __init__(self, cluster: Cluster, ranks: Sequence[int], buffers: Buffers = "device") -> None:
         if not ranks or len(set(ranks)) < len(ranks):
             raise UsageError(
                 f"a collective among the ranks {list(ranks)} cannot be. Give one or more, each once"
             )
         self.cluster = cluster
+        self._buffers = buffers
         members: dict[int, list[int]] = {}
         for rank in sorted(ranks):
             members.setdefault(cluster.place(rank).server, []).append(rank)
@@ -109,7 +122,7 @@ class Formation:
     @cached_property
     def ring(self) -> Pattern:
         """Every rank to the next, the last to the first."""
-        return Pattern(self.cluster, _closed(self._ring))
+        return self._pattern(_closed(self._ring))
 
     @cached_property
     def tree(self) -> Pattern:
@@ -120,24 +133,27 @@ class Formation:
         for child, parent in _two_trees(self.servers):
             edges.append((self._chains[child][0], self._chains[parent][0]))
         back = [(receiver, sender) for sender, receiver in edges]
-        return Pattern(self.cluster, (*edges, *back), TREE_EFFICIENCY)
+        return self._pattern((*edges, *back), TREE_EFFICIENCY)
 
     @cached_property
     def inside(self) -> Pattern:
         """A ring on every server, all at once."""
-        return Pattern(self.cluster, (edge for chain in self._chains for edge in _closed(chain)))
+        return self._pattern(edge for chain in self._chains for edge in _closed(chain))
 
     @cached_property
     def lanes(self) -> Pattern:
         """A ring over the servers for each place on a server, all at once."""
         lanes = zip(*self._chains, strict=True)
-        return Pattern(self.cluster, (edge for lane in lanes for edge in _closed(lane)))
+        return self._pattern(edge for lane in lanes for edge in _closed(lane))
 
     @cache  # noqa: B019 - lives as long as the run, whose formations and roots are few
     def chain(self, root: int) -> Pattern:
         """The ring, cut before `root`."""
         place = self._ring.index(root)
-        return Pattern(self.cluster, pairwise(self._ring[place:] + self._ring[:place]))
+        return self._pattern(pairwise(self._ring[place:] + self._ring[:place]))
+
+    def _pattern(self, edges: Iterable[Edge], efficiency: float = 1.0) -> Pattern:
+        return Pattern(self.cluster, edges, efficiency, self._buffers)
 
 
 def _closed(ring: Sequence[int]) -> Iterable[Edge]:

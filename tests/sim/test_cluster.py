@@ -285,3 +285,24 @@ def test_the_busiest_links_come_first() -> None:
 def test_a_number_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"cluster: {field} = "):
         replace(SPEC, **{field: value})
+
+
+def test_what_is_staged_crosses_the_memory_of_both_servers_and_no_nvlink() -> None:
+    cluster = built(NVLINK)
+    crossed = [[link.name for link in cluster.staged_route(0, peer)] for peer in (2, 6)]
+    assert crossed == [
+        [
+            "server0.socket0.pcie.up",
+            "server0.memory",
+            "server0.memory",
+            "server0.socket1.pcie.down",
+        ],
+        [
+            "server0.socket0.pcie.up",
+            "server0.memory",
+            "server0.nic.out",
+            "server1.nic.in",
+            "server1.memory",
+            "server1.socket1.pcie.down",
+        ],
+    ]

@@ -149,3 +149,10 @@ def test_every_edge_counts_once_in_the_mean_latency() -> None:
     assert ring.near_latency_s == pytest.approx(2e-6)
     assert ring.far_latency_s == pytest.approx(8e-6)
     assert math.isclose(ring.far_latency_s, spec.network_latency_s)
+
+
+def test_a_ring_through_the_hosts_crosses_their_memory_at_both_ends_of_every_edge() -> None:
+    ring = Formation(built(), range(64), "host").ring
+    assert set(crossings(ring, ".memory").values()) == {16}
+    assert crossings(ring, ".nvlink.out") == Counter()
+    assert ring.cap_bytes_per_s == SPEC.host_memory_bytes_per_s / 16
