@@ -18,7 +18,7 @@ from dualrt.sim.device import DeviceSpec
 from dualrt.sim.device import described as device_described
 from dualrt.workloads.phantom import AcousticPhantom
 
-ASSUMED = "x-8x8-v100"
+ASSUMED = "v100-cloud-100g"
 """The cluster that is assumed where none is named, with as many servers as the learners need."""
 
 BATCH = 128

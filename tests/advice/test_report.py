@@ -45,7 +45,9 @@ def test_an_odd_ring_deadlocks_with_locks_and_not_with_deltas() -> None:
 
 
 def test_the_step_is_that_of_the_protocol_that_is_asked_for() -> None:
-    delta, lock = (judged("ring:6", protocol=protocol) for protocol in ("delta", "lock"))
+    # Where the host is not what everybody waits for, as it is on the papers' clusters.
+    cloud = "v100-cloud-100g"
+    delta, lock = (judged("ring:6", None, cloud, protocol=way) for way in ("delta", "lock"))
     assert delta.simulated
     assert lock.simulated
     assert lock.step_time_s > delta.step_time_s

@@ -132,7 +132,13 @@ def test_a_scenario_says_how_collectives_are_done(file: Path) -> None:
     chosen = "cluster.collectives.granularity=buckets"
     options = ["cluster.file=desk", chosen, "cluster.collectives.bucket_bytes=1000"]
     said = load(file, options).cluster.collectives.fields()
-    assert said == {"algorithm": "auto", "granularity": "buckets", "bucket_bytes": 1000}
+    assert said == {
+        "algorithm": "auto",
+        "granularity": "buckets",
+        "bucket_bytes": 1000,
+        "buffers": "device",
+        "form": "flow",
+    }
 
 
 def test_a_bucket_has_a_size_only_where_there_are_buckets(file: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dualrt import api
 from dualrt.scenario import load, load_cluster, shipped
 from dualrt.sim.cluster import ClusterSpec
 
@@ -58,6 +59,32 @@ def test_an_installed_package_holds_its_own_files(
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path)
     assert shipped.names("sims") == ("only",)
     assert shipped.find("sims", "sims/only.toml") == tmp_path / "shipped" / "sims" / "only.toml"
+
+
+PAPERS = [name for name in SIMS if name.startswith("papers-")]
+
+FIVE = ["ssgd", "sd-psgd", "adpsgd", "delay-by-one", "h-adpsgd"]
+
+
+@pytest.mark.parametrize("algorithm", FIVE)
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_papers_cluster_runs_any_algorithm_on_any_number_of_gpus(
+    name: str, algorithm: str
+) -> None:
+    group = load(name).cluster.gpus_per_server
+    settings = ["algorithm.learners_per_group=" + str(group)] if algorithm == "h-adpsgd" else []
+    asked = [
+        f"algorithm.name={algorithm}",
+        f"learners={12 * (group or 0)}",
+        "faults.stragglers=[{learner=1, factor=2}]",
+        "cluster.switch_latency_s=1e-3",
+        "simulation.epochs=0.002",
+    ]
+    scenario = load(name, [*asked, *settings])
+    assert scenario.cluster_fields()["servers"] == 12
+    summary = api.simulate(scenario).summary
+    assert summary.steps > 0
+    assert [one.key for one in summary.fitted] == ["cluster.host_memory_bytes_per_s"]
 
 
 def test_the_large_runs_learning_rate_follows_the_papers_rule() -> None:
