@@ -23,6 +23,7 @@ from torch.distributed import Store
 
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import RunError, StalledError
+from dualrt.core.pool import Pool
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
 from dualrt.real.wire import Assembly, seal
@@ -59,6 +60,7 @@ class Collectives:
     ) -> None:
         self._rank, self._device = rank, device
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
+        self._bodies = Pool(1)
         self._gate = Gate()
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._groups: dict[Group, dist.ProcessGroup] = {}
@@ -158,7 +160,7 @@ class Collectives:
             return packet
         opening_bytes, body_bytes = send(torch.zeros(2, dtype=torch.int64)).tolist()
         opening = send(torch.empty(opening_bytes, dtype=torch.uint8))
-        assembly = Assembly(opening.numpy().tobytes(), self._max_body_bytes)
+        assembly = Assembly(opening.numpy().tobytes(), self._max_body_bytes, self._bodies)
         if body_bytes:
             body = send(torch.empty(body_bytes, dtype=torch.uint8))
             assembly.add(0, body.numpy().data)

@@ -33,6 +33,7 @@ import zmq
 
 from dualrt.core.effects import Delivery
 from dualrt.core.errors import RunError
+from dualrt.core.pool import Pool
 from dualrt.real import sockets
 from dualrt.real.calls import Calls
 from dualrt.real.mailbox import Mailbox
@@ -56,6 +57,9 @@ from dualrt.real.wire import (
 
 LINGER_S = 0.5
 """How long a learner that closes waits for its last frames to leave."""
+
+SPARE_BODIES = 2
+"""Bodies whose memory waits to be filled again: one that is being blended and one that arrives."""
 
 BURST_FRAMES = 32
 """Frames that one socket may send or receive before the others get their turn."""
@@ -110,6 +114,7 @@ class Courier:
         self._greet_interval_s = greet_interval_s
         self._mailbox = mailbox
         self._roster = roster
+        self._bodies = Pool(SPARE_BODIES)
         self._calls = Calls()
         self._address: Future[str] = Future()
         self._addresses: Mapping[int, str] = {}
@@ -326,7 +331,7 @@ class Courier:
     def _source(self, frame: Frame, route: bytes) -> _Source:
         source = self._sources.get(frame.sender)
         if source is None or source.incarnation < frame.incarnation:
-            incoming = Incoming(self._max_body_bytes)
+            incoming = Incoming(self._max_body_bytes, self._bodies)
             source = self._sources[frame.sender] = _Source(frame.incarnation, incoming, route)
         elif source.incarnation > frame.incarnation:
             raise DroppedError(Drop.STALE)

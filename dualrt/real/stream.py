@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from dualrt.core.effects import Packet
+from dualrt.core.pool import Pool
 from dualrt.real.wire import Assembly, Buffer, Chunk, Frame, Letter, Parts, chunks
 
 
@@ -83,8 +84,8 @@ class Arrival(NamedTuple):
 class Incoming:
     """What arrives from one peer; at most one message is incomplete at a time."""
 
-    def __init__(self, max_body_bytes: int) -> None:
-        self._max_body_bytes = max_body_bytes
+    def __init__(self, max_body_bytes: int, pool: Pool) -> None:
+        self._max_body_bytes, self._pool = max_body_bytes, pool
         self._position = 0
         """Cost of all messages up to the last that was opened, that one included."""
         self._arriving: tuple[int, Assembly] | None = None
@@ -118,6 +119,6 @@ class Incoming:
     def _open(self, chunk: Chunk) -> None:
         if chunk.position < self._position:
             raise DroppedError(Drop.STALE)
-        assembly = Assembly(chunk.opening, self._max_body_bytes)
+        assembly = Assembly(chunk.opening, self._max_body_bytes, self._pool)
         self._position = chunk.position + assembly.cost_bytes
         self._arriving = chunk.position, assembly

@@ -18,15 +18,16 @@ bytes: one number tells order, loss and repetition apart and carries the flow co
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 import torch
+import xxhash
 
 from dualrt.core.effects import Packet
 from dualrt.core.errors import DualrtError
+from dualrt.core.pool import Pool
 
 CHUNK_BYTES = 512 * 1024
 """Bytes of body in a frame. Copy, checksum, wire and the receiver's copy of successive chunks then
@@ -106,8 +107,7 @@ class Chunk(Frame, frozen=True, tag="chunk"):
     position: Count
     index: Count
     checksum: Count
-    """CRC-32 of the opening and the chunk's bytes: the fastest check of the standard library
-    (about 3 GB/s, ahead of Adler-32), and it does not hold the interpreter lock."""
+    """XXH3 of the chunk's bytes, seeded by that of the opening: 10 GB/s where CRC-32 makes 4."""
     opening: bytes = b""
     """An encoded `Opening` in chunk 0, empty in all others."""
 
@@ -239,12 +239,12 @@ def chunks(
 
 
 class Assembly:
-    """A message on its way in: checked, allocated once, then filled chunk by chunk.
+    """A message on its way in: checked, given memory of `pool` once, then filled chunk by chunk.
 
     Raises `WireError` if `opening` does not parse, or announces more than `max_body_bytes`.
     """
 
-    def __init__(self, opening: bytes, max_body_bytes: int) -> None:
+    def __init__(self, opening: bytes, max_body_bytes: int, pool: Pool) -> None:
         try:
             self._opening = _openings.decode(opening)
             self._note = _note(self._opening.note, nested=list)
@@ -252,8 +252,8 @@ class Assembly:
             raise WireError(f"not an opening: {error}") from error
         form = self._opening.form
         body_bytes = 0 if form is None else form.nbytes(max_body_bytes)
-        self._body = torch.empty(body_bytes, dtype=torch.uint8)
-        self._view = self._body.numpy().data
+        self._body = pool.take(body_bytes)
+        self._view = memoryview(self._body).cast("B")
         self._filled = 0
         self._next_index = 0
 
@@ -285,9 +285,16 @@ class Assembly:
 
     def packet(self) -> Packet:
         """The packet, once the last chunk is in its place. Its body is nobody else's."""
+        return Packet(self._opening.versions, self._tensor(), self._note)
+
+    def _tensor(self) -> torch.Tensor | None:
         form = self._opening.form
-        body = None if form is None else self._body.view(DTYPES[form.dtype]).reshape(form.shape)
-        return Packet(self._opening.versions, body, self._note)
+        if form is None:
+            return None
+        dtype = DTYPES[form.dtype]
+        if not self._view:
+            return torch.empty(form.shape, dtype=dtype)
+        return torch.frombuffer(self._body, dtype=dtype).reshape(form.shape)
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
@@ -296,7 +303,7 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
 
 
 def _checksum(opening: bytes, data: Buffer) -> int:
-    return zlib.crc32(data, zlib.crc32(opening))
+    return xxhash.xxh3_64_intdigest(data, xxhash.xxh3_64_intdigest(opening))
 
 
 def _note(value: object, nested: type[tuple[Any, ...]] | type[list[Any]]) -> object:

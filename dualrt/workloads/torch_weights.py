@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dualrt.core.errors import UsageError
+from dualrt.core.pool import Pool
 from dualrt.core.weights import Weights
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -27,6 +28,10 @@ OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 # of 145 ms. On a GPU only the size of the temporary matters, and launching many kernels costs time.
 _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 24
+
+
+# Of all learners of the process: one that is being sent and one that is being made.
+_SNAPSHOTS = Pool(2)
 
 
 def sgd(
@@ -114,7 +119,11 @@ class TorchWeights(Weights[Tensor]):
         return self._flat.double() - self._start - self.applied
 
     def _copy(self) -> Tensor:
-        return self._flat.clone()
+        if self._flat.device.type != "cpu":
+            return self._flat.clone()
+        return torch.frombuffer(_SNAPSHOTS.take(self.nbytes), dtype=self._flat.dtype).copy_(
+            self._flat
+        )
 
     def _descend(self, gradient: Tensor, learning_rate: float) -> None:
         if self.applied is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-
 import msgspec
 import pytest
 import torch
+import xxhash
 
 from dualrt.core.effects import Packet
+from dualrt.core.pool import Pool
 from dualrt.real.stream import Drop, DroppedError, Incoming, Outgoing
 from dualrt.real.wire import CHUNK_BYTES, Chunk, Frame, WireError, cost_bytes, decode, seal
 
@@ -42,7 +42,7 @@ def arrivals(incoming: Incoming, shown: list[Shown]) -> list[object]:
 def test_messages_arrive_whole_and_in_order() -> None:
     first, second = frames("first", "second")
     assert [len(first), len(second)] == [3, 3]
-    assert arrivals(Incoming(LIMIT_BYTES), first + second) == ["first", "second"]
+    assert arrivals(Incoming(LIMIT_BYTES, Pool(0)), first + second) == ["first", "second"]
 
 
 def test_the_next_frame_stays_the_next_until_it_was_sent() -> None:
@@ -55,7 +55,7 @@ def test_the_next_frame_stays_the_next_until_it_was_sent() -> None:
 
 def test_only_a_message_that_is_still_arriving_takes_room() -> None:
     (message,) = frames("only")
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     arrivals(incoming, message[:2])
     assert incoming.settled_bytes == 0
     arrivals(incoming, message[2:])
@@ -64,7 +64,7 @@ def test_only_a_message_that_is_still_arriving_takes_room() -> None:
 
 def test_a_missing_beginning_costs_its_message_only() -> None:
     first, second = frames("first", "second")
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     for frame, data in first[1:]:
         with pytest.raises(DroppedError, match=Drop.STRAY):
             incoming.accept(frame, data)
@@ -74,13 +74,13 @@ def test_a_missing_beginning_costs_its_message_only() -> None:
 
 def test_a_missing_end_costs_its_message_only() -> None:
     first, second = frames("first", "second")
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     assert arrivals(incoming, first[:-1] + second) == ["second"]
 
 
 def test_a_missing_middle_costs_its_message_only() -> None:
     first, second = frames("first", "second")
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     arrivals(incoming, first[:1])
     with pytest.raises(WireError):
         incoming.accept(*first[2])
@@ -90,7 +90,7 @@ def test_a_missing_middle_costs_its_message_only() -> None:
 
 def test_a_damaged_chunk_costs_its_message_only() -> None:
     first, second = frames("first", "second")
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     arrivals(incoming, first[:2])
     with pytest.raises(DroppedError, match=Drop.CORRUPT):
         incoming.accept(first[2][0], b"\1" + first[2][1][1:])
@@ -99,7 +99,7 @@ def test_a_damaged_chunk_costs_its_message_only() -> None:
 
 def test_a_message_that_comes_again_is_stale() -> None:
     first, second = frames("first", "second", chunks=1)
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     arrivals(incoming, first + second)
     with pytest.raises(DroppedError, match=Drop.STALE):
         incoming.accept(*first[0])
@@ -107,11 +107,12 @@ def test_a_message_that_comes_again_is_stale() -> None:
 
 def test_an_opening_that_is_refused_does_not_end_the_message_that_is_arriving() -> None:
     (message,) = frames("only")
-    incoming = Incoming(LIMIT_BYTES)
+    incoming = Incoming(LIMIT_BYTES, Pool(0))
     arrivals(incoming, message[:1])
     nonsense = Chunk("run", 0, 1, 2**40, 0, 0, b"nonsense")
     with pytest.raises(DroppedError, match=Drop.CORRUPT):
         incoming.accept(nonsense, b"")
+    fitting = xxhash.xxh3_64_intdigest(b"", xxhash.xxh3_64_intdigest(nonsense.opening))
     with pytest.raises(WireError):
-        incoming.accept(msgspec.structs.replace(nonsense, checksum=zlib.crc32(b"nonsense")), b"")
+        incoming.accept(msgspec.structs.replace(nonsense, checksum=fitting), b"")
     assert arrivals(incoming, message[1:]) == ["only"]

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dualrt.core.effects import Packet
+from dualrt.core.pool import Pool
 from dualrt.real.wire import (
     DTYPES,
     MAX_HEADER_BYTES,
@@ -52,7 +53,7 @@ def travel(tag: str, packet: Packet, chunk_bytes: int = 64) -> tuple[str, Packet
         assert isinstance(frame, Chunk)
         assert (frame.run, frame.sender, frame.incarnation, frame.position) == ("run", 3, 7, 11)
         assert frame.matches(data)
-        assembly = assembly or Assembly(frame.opening, LIMIT_BYTES)
+        assembly = assembly or Assembly(frame.opening, LIMIT_BYTES, Pool(0))
         whole = assembly.add(frame.index, data)
     assert assembly is not None
     assert whole
@@ -154,7 +155,7 @@ def test_a_body_beyond_the_limit_is_refused_by_both_sides() -> None:
     with pytest.raises(WireError, match="limit of 11 bytes"):
         seal("t", packet, 11)
     with pytest.raises(WireError, match="limit of 11 bytes"):
-        Assembly(letter.opening, 11)
+        Assembly(letter.opening, 11, Pool(0))
 
 
 @pytest.mark.parametrize(
@@ -172,14 +173,14 @@ def test_a_body_beyond_the_limit_is_refused_by_both_sides() -> None:
 def test_a_form_that_no_body_can_have_is_refused_before_anything_is_allocated(form: Form) -> None:
     opening = msgspec.msgpack.encode(Opening("t", (), None, form))
     with pytest.raises(WireError):
-        Assembly(opening, LIMIT_BYTES)
+        Assembly(opening, LIMIT_BYTES, Pool(0))
 
 
 def test_chunks_out_of_order_or_too_long_are_refused() -> None:
     letter = seal("t", Packet(body=torch.zeros(10, dtype=torch.uint8)), LIMIT_BYTES)
     for index, size in [(1, 5), (0, 11)]:
         with pytest.raises(WireError):
-            Assembly(letter.opening, LIMIT_BYTES).add(index, bytes(size))
+            Assembly(letter.opening, LIMIT_BYTES, Pool(0)).add(index, bytes(size))
 
 
 @pytest.mark.parametrize("at", [0, 40, 99])
@@ -216,7 +217,7 @@ def test_arbitrary_bytes_are_a_header_or_a_wire_error(data: bytes) -> None:
 @example(b"\x94\xa1t\x90\xd4\x05\x01\xc0")
 def test_arbitrary_bytes_are_an_opening_or_a_wire_error(data: bytes) -> None:
     try:
-        assembly = Assembly(data, LIMIT_BYTES)
+        assembly = Assembly(data, LIMIT_BYTES, Pool(0))
     except WireError:
         return
     assert assembly.cost_bytes <= cost_bytes(LIMIT_BYTES)
@@ -252,7 +253,9 @@ def test_an_opening_of_any_content_is_allocated_within_the_limit_or_a_wire_error
     tag: str, versions: list[int], note: object, form: object
 ) -> None:
     try:
-        assembly = Assembly(msgspec.msgpack.encode([tag, versions, note, form]), LIMIT_BYTES)
+        assembly = Assembly(
+            msgspec.msgpack.encode([tag, versions, note, form]), LIMIT_BYTES, Pool(0)
+        )
     except WireError:
         return
     body = assembly.packet().body
