@@ -177,7 +177,11 @@ def _table(report: Report) -> Table:
     ):
         alone, together = bandwidth.alone_bytes_per_s, bandwidth.together_bytes_per_s
         table.add_row(name, f"{size(alone)}/s, together {size(together)}/s")
-    table.add_row("an empty message", seconds(report.message_s))
+    table.add_row(
+        "an empty message",
+        f"{seconds(report.message_s)}, while computing {seconds(report.busy_message_s)}",
+    )
+    table.add_row("gradients while exchanging", f"{100 * report.interference:+.0f} %")
     if report.pcie is None:
         table.add_row("PCIe", "no GPU, not measured")
     else:

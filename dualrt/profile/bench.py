@@ -9,8 +9,10 @@ Every method whose result is a list of seconds repeats one thing for a while, at
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dualrt.composition import Composition
@@ -93,14 +95,33 @@ class Bench:
 
     def gradient(self, for_s: float) -> list[float]:
         """Of a mini-batch, another one each time."""
+        return self._repeated(self._one_gradient, for_s)
+
+    def _one_gradient(self) -> None:
         assert self._workload is not None
-        workload = self._workload
+        self._workload.gradient(self._vector, self._seat, self._draw)
+        self._draw += 1
 
-        def once() -> None:
-            workload.gradient(self._vector, self._seat, self._draw)
-            self._draw += 1
+    @contextmanager
+    def _computing(self, busy: bool) -> Iterator[list[float]]:
+        """Have gradients computed by a thread of their own meanwhile, as in a run; gives times."""
+        times_s: list[float] = []
+        if not busy:
+            yield times_s
+            return
+        enough = threading.Event()
 
-        return self._repeated(once, for_s)
+        def compute() -> None:
+            while not enough.is_set():
+                times_s.append(self._timed(self._one_gradient))
+
+        thread = threading.Thread(target=compute)
+        thread.start()
+        try:
+            yield times_s
+        finally:
+            enough.set()
+            thread.join()
 
     def update(self, for_s: float) -> list[float]:
         """Of the weights by a gradient, with the scenario's optimizer."""
@@ -156,8 +177,13 @@ class Bench:
         known = {int(rank): address for rank, address in addresses.items()}
         self._gossip.connect(known, greet=known)
 
-    def exchange(self, peer: int, nbytes: int, for_s: float) -> list[float]:
-        """Of an offer and its answer, with bodies of that size, while the peer calls `answer`."""
+    def exchange(
+        self, peer: int, nbytes: int, for_s: float, busy: bool = False
+    ) -> dict[str, list[float]]:
+        """Of an offer and its answer, with bodies of that size, while the peer calls `answer`.
+
+        If `busy`, a gradient begins with each and is waited for, as in a step of a run.
+        """
         assert self._gossip is not None
         gossip, body = self._gossip, self._body(nbytes)
 
@@ -165,18 +191,36 @@ class Bench:
             gossip.send(peer, "offer", Packet(body=body, note=more))
             gossip.recv("answer", peer)
 
-        times_s = self._repeated(once, for_s)
-        once(more=False)
-        return times_s
+        if not busy:
+            times_s = self._repeated(once, for_s)
+            once(more=False)
+            return {"exchanges": times_s, "gradients": []}
+        exchanges_s: list[float] = []
+        gradients_s: list[float] = []
 
-    def answer(self, peer: int, nbytes: int) -> None:
-        """Answer offers until the peer says that there are no more."""
+        def step() -> None:
+            helper = threading.Thread(target=lambda: exchanges_s.append(self._timed(once)))
+            helper.start()
+            gradients_s.append(self._timed(self._one_gradient))
+            helper.join()
+
+        self._repeated(step, for_s)
+        once(more=False)
+        return {"exchanges": exchanges_s[1:], "gradients": gradients_s[1:]}
+
+    def answer(self, peer: int, nbytes: int, busy: bool = False) -> dict[str, list[float]]:
+        """Answer offers until the peer says that there are no more.
+
+        If `busy`, gradients are computed one after another meanwhile.
+        """
         assert self._gossip is not None
         gossip, body = self._gossip, self._body(nbytes)
         more = True
-        while more:
-            more = bool(gossip.recv("offer", peer).packet.note)
-            gossip.send(peer, "answer", Packet(body=body))
+        with self._computing(busy) as gradients_s:
+            while more:
+                more = bool(gossip.recv("offer", peer).packet.note)
+                gossip.send(peer, "answer", Packet(body=body))
+        return {"exchanges": [], "gradients": gradients_s}
 
     def hang_up(self) -> None:
         """Close the transport, if it is open."""

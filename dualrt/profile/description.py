@@ -74,7 +74,8 @@ def _links(report: Report) -> Iterator[Line]:
     yield Line("host_memory_bytes_per_s", report.blend.together_bytes_per_s, "blends of all")
     yield Line("host_thread_bytes_per_s", report.blend.alone_bytes_per_s, "a blend alone")
     yield Line("socket_bytes_per_s", report.gossip.alone_bytes_per_s, "exchanges of one pair")
-    yield Line("message_overhead_s", report.message_s, "half an exchange without bodies")
+    idle = f"between learners that compute; else {report.message_s:.3g}"
+    yield Line("message_overhead_s", report.busy_message_s, idle)
     yield Line("collective_launch_s", GLOO_LAUNCH_S, "not measured; assumed: a gloo call")
 
 
@@ -100,6 +101,7 @@ def _device(report: Report, *, record: bool) -> Iterator[Line]:
     yield Line("device_sigma", sigma, f"between learners, {at_batches}")
     cv = sum(point.cv for point in report.gradients) / len(report.gradients)
     yield Line("step_cv", cv, f"between gradients, {at_batches}")
+    yield Line("interference", report.interference, "gradients of learners that exchange")
     if record and report.recorded:
         factors = [_rounded(factor) for factor in report.recorded]
         yield Line("step_factors", {"gradient": factors}, "by their mean, one learner's in order")

@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,13 @@ LEAST_SHARE = 0.1
 """Of an update's time, what its traffic is taken to need at least: below it, the difference to an
 update of next to nothing is noise."""
 
+MOST_LOST = 0.9
+"""Of a gradient's time, what an exchange beside it is taken to cost at most."""
+
 Tell = Callable[[float], None]
+
+Pair = tuple[int, int]
+"""Who asks, and who answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,12 @@ class Report:
     gossip: Bandwidth
     """Of messages, one direction, while each learner waits for the answer to what it sent."""
     message_s: float
-    """What a message without a body takes."""
+    """What a message without a body takes, between learners that do nothing else."""
+    busy_message_s: float
+    """The same as far as one can tell, between learners that compute: what is left of the time of
+    the model's message, after what its bytes take by `gossip`."""
+    interference: float
+    """By how much of its time a gradient takes longer while a learner exchanges all the time."""
     pcie: Pcie | None
     """None without a GPU."""
     recorded: tuple[float, ...]
@@ -144,6 +155,12 @@ def measure(plan: Plan, tell: Tell) -> Report:
         copy = session.bandwidth("copy", 2 * _copy_bytes())
         pcie = session.pcie() if about["device"] == "cuda" else None
         message_s, gossip = session.gossip()
+        busy_message_s, interference = message_s, 0.0
+        if plan.learners > 1:
+            one_way_s, interference = session.busy()
+            bytes_s = session.parameters_bytes / gossip.alone_bytes_per_s
+            busy_message_s = max(message_s, one_way_s - bytes_s)
+        session.hang_up()
     return Report(
         workload=plan.workload,
         learners=plan.learners,
@@ -164,6 +181,8 @@ def measure(plan: Plan, tell: Tell) -> Report:
         copy=copy,
         gossip=gossip,
         message_s=message_s,
+        busy_message_s=busy_message_s,
+        interference=interference,
         pcie=pcie,
         recorded=session.recorded,
     )
@@ -184,8 +203,8 @@ class _Session:
         self._ranks = range(plan.learners)
         self._for_s = plan.seconds / ROUNDS
         self._tell, self._told = tell, 0
-        # Loading and two figures a batch, and ten or, with a GPU, thirteen others.
-        self._steps = 3 * len(plan.batches) + (13 if plan.device == "cuda" else 10)
+        # Loading and two figures a batch, and twelve or, with a GPU, fifteen others.
+        self._steps = 3 * len(plan.batches) + (15 if plan.device == "cuda" else 12)
         self.parameters_bytes, self.flops, self.threads = 0, 0.0, 1
         self.recorded: tuple[float, ...] = ()
 
@@ -264,31 +283,57 @@ class _Session:
     def gossip(self) -> tuple[float, Bandwidth]:
         """What an empty message takes, and the goodput of large ones: one pair, and all pairs."""
         crew, nbytes = self._crew, self._body_bytes
-        addresses = crew.ask({"do": "listen", "body_bytes": nbytes})
+        most = max(nbytes, self.parameters_bytes)
+        addresses = crew.ask({"do": "listen", "body_bytes": most})
         crew.ask({"do": "connect", "addresses": dict(enumerate(addresses))})
-        pairs = [(rank, rank + 1) for rank in range(0, crew.size - 1, 2)]
+        pairs = self._pairs(crew.size)
         ((empty_s,), (alone_s,)) = (self._exchanges(pairs[:1], size) for size in (0, nbytes))
         together = self._exchanges(pairs, nbytes)
-        crew.ask({"do": "hang_up"})
         return empty_s, Bandwidth(
             _goodput(nbytes, alone_s, empty_s),
             sum(_goodput(nbytes, one_way_s, empty_s) for one_way_s in together),
         )
 
-    def _exchanges(self, pairs: Sequence[tuple[int, int]], nbytes: int) -> list[float]:
+    def busy(self) -> tuple[float, float]:
+        """One way of the model between learners that all compute, and what that costs who asks.
+
+        The second is by how much of its time a gradient takes longer while the exchange lasts.
+        """
+        pairs = self._pairs(self._plan.learners)
+        undisturbed = self._rounds("gradient", self._ranks)
+        found = self._exchanged(pairs, self.parameters_bytes, busy=True)
+        one_way_s = fmean(_one_way_s(found[asks]) for asks, _ in pairs)
+        alone_s = fmean(timing(undisturbed[asks]).mean_s for asks, _ in pairs)
+        disturbed_s = fmean(
+            timing([each["gradients"] for each in found[asks]]).mean_s for asks, _ in pairs
+        )
+        return one_way_s, interference(alone_s, disturbed_s, 2 * one_way_s)
+
+    def hang_up(self) -> None:
+        """Close the transport."""
+        self._crew.ask({"do": "hang_up"})
+
+    def _exchanges(self, pairs: Sequence[Pair], nbytes: int) -> list[float]:
         """One way of an exchange, for each of the pairs that exchange at once."""
-        rounds: list[list[list[float]]] = [[] for _ in pairs]
-        for _ in range(ROUNDS):
-            orders: dict[int, Order] = {}
-            for asks, answers in pairs:
-                size = {"nbytes": nbytes}
-                orders[asks] = {"do": "exchange", "peer": answers, "for_s": self._for_s, **size}
-                orders[answers] = {"do": "answer", "peer": asks, **size}
-            found = self._crew.ask_each(orders)
-            for kept, (asks, _) in zip(rounds, pairs, strict=True):
-                kept.append(found[asks])
+        found = self._exchanged(pairs, nbytes, busy=False)
+        return [_one_way_s(found[asks]) for asks, _ in pairs]
+
+    def _exchanged(
+        self, pairs: Sequence[Pair], nbytes: int, *, busy: bool
+    ) -> dict[int, list[dict[str, list[float]]]]:
+        """The rounds of everyone who takes part."""
+        how = {"nbytes": nbytes, "busy": busy}
+        orders: dict[int, Order] = {}
+        for asks, answers in pairs:
+            orders[asks] = {"do": "exchange", "peer": answers, "for_s": self._for_s, **how}
+            orders[answers] = {"do": "answer", "peer": asks, **how}
+        rounds = [self._crew.ask_each(orders) for _ in range(ROUNDS)]
         self._step()
-        return [timing(kept).mean_s / 2 for kept in rounds]
+        return {rank: [each[rank] for each in rounds] for rank in orders}
+
+    @staticmethod
+    def _pairs(size: int) -> list[Pair]:
+        return [(rank, rank + 1) for rank in range(0, size - 1, 2)]
 
     @property
     def _body_bytes(self) -> int:
@@ -304,6 +349,21 @@ class _Session:
     def _step(self) -> None:
         self._told += 1
         self._tell(min(1.0, self._told / self._steps))
+
+
+def interference(alone_s: float, disturbed_s: float, exchange_s: float) -> float:
+    """By how much of its time a gradient takes longer while an exchange that began with it lasts.
+
+    While both last, time passes (1 + i) times as fast as work gets done, and afterwards as fast:
+    with x the share of their common time that is lost, i = x / (1 - x).
+    """
+    lost = (disturbed_s - alone_s) / min(exchange_s, disturbed_s)
+    lost = min(max(lost, 0.0), MOST_LOST)
+    return lost / (1 - lost)
+
+
+def _one_way_s(rounds: Sequence[Mapping[str, Sequence[float]]]) -> float:
+    return timing([each["exchanges"] for each in rounds]).mean_s / 2
 
 
 def _goodput(nbytes: int, one_way_s: float, empty_s: float) -> float:

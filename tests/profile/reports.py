@@ -27,6 +27,8 @@ REPORT = Report(
     copy=Bandwidth(8e9, 9e9),
     gossip=Bandwidth(5e8, 7e8),
     message_s=1e-4,
+    busy_message_s=5e-4,
+    interference=0.25,
     pcie=None,
     recorded=(0.5, 1.5, 1.0),
 )

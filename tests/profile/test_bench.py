@@ -43,20 +43,24 @@ def test_a_copy_between_host_and_device_has_a_size(loaded: Bench, way: str) -> N
         assert min(getattr(loaded, way)(for_s=0.0, nbytes=nbytes)) > 0
 
 
-@pytest.mark.parametrize("nbytes", [0, 1_000_000])
-def test_two_exchange_until_the_asking_one_has_had_enough(nbytes: int) -> None:
+@pytest.mark.parametrize(("nbytes", "busy"), [(0, False), (1_000_000, False), (1_000_000, True)])
+def test_two_exchange_until_the_asking_one_has_had_enough(nbytes: int, busy: bool) -> None:
     ask, answer = bench(0), bench(1)
+    ask.load(4)
+    answer.load(4)
     addresses = {str(n): one.listen(1_000_000) for n, one in enumerate((ask, answer))}
     try:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda one: one.connect(addresses), (ask, answer)))
-            answering = pool.submit(answer.answer, 0, nbytes)
-            times_s = ask.exchange(1, nbytes, for_s=0.0)
-            answering.result(timeout=30)
+            answering = pool.submit(answer.answer, 0, nbytes, busy)
+            asked = ask.exchange(1, nbytes, 0.0, busy)
+            answered = answering.result(timeout=30)
     finally:
         ask.hang_up()
         answer.hang_up()
-    assert len(times_s) == LEAST_REPEATS
+    assert len(asked["exchanges"]) == LEAST_REPEATS
+    assert len(asked["gradients"]) == (LEAST_REPEATS if busy else 0)
+    assert bool(answered["gradients"]) == busy
 
 
 def test_a_workload_without_numbers_is_refused() -> None:

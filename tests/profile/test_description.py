@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dualrt.advice.setting import setting
 from dualrt.api import simulate
 from dualrt.profile.description import described, rising
-from dualrt.profile.measure import Pcie, timing
+from dualrt.profile.measure import Pcie, interference, timing
 from dualrt.scenario import load, load_cluster
 from dualrt.sim.device import described as device
 from tests.profile.reports import REPORT
@@ -30,7 +30,7 @@ def test_a_description_is_a_cluster_that_can_be_loaded(file: Path) -> None:
     cluster = load_cluster(file)
     assert cluster.host_memory_bytes_per_s == 6e9
     assert cluster.host_thread_bytes_per_s == 4e9
-    assert (cluster.socket_bytes_per_s, cluster.message_overhead_s) == (5e8, 1e-4)
+    assert (cluster.socket_bytes_per_s, cluster.message_overhead_s) == (5e8, 5e-4)
     assert cluster.pcie_bytes_per_s == 7e8
     assert cluster.gpus_per_server is None
     assert 'A "fast" processor, 2 cores, torch 2.9; load 0.1' in cluster.source
@@ -40,6 +40,7 @@ def test_the_device_takes_what_was_measured(file: Path) -> None:
     spec = device(load_cluster(file).device.model_dump(exclude_none=True))
     assert spec.profiles == {"gradient": ((8, 0.010), (16, 0.030))}
     assert spec.step_cv == pytest.approx(0.2)
+    assert spec.interference == 0.25
     assert spec.device_sigma == pytest.approx(0.02)
     assert spec.flops_per_s == pytest.approx(3e9 / (0.030 - 0.0002), rel=1e-3)
     assert spec.memory_bytes_per_s == pytest.approx(3 * 4e6 / 0.002)
@@ -50,6 +51,7 @@ def test_a_simulation_on_it_takes_the_measured_time(file: Path) -> None:
         f"cluster.file={file}",
         "cluster.device.step_cv=0.0",
         "cluster.device.device_sigma=0.0",
+        "cluster.device.interference=0.0",
         "learners=2",
         "simulation.numerics=false",
         "simulation.epochs=0.5",
@@ -94,6 +96,20 @@ def test_times_that_rise_are_kept_and_others_pooled(times_s: list[float]) -> Non
 
 def test_noise_is_pooled_with_its_neighbours() -> None:
     assert rising([1.0, 4.0, 2.0, 5.0]) == [1.0, 3.0, 3.0, 5.0]
+
+
+@given(st.floats(0.01, 10), st.floats(0.01, 10), st.floats(0, 8))
+def test_interference_is_found_again_from_what_it_does(
+    alone_s: float, exchange_s: float, factor: float
+) -> None:
+    # As dualrt.sim.interference has it: what overlaps takes 1 + factor times as long.
+    overlapping_s = min(alone_s, exchange_s / (1 + factor))
+    disturbed_s = alone_s + factor * overlapping_s
+    assert interference(alone_s, disturbed_s, exchange_s) == pytest.approx(factor, abs=1e-6)
+
+
+def test_a_gradient_that_was_quicker_beside_an_exchange_was_not_disturbed() -> None:
+    assert interference(1.0, 0.9, 1.0) == 0.0
 
 
 def test_a_round_that_was_disturbed_does_not_count() -> None:
