@@ -8,8 +8,7 @@ learners to one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dualrt import topology
@@ -33,24 +32,44 @@ IS_WORKLOAD = tuple(name for name in vars(Workload) if not name.startswith("_"))
 """What a workload must have."""
 
 
-@dataclass(frozen=True, slots=True)
 class Row:
-    """One vertex's rows of a mixing plan, by rank: what a learner is handed instead of a graph."""
+    """One vertex's rows of a mixing plan, by rank: what a learner is handed instead of a graph.
 
-    plan: topology.Mixing | topology.Pushes
-    vertex: int
-    ranks: tuple[int, ...]
+    Parameters: the `plan`; the learner's `vertex` in it; the `ranks` of all vertices.
+    """
+
+    __slots__ = ("_initiated", "_period", "_plan", "_ranks", "_rows", "_vertex")
+
+    def __init__(
+        self, plan: topology.Mixing | topology.Pushes, vertex: int, ranks: tuple[int, ...]
+    ) -> None:
+        self._plan, self._vertex, self._ranks = plan, vertex, ranks
+        self._period = plan.period
+        # A plan that repeats is asked for the same few rows in every step.
+        self._rows: dict[int, Shares] = {}
+        self._initiated: dict[int, Shares] = {}
 
     def row(self, round_: int) -> Shares:
         """Everyone that this learner averages with in a round."""
-        return self._by_rank(self.plan.row(self.vertex, round_))
+        return self._known(self._rows, self._plan.row, round_)
 
     def initiates(self, round_: int) -> Shares:
         """Those of the round's exchanges that it starts."""
-        return self._by_rank(self.plan.initiates(self.vertex, round_))
+        return self._known(self._initiated, self._plan.initiates, round_)
+
+    def _known(
+        self, known: dict[int, Shares], ask: Callable[[int, int], Shares], round_: int
+    ) -> Shares:
+        if self._period is None:
+            return self._by_rank(ask(self._vertex, round_))
+        place = round_ % self._period
+        shares = known.get(place)
+        if shares is None:
+            shares = known[place] = self._by_rank(ask(self._vertex, place))
+        return shares
 
     def _by_rank(self, shares: Shares) -> Shares:
-        return tuple((self.ranks[vertex], share) for vertex, share in shares)
+        return tuple((self._ranks[vertex], share) for vertex, share in shares)
 
 
 class Composition:

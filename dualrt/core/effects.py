@@ -32,7 +32,6 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
-    cast,
     dataclass_transform,
     overload,
 )
@@ -114,7 +113,8 @@ class Packet:
     @property
     def nbytes(self) -> int:
         """Bytes of the body; headers are the transport's own affair."""
-        return 0 if self.body is None else cast(Vector, self.body).nbytes
+        body: Vector | None = self.body
+        return 0 if body is None else body.nbytes
 
 
 class Delivery(NamedTuple):

@@ -96,6 +96,11 @@ class Learner(ABC):
         self.seat = seat
         self.rank = seat.rank
         self.weights = seat.weights
+        nbytes = seat.weights.nbytes
+        # Reads w and g, writes w.
+        self._update_cost = Cost("update", bytes_moved=3 * nbytes)
+        # Reads w, mine and theirs, writes w.
+        self._blend_cost = Cost("blend", bytes_moved=4 * nbytes)
         self.draws = 0
         """Mini-batches that were drawn, which is the step that it is at."""
         self.abandoned = 0
@@ -157,18 +162,18 @@ class Learner(ABC):
     ) -> None:
         """w <- w - scale a g, at the current weights, and the report of how stale g was."""
         progress, weights = self.seat.progress, self.weights
-        updates = self.updates
-        rate = progress.learning_rate(updates)
+        epoch = progress.epoch(self.updates)
+        rate = progress.schedule(epoch)
         staleness = await Compute(
             lambda: weights.descend(gradient.vector, scale * rate, read.versions),
-            Cost("update", bytes_moved=3 * weights.nbytes),
+            self._update_cost,
             on,
         )
         await Report(
             Update(
                 learner=self.rank,
                 step=self.step,
-                epoch=progress.epoch(updates),
+                epoch=epoch,
                 learning_rate=rate,
                 loss=gradient.loss,
                 staleness=staleness.steps,
@@ -186,6 +191,4 @@ class Learner(ABC):
     ) -> None:
         """w <- w + share * (theirs - mine)."""
         weights = self.weights
-        # Reads w, mine and theirs and writes w.
-        cost = Cost("blend", bytes_moved=4 * weights.nbytes)
-        await Compute(lambda: weights.blend(mine, theirs, share), cost, on)
+        await Compute(lambda: weights.blend(mine, theirs, share), self._blend_cost, on)

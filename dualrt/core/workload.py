@@ -58,7 +58,7 @@ class Workload(Protocol[V]):
         """A hash of a vector's exact bits; empty where there are no numbers."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: see `dualrt.core.effects.value`
 class GradientOf(Generic[V]):
     """A gradient that is asked for: calling it computes it.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappush
-from typing import Any, cast
+from typing import Any
 
 import simpy
 from simpy.events import NORMAL
@@ -35,5 +35,5 @@ class Clock(simpy.Environment):
 
     def at(self, time_s: float, then: Callable[[Call], None], what: Any = None) -> None:
         """Call `then` with a `Call` about `what` at an instant that is not past."""
-        call = cast(simpy.Event, Call(then, what))
-        heappush(self._queue, (time_s, NORMAL, next(self._eid), call))
+        # The queue is typed for events, of which its loop asks no more than a call has.
+        heappush(self._queue, (time_s, NORMAL, next(self._eid), Call(then, what)))  # type: ignore[misc]

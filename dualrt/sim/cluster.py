@@ -195,6 +195,7 @@ class Cluster:
         self._network = network
         self._ends: dict[str, tuple[str, str]] = {}
         self._routes: dict[tuple[int, int], tuple[Link, ...]] = {}
+        self._host_routes: dict[int, tuple[Link, ...]] = {}
         self._message_routes: dict[tuple[int, int], tuple[Link, ...]] = {}
         for number in range(spec.servers):
             self._cable(f"server{number}", self._switch_of(number))
@@ -332,7 +333,11 @@ class Cluster:
 
         One averaging thread draws at most `host_thread_bytes_per_s` of it.
         """
-        return (self.links[f"server{self.place(learner).server}.memory"],)
+        known = self._host_routes.get(learner)
+        if known is None:
+            known = (self.links[f"server{self.place(learner).server}.memory"],)
+            self._host_routes[learner] = known
+        return known
 
     def busiest(self, elapsed_s: float, n: int) -> list[tuple[str, float]]:
         """The `n` links that were used most in `elapsed_s`, by name, with their utilisation."""

@@ -47,6 +47,7 @@ from dualrt.sim.clock import Call, Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
+from dualrt.sim.garbage import collected_rarely
 from dualrt.sim.interference import Disturbed
 from dualrt.sim.journal import Journal
 from dualrt.sim.network import Network
@@ -110,7 +111,7 @@ class Simulator:
         unison: Sequence[Sequence[int]] = (),
     ) -> None:
         self._learners = learners
-        self._numerics = Numerics(together=together)
+        self._numerics = Numerics(together=True) if together else None
         self._journal = Journal(observer)
         self._env = Clock()
         self._network = Network(self._env)
@@ -186,21 +187,27 @@ class Simulator:
         and nothing is under way. Ends at once after `stop`.
         """
         try:
-            self._start()
-            while self._goes_on():
-                for _ in range(max(EVENTS_PER_FLUSH, self._journal.lanes)):
-                    self._env.step()
-                    if not self._goes_on():
-                        break
-                self._journal.flush()
-        except EmptySchedule:
-            raise self._deadlock() from None
-        except _Stop:
-            self.elapsed_s = self._env.now
+            with collected_rarely():
+                return self._run()
         finally:
             self._journal.flush()
             for process in (*self._mains, *self._daemons):
                 process.close()
+
+    def _run(self) -> float:
+        try:
+            self._start()
+            step, events = self._env.step, 0
+            while self._mains or self._under_way or self._transport.in_flight:
+                step()
+                events += 1
+                if events > EVENTS_PER_FLUSH + self._journal.lanes:
+                    events = 0
+                    self._journal.flush()
+        except EmptySchedule:
+            raise self._deadlock() from None
+        except _Stop:
+            self.elapsed_s = self._env.now
         return self.elapsed_s
 
     def stop(self) -> None:
@@ -214,9 +221,6 @@ class Simulator:
 
         # As an event, because an observer is called in the midst of somebody's effect.
         self._after(0.0, raise_it)
-
-    def _goes_on(self) -> bool:
-        return bool(self._mains or self._under_way or self._transport.in_flight)
 
     def _start(self) -> None:
         for learner in self._learners:
@@ -286,7 +290,7 @@ class Simulator:
 
     def _compute(self, process: Process, effect: Compute[Any]) -> Any:
         now = self._env.now
-        process.work = self._numerics.begin(effect.work)
+        process.work = effect.work if self._numerics is None else self._numerics.begin(effect.work)
         self._under_way += 1
         if effect.on is Place.HOST:
             process.since_s = now

@@ -35,6 +35,7 @@ Four things keep a change cheap:
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple, TypeAlias
@@ -122,19 +123,23 @@ class Link:
         self._contested = self._demand >= part * self.available_bytes_per_s and bool(self._flows)
 
 
+Crossings: TypeAlias = "tuple[tuple[Link, int], ...]"
+"""The links of a flow, and how many times it crosses each."""
+
+
 class _Flow:
     """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since."""
 
     __slots__ = (
         "cap",
         "ceiling",
+        "crossings",
         "demand",
         "mark",
         "on_done",
         "order",
         "rate",
         "remaining",
-        "route",
         "settled_s",
         "share",
         "size",
@@ -145,7 +150,7 @@ class _Flow:
     def __init__(
         self,
         order: int,
-        route: Sequence[Link],
+        crossings: Crossings,
         size: float,
         on_done: Callable[[], None],
         cap: float,
@@ -153,7 +158,7 @@ class _Flow:
         demand: float,
     ) -> None:
         self.order = order
-        self.route = route
+        self.crossings = crossings
         self.size = size
         self.on_done = on_done
         self.cap = cap
@@ -172,6 +177,8 @@ class _Flow:
 
 class _Way(NamedTuple):
     """What a route adds up to."""
+
+    crossings: Crossings
 
     latency_s: float
     capacity_bytes_per_s: float
@@ -208,6 +215,7 @@ class Network:
         self._armed_s = math.inf
         self._touched: list[Link] = []
         self._ways: dict[tuple[Link, ...], _Way] = {}
+        self._counted: dict[tuple[Link, ...], Crossings] = {}
         self._settling = False
         self._mark = 0
 
@@ -249,7 +257,9 @@ class Network:
             self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
             return
         demand = min(cap_bytes_per_s, way.capacity_bytes_per_s)
-        flow = _Flow(self._transfers, route, size_bytes, on_done, cap_bytes_per_s, weight, demand)
+        flow = _Flow(
+            self._transfers, way.crossings, size_bytes, on_done, cap_bytes_per_s, weight, demand
+        )
         if latency_s:
             self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
         else:
@@ -286,7 +296,10 @@ class Network:
             self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
             return
         cap, order = cap_bytes_per_s, self._transfers
-        flow = _Flow(order, crossings, edge_bytes, on_done, cap, weight=1.0, demand=cap)
+        counted = self._counted.get(crossings := tuple(crossings))
+        if counted is None:
+            counted = self._counted[crossings] = tuple(Counter(crossings).items())
+        flow = _Flow(order, counted, edge_bytes, on_done, cap, weight=1.0, demand=cap)
         self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
 
     def throttle(self, link: Link, factor: float) -> None:
@@ -315,7 +328,7 @@ class Network:
         now_s = self._env.now
         under_way = (
             (flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s))
-            * flow.route.count(link)
+            * dict(flow.crossings)[link]
             for flow in link._flows
         )
         return link._carried_bytes + math.fsum(under_way)
@@ -336,6 +349,7 @@ class Network:
                     f"crossing a link of its own"
                 )
             way = self._ways[route] = _Way(
+                tuple((link, 1) for link in route),
                 sum(link.latency_s for link in route),
                 min((link.capacity_bytes_per_s for link in route), default=math.inf),
             )
@@ -353,10 +367,10 @@ class Network:
         self._running += 1
         rate, demand = flow.cap, flow.demand
         contested: Link | None = None
-        for link in flow.route:
+        for link, times in flow.crossings:
             flows = link._flows
             flows[flow] = None
-            link._demand += demand
+            link._demand += times * demand
             part = _CONTESTED_FROM if len(flows) > 1 else _OVERRUN_FROM
             if link._demand >= part * link.available_bytes_per_s:
                 link._contested = True
@@ -462,12 +476,12 @@ class Network:
         """Take a flow off its links."""
         flow.stamp += 1
         self._running -= 1
-        for link in flow.route:
+        for link, times in flow.crossings:
             flows = link._flows
-            flows.pop(flow, None)  # gone already where it crosses the link once more
-            link._carried_bytes += flow.size
+            del flows[flow]
+            link._carried_bytes += times * flow.size
             if flows:
-                link._demand -= flow.demand
+                link._demand -= times * flow.demand
                 if link._contested:
                     self._touched.append(link)
                     link._reassess()
@@ -542,15 +556,16 @@ def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
             flows.append(flow)
             weight = flow.weight
             ceiling = flow.cap
-            for link in flow.route:
+            for link, times in flow.crossings:
                 if not link._contested:
                     ceiling = min(ceiling, link.available_bytes_per_s)
                 elif link._mark == mark:
-                    link._load += weight
+                    link._load += times * weight
                     link._open += 1
                 else:
                     link._mark = mark
-                    link._free, link._load, link._open = link.available_bytes_per_s, weight, 1
+                    link._free, link._open = link.available_bytes_per_s, 1
+                    link._load = times * weight
                     reached.append(link)
             flow.ceiling = ceiling
     return flows, reached if seed._contested else reached[1:]
@@ -559,7 +574,7 @@ def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
 def _fix(flow: _Flow, rate: float) -> None:
     """Settle on a share, and take it from what the flow's links have left for others."""
     flow.share = rate
-    for link in flow.route:
-        link._free -= rate
-        link._load -= flow.weight
+    for link, times in flow.crossings:
+        link._free -= times * rate
+        link._load -= times * flow.weight
         link._open -= 1

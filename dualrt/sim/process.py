@@ -66,6 +66,13 @@ class Process:
         "work",
     )
 
+    effect: Any
+    """What it waits for; set with every effect."""
+    since_s: float
+    """Since when, or from when on it was under way; set by the driver, as is the next."""
+    work: Callable[[], Any]
+    """What is to be computed when the time has passed."""
+
     def __init__(
         self,
         driver: Answerer,
@@ -80,14 +87,8 @@ class Process:
         self._body, self._send, self._done = body, body.send, done
         self.pens: dict[str, Pen] = {} if pens is None else pens
         self.place = place
-        self.effect: Any = None
-        """What it waits for."""
-        self.since_s = 0.0
-        """Since when, or from when on it was under way."""
         self.parts: tuple[Process, ...] = ()
         """Those that run in its stead while it waits for them together."""
-        self.work: Callable[[], Any] = _nothing
-        """What it waits for to be computed."""
         self.over = False
         self.story: deque[Effect[Any]] = deque(maxlen=STORY_LENGTH)
 

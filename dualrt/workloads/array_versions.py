@@ -22,13 +22,21 @@ from dualrt.core.versions import Staleness, VersionVector
 class FrozenArray(Sequence[int]):
     """Counts that nobody changes any more, and their total. Equal to the tuple of the same counts.
 
-    Parameters: `counts` is given away, and must not be written to afterwards.
+    Parameters: `counts` is given away, and must not be written to afterwards; their `total`, where
+    it is known, else it is added up when it is asked for: of most vectors that travel it never is.
     """
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("_total", "counts")
 
-    def __init__(self, counts: NDArray[np.int64], total: int) -> None:
-        self.counts, self.total = counts, total
+    def __init__(self, counts: NDArray[np.int64], total: int | None) -> None:
+        self.counts, self._total = counts, total
+
+    @property
+    def total(self) -> int:
+        """The sum of all counts."""
+        if self._total is None:
+            self._total = int(np.add.reduce(self.counts))
+        return self._total
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -99,14 +107,17 @@ class ArrayVersions(VersionVector):
 
     def freeze(self) -> Sequence[int]:
         if self._ice is None:
-            self._ice = FrozenArray(self._array.copy(), self.total)
+            self._ice = FrozenArray(self._array.copy(), self._total)
         return self._ice
 
     def since(self, read: Sequence[int]) -> Staleness:
         # Both totals are known, or asked for next: one reduction is spared.
         known = read.total if isinstance(read, FrozenArray) else sum(read)
-        gaps = self._array - _array(read)
-        return Staleness(int(np.maximum.reduce(gaps)), self.total - known)
+        missed = self.total - known
+        if missed < 2:
+            # Counts only grow, so there is one gap at most, and no need to look for it.
+            return Staleness(missed, missed)
+        return Staleness(int(np.maximum.reduce(self._array - _array(read))), missed)
 
 
 def _array(counts: Sequence[int]) -> Any:
