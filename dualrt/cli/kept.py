@@ -65,6 +65,10 @@ def _window(text: str | None, summary: Summary) -> tuple[float, float]:
         raise UsageError(f"--window {text}: give two times in seconds, as in 1.5:2.0") from None
     if not 0 <= start_s < end_s:
         raise UsageError(f"--window {text}: the second time comes after the first, from 0 on")
+    if start_s >= summary.elapsed_s:
+        raise UsageError(
+            f"--window {text}: the run was over after {summary.elapsed_s:g} s. Begin before that"
+        )
     return start_s, end_s
 
 

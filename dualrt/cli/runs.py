@@ -142,6 +142,9 @@ def _train_here(request: Request) -> None:
     try:
         scenario = request.scenario()
         check_picture(request.picture)
+        # Once for all processes; a parent of local ones has looked already.
+        if launch.rank == 0 and not heard:
+            check_folder(request.out)
         if heard:
             outcome = api.train(scenario, launch, out=request.out, on_progress=_tell(launch.rank))
         elif launch.rank == 0:

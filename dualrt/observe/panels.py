@@ -138,7 +138,10 @@ def exchange_time(axes: Axes, tally: Tally) -> None:
     Listening is left out: a strand that has nothing to answer costs nothing.
     """
     bottom = _stacked(axes, tally, BESIDE)
-    axes.set(title="Beside them, at the same time", ylabel="share of the run [%]")
+    axes.set(
+        title="Beside them, at the same time (exchanges that overlap add up)",
+        ylabel="share of the run [%]",
+    )
     axes.set_ylim(0, max(100.0, 1.04 * float(np.max(bottom))))
     _learner_axis(axes, tally)
 

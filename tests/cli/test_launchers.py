@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tests.support import commands
 
@@ -30,6 +31,14 @@ def test_another_number_of_processes_than_learners_is_refused() -> None:
     assert done.stdout == ""
     assert "learners = 4: but the number of processes is 2" in done.stderr
     assert "use --set learners=2" in done.stderr
+
+
+def test_a_folder_in_use_is_refused_under_a_launcher_as_without(tmp_path: Path) -> None:
+    (tmp_path / "records-0.jsonl").touch()
+    alone = commands.settings("learners=1")
+    done = commands.run("train", *QUADRATIC, *alone, "--out", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--out {tmp_path} is there already. Name a new folder" in done.stderr
 
 
 def test_local_processes_are_not_started_by_a_process_of_a_launcher() -> None:
