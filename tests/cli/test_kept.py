@@ -18,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_window_after_the_end_of_the_run_is_refused(folder: Path, tmp_path: Path) -> None:
-    words = ["timeline", folder, "--picture", tmp_path / "when.png", "--window"]
+    words: list[str | Path] = ["timeline", folder, "--picture", tmp_path / "when.png", "--window"]
     late = commands.run(*words, "1000:2000")
     assert late.returncode == 2
     assert "--window 1000:2000: the run was over after" in late.stderr
