@@ -300,6 +300,37 @@ def profile(
 
 
 @app.command()
+def swarm(
+    file: File,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 100,
+    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="The first of them.")] = 1,
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            "--faults",
+            metavar="KIND,KIND",
+            help="Of stragglers, crashes, returns, partitions, links, drop, delay, duplicate, "
+            "reorder; else all that the algorithm is asked to bear.",
+        ),
+    ] = None,
+    overrides: Set = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Simulations at a time.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Simulate a scenario with random faults, once a seed, and check what must hold in every run.
+
+    A failure is printed with its full options and the command that runs it again; exit code 1.
+    """
+    from dualrt.cli import swarms
+
+    kinds = tuple(faults.split(",")) if faults is not None else ()
+    request = swarms.Request(file, seeds, first_seed, kinds, tuple(overrides or ()), jobs)
+    swarms.swarm(request, json)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of scenario files."""
     import json
