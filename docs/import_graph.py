@@ -152,6 +152,8 @@ ROLE = {
     "advice": "a topology on\na cluster",
     "profile": "this machine\nas a cluster",
     "sweep": "many simulations,\na row each",
+    "swarm": "random faults, and\nwhat must hold",
+    "faults": "faults in code",
     "cli": "the command\ndualrt",
 }
 ORDER = ("workloads", "algorithms", "topology", "scenario", "observe", "sim", "real")

@@ -16,10 +16,10 @@ from dualrt import api
 from dualrt.composition import Composition
 from dualrt.core.errors import UsageError
 from dualrt.scenario import Scenario, load
-from dualrt.sweep.engines import Loky
 from dualrt.swarm.draw import KINDS, UNORDERED, Field
 from dualrt.swarm.invariants import INVARIANTS
 from dualrt.swarm.trial import Plan, Trial, calm, trial
+from dualrt.sweep.engines import Loky
 
 
 @dataclass(frozen=True, slots=True)
