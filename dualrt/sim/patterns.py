@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -109,6 +109,7 @@ class Formation:
         self.servers = len(self._chains)
         self.longest = max(map(len, self._chains))
         """The most ranks on one server."""
+        self._cut: dict[int, Pattern] = {}
 
     @property
     def is_even(self) -> bool:
@@ -146,11 +147,14 @@ class Formation:
         lanes = zip(*self._chains, strict=True)
         return self._pattern(edge for lane in lanes for edge in _closed(lane))
 
-    @cache  # noqa: B019 - lives as long as the run, whose formations and roots are few
     def chain(self, root: int) -> Pattern:
         """The ring, cut before `root`."""
-        place = self._ring.index(root)
-        return self._pattern(pairwise(self._ring[place:] + self._ring[:place]))
+        known = self._cut.get(root)
+        if known is None:
+            place = self._ring.index(root)
+            chain = self._ring[place:] + self._ring[:place]
+            known = self._cut[root] = self._pattern(pairwise(chain))
+        return known
 
     def _pattern(self, edges: Iterable[Edge], efficiency: float = 1.0) -> Pattern:
         return Pattern(self.cluster, edges, efficiency, self._buffers)
