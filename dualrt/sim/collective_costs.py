@@ -175,7 +175,8 @@ def _launch_s(group: Formation) -> float:
 
 
 def _near_hop(group: Formation) -> Hop:
-    return NVLINK_HOP if group.cluster.spec.nvlink_bytes_per_s else PCIE_HOP
+    nvlink = group.buffers == "device" and group.cluster.spec.nvlink_bytes_per_s
+    return NVLINK_HOP if nvlink else PCIE_HOP
 
 
 def _hops_s(pattern: Pattern, group: Formation, hops: int, far: int) -> float:

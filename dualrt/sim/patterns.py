@@ -100,7 +100,7 @@ class Formation:
                 f"a collective among the ranks {list(ranks)} cannot be. Give one or more, each once"
             )
         self.cluster = cluster
-        self._buffers = buffers
+        self.buffers = buffers
         members: dict[int, list[int]] = {}
         for rank in sorted(ranks):
             members.setdefault(cluster.place(rank).server, []).append(rank)
@@ -157,7 +157,7 @@ class Formation:
         return known
 
     def _pattern(self, edges: Iterable[Edge], efficiency: float = 1.0) -> Pattern:
-        return Pattern(self.cluster, edges, efficiency, self._buffers)
+        return Pattern(self.cluster, edges, efficiency, self.buffers)
 
 
 def _closed(ring: Sequence[int]) -> Iterable[Edge]:

@@ -93,6 +93,12 @@ def test_a_ring_without_nvlink_has_the_hops_of_pcie() -> None:
     assert allreduce_s(group, MODEL_BYTES, "ring") == pytest.approx(expected_s, rel=1e-12)
 
 
+def test_a_library_with_buffers_in_the_hosts_has_the_hops_of_pcie() -> None:
+    cluster = Cluster(replace(SPEC, servers=1), Network(simpy.Environment()))
+    hops_s = allreduce_s(Formation(cluster, range(8), "host"), 0, "ring") - 8.4e-6
+    assert hops_s == pytest.approx(14 * PCIE_HOP.ring_s)
+
+
 def test_a_ring_over_servers_has_nccls_number_of_hops_between_them() -> None:
     hops_s = (126 - 16) * NVLINK_HOP.ring_s + 16 * (14e-6 + 1e-6)
     expected_s = 8.4e-6 + hops_s + 2 * 63 / 64 * MODEL_BYTES / 12e9
