@@ -1,15 +1,25 @@
 """How fast the simulator is, and next to what.
 
-    python benchmarks/sim_speed.py [--json] [--rounds N]
+    python benchmarks/sim_speed.py [--json] [--rounds N] [--whole]
 
 Whole runs of `dualrt.api.simulate` without numerics (network, observers, summary and digest
 included), in processor time, so that a busy machine disturbs little; each figure is the best of a
 few rounds. The scenario is sims/swb2000-adpsgd-16.toml on as many servers as the learners need: 4
-GPUs a server, a ring, the papers' acoustic model. `contested` is the same on servers of 8 GPUs.
+GPUs a server, a ring, the papers' acoustic model. Its links are those of benchmarks/
+simgrid_actors.py, so that the figures do not move when a cluster is fitted anew; on `contested`
+servers four learners share host memory that is nine times slower, and rates must be filled at
+nearly every change.
 
-Two peers are timed in the same run: SimPy alone, with as many timeouts and callbacks as the run put
-on its queue; and SimGrid's actors in Python with the same algorithm and machine
-(benchmarks/simgrid_actors.py), where SimGrid is installed.
+Two peers are timed in the same run. SimGrid's actors in Python do the same algorithm on the same
+machine, where SimGrid is installed. SimPy alone does
+
+- as many timeouts as the run has simulated waits: effects that were not answered at once (a
+  computation, a message or a collective that had to be waited for), and flows;
+- as many callbacks of these timeouts as the run resumes strands and calls back for flows.
+
+That is what the run would need of SimPy if each wait were a timeout and nothing else were done:
+no learner code, no network, no records. `part_of_simpy_by_events` is the same with only what the
+run did put on SimPy's queue, which is less, as an exchange under way is no event.
 """
 
 from __future__ import annotations
@@ -21,8 +31,9 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import simpy
@@ -31,19 +42,27 @@ from rich.table import Table
 
 from dualrt import api
 from dualrt.scenario import Scenario, load
+from dualrt.sim.clock import Clock
+from dualrt.sim.driver import Simulator
+from dualrt.sim.network import Network
+from dualrt.sim.process import PENDING, Process
 
 KEYS = {
     "steps_per_s_64": "learner steps a second of processor time, AD-PSGD, 64 learners",
     "steps_per_s_1024": "the same with 1,024",
     "cost_growth": "cost of a step at 1,024 learners / at 64",
-    "contested_steps_per_s_64": "as steps_per_s_64, on servers of 8 GPUs",
+    "contested_steps_per_s_64": "as steps_per_s_64, where host memory is contested",
     "contested_steps_per_s_1024": "the same with 1,024",
     "contested_cost_growth": "as cost_growth",
     "peak_mib_4096": "peak memory of a process that runs 4,096 learners, in MiB",
     "hierarchical_steps_per_s_64": "learner steps a second, H-ADPSGD, 8 super-learners of 8",
-    "hierarchical_16_epochs_s": "seconds that all 16 epochs of it would take at that rate",
+    "hierarchical_16_epochs_s": "seconds of all 16 epochs: at that rate, or run if --whole",
+    "ssgd_steps_per_s_64": "learner steps a second, SSGD on the same cluster",
     "events_per_step": "events that the run with 64 learners put on SimPy's queue, for each step",
+    "waits_per_step": "simulated waits of that run, for each step",
+    "callbacks_per_step": "its callbacks, for each step",
     "part_of_simpy": "speed / that of SimPy alone with as many timeouts and callbacks; below 1",
+    "part_of_simpy_by_events": "speed / that of SimPy alone with as many events; below 1",
     "simgrid_steps_per_s_64": "learner steps a second of SimGrid's actors; null without SimGrid",
     "times_simgrid": "steps_per_s_64 / simgrid_steps_per_s_64; null without SimGrid",
 }
@@ -59,22 +78,25 @@ GOALS = {
     "times_simgrid": "> 1",
 }
 
-SERVERS = {"a-4x4-p100.toml": 4, "x-8x8-v100.toml": 8}
-"""GPUs of a server, by cluster."""
-
+GPUS_PER_SERVER = 4
+HOST_MEMORY_BYTES_PER_S = 120e9
+CONTESTED_BYTES_PER_S = 13.3e9
 SEGMENTS_PER_EPOCH = 31_870_000
 BATCH = 128
 SIMGRID_PYTHON = "/usr/bin/python3"
 
 
-def adpsgd(learners: int, steps: float, cluster: str = "a-4x4-p100.toml") -> Scenario:
+def adpsgd(
+    learners: int, steps: float, host_memory_bytes_per_s: float = HOST_MEMORY_BYTES_PER_S
+) -> Scenario:
     """AD-PSGD on a ring, to be over when learners have taken `steps` steps on average.
 
     They take more of them: it takes many hops until they know.
     """
     overrides = [
-        f"cluster.file={cluster}",
-        f"cluster.servers={-(-learners // SERVERS[cluster])}",
+        f"cluster.servers={-(-learners // GPUS_PER_SERVER)}",
+        f"cluster.host_memory_bytes_per_s={host_memory_bytes_per_s!r}",
+        "cluster.socket_bytes_per_s=1e9",
         f"learners={learners}",
         f"workload.batch={BATCH}",
         f"simulation.epochs={learners * steps * BATCH / SEGMENTS_PER_EPOCH!r}",
@@ -85,6 +107,17 @@ def adpsgd(learners: int, steps: float, cluster: str = "a-4x4-p100.toml") -> Sce
 def hierarchical(epochs: float) -> Scenario:
     """The papers' 64 GPUs."""
     return load("swb2000-h-adpsgd-64", [f"simulation.epochs={epochs!r}"])
+
+
+def ssgd(learners: int, steps: float) -> Scenario:
+    """All in lock-step."""
+    overrides = [
+        f"cluster.servers={-(-learners // GPUS_PER_SERVER)}",
+        f"learners={learners}",
+        f"workload.batch={BATCH}",
+        f"simulation.epochs={learners * steps * BATCH / SEGMENTS_PER_EPOCH!r}",
+    ]
+    return load("swb2000-ssgd-16", overrides)
 
 
 def best(rounds: int, work: Callable[[], Any]) -> tuple[float, Any]:
@@ -103,34 +136,72 @@ def steps_per_s(scenario: Scenario, rounds: int) -> float:
     return float(outcome.tally.steps / spent_s)
 
 
-def events(scenario: Scenario) -> tuple[int, int]:
-    """How many events a run puts on SimPy's queue, and its learner steps."""
-    counted = 0
-    schedule = simpy.Environment.schedule
+class Counts(NamedTuple):
+    """What a run asked of its queue, and of its strands and flows."""
 
-    def counting(*args: Any, **keywords: Any) -> None:
-        nonlocal counted
-        counted += 1
-        schedule(*args, **keywords)
+    steps: int
+    events: int
+    waits: int
+    callbacks: int
 
-    with mock.patch.object(simpy.Environment, "schedule", counting):
+
+def counts(scenario: Scenario) -> Counts:
+    """Count in a run of its own, as counting takes time."""
+    counted = dict.fromkeys(("events", "waits", "callbacks"), 0)
+
+    def counting(method: Callable[..., Any], *keys: str) -> Callable[..., Any]:
+        def call(*args: Any, **keywords: Any) -> Any:
+            for key in keys:
+                counted[key] += 1
+            return method(*args, **keywords)
+
+        return call
+
+    def answer(self: Simulator, process: Process, effect: Any) -> Any:
+        answered = asked(self, process, effect)
+        counted["waits"] += answered is PENDING
+        return answered
+
+    asked = Simulator.answer
+    with ExitStack() as patched:
+        for owner, name, keys in (
+            (simpy.Environment, "schedule", ("events",)),
+            (Clock, "at", ("events",)),
+            (Process, "resume", ("callbacks",)),
+            (Network, "transfer", ("waits", "callbacks")),
+            (Network, "lockstep", ("waits", "callbacks")),
+        ):
+            patch = mock.patch.object(owner, name, counting(getattr(owner, name), *keys))
+            patched.enter_context(patch)
+        patched.enter_context(mock.patch.object(Simulator, "answer", answer))
         outcome = api.simulate(scenario)
-    return counted, outcome.tally.steps
+    return Counts(outcome.tally.steps, **counted)
 
 
-def bare_simpy(timeouts: int, chains: int) -> None:
-    """`chains` chains of timeouts, each of which arms the next in its callback."""
+def bare_simpy(timeouts: int, callbacks: int, chains: int) -> None:
+    """`chains` chains of timeouts, each of which arms the next in its first callback."""
     env = simpy.Environment()
-    left = timeouts
+    left, more = timeouts, max(0, callbacks - timeouts)
+
+    def nothing(_: simpy.Event) -> None:
+        pass
+
+    def arm() -> None:
+        nonlocal left, more
+        left -= 1
+        called = env.timeout(1.0).callbacks
+        called.append(fire)
+        extra = -(-more // (left + 1))
+        for _ in range(extra):
+            called.append(nothing)
+        more -= extra
 
     def fire(_: simpy.Event) -> None:
-        nonlocal left
-        left -= 1
-        if left >= chains:
-            env.timeout(1.0).callbacks.append(fire)
+        if left:
+            arm()
 
-    for _ in range(chains):
-        env.timeout(1.0).callbacks.append(fire)
+    for _ in range(min(chains, timeouts)):
+        arm()
     env.run()
 
 
@@ -149,28 +220,30 @@ def _weigh(learners: int, steps: float) -> float:
 def simgrid_steps_per_s(learners: int, steps: int) -> float | None:
     """Learner steps a second of SimGrid's actors; None where there is no SimGrid."""
     script = Path(__file__).with_name("simgrid_actors.py")
-    command = [SIMGRID_PYTHON, str(script), str(learners), str(steps)]
+    command = [SIMGRID_PYTHON, str(script), str(learners), str(steps), "--json"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    done, spent_s = json.loads(told.stdout)
-    return float(done / spent_s)
+    return float(json.loads(told.stdout)["steps_per_s"])
 
 
-def measure(rounds: int) -> dict[str, float | None]:
+def measure(rounds: int, whole: bool) -> dict[str, float | None]:
     """All figures."""
     # First, because a child's peak is counted from its parent's size on.
     # A tenth of a step: on a ring it takes each learner many more to hear that the end is reached.
     weight_mib = peak_mib(4096, 0.1)
     flat = adpsgd(64, 200)
-    small, large = steps_per_s(flat, rounds), steps_per_s(adpsgd(1024, 0.2), 1)
-    x = "x-8x8-v100.toml"
-    contested = steps_per_s(adpsgd(64, 200, x), rounds), steps_per_s(adpsgd(1024, 0.2, x), 1)
-    grouped = hierarchical(0.2)
-    grouped_per_s = steps_per_s(grouped, rounds)
-    counted, steps = events(flat)
-    simpy_s, _ = best(rounds, lambda: bare_simpy(counted, 64))
+    small, large = steps_per_s(flat, rounds), steps_per_s(adpsgd(1024, 2), 1)
+    contested = (
+        steps_per_s(adpsgd(64, 200, CONTESTED_BYTES_PER_S), rounds),
+        steps_per_s(adpsgd(1024, 2, CONTESTED_BYTES_PER_S), 1),
+    )
+    grouped_per_s = steps_per_s(hierarchical(0.3), rounds)
+    whole_s = best(1, lambda: api.simulate(hierarchical(16)))[0] if whole else None
+    asked = counts(flat)
+    waits_s, _ = best(rounds, lambda: bare_simpy(asked.waits, asked.callbacks, 64))
+    events_s, _ = best(rounds, lambda: bare_simpy(asked.events, asked.events, 64))
     simgrid = simgrid_steps_per_s(64, 50)
     return {
         "steps_per_s_64": small,
@@ -180,10 +253,14 @@ def measure(rounds: int) -> dict[str, float | None]:
         "contested_steps_per_s_1024": contested[1],
         "contested_cost_growth": contested[0] / contested[1],
         "peak_mib_4096": weight_mib,
+        "ssgd_steps_per_s_64": steps_per_s(ssgd(64, 500), rounds),
         "hierarchical_steps_per_s_64": grouped_per_s,
-        "hierarchical_16_epochs_s": 16 * SEGMENTS_PER_EPOCH / BATCH / grouped_per_s,
-        "events_per_step": counted / steps,
-        "part_of_simpy": simpy_s * small / steps,
+        "hierarchical_16_epochs_s": whole_s or 16 * SEGMENTS_PER_EPOCH / BATCH / grouped_per_s,
+        "events_per_step": asked.events / asked.steps,
+        "waits_per_step": asked.waits / asked.steps,
+        "callbacks_per_step": asked.callbacks / asked.steps,
+        "part_of_simpy": waits_s * small / asked.steps,
+        "part_of_simpy_by_events": events_s * small / asked.steps,
         "simgrid_steps_per_s_64": simgrid,
         "times_simgrid": small / simgrid if simgrid else None,
     }
@@ -214,9 +291,10 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    parser.add_argument("--whole", action="store_true", help="run all 16 epochs of H-ADPSGD")
     parser.add_argument("--rounds", type=int, default=2, help="rounds of a figure, the best counts")
     arguments = parser.parse_args()
-    figures = measure(arguments.rounds)
+    figures = measure(arguments.rounds, arguments.whole)
     if arguments.json:
         print(json.dumps(figures))
     else:

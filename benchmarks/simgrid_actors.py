@@ -1,6 +1,6 @@
 """AD-PSGD written for SimGrid's Python actors: what `sim_speed.py` compares the simulator with.
 
-    /usr/bin/python3 benchmarks/simgrid_actors.py LEARNERS STEPS
+    /usr/bin/python3 benchmarks/simgrid_actors.py LEARNERS STEPS [--json]
 
 Run by the interpreter that has SimGrid's binding, so it imports nothing of ours. The machine is
 that of topologies/a-4x4-p100.toml, as far as SimGrid knows such things: PCIe, cards and host memory
@@ -8,11 +8,13 @@ are links, a gradient is a sleep of random length. Each learner is two actors, o
 one that answers; on a ring, the learners with even ranks turn to the right and to the left by turns
 and exchange while the gradient is under way. No staleness is counted and no record is kept.
 
-Prints the learner steps done and the seconds of processor time that they took, as one JSON list.
+Prints the learner steps done, the seconds of processor time that they took, and their ratio; with
+`--json` as one object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -83,7 +85,12 @@ def answer(rank: int, memory: Host) -> None:
 
 def main() -> None:
     """Run to the end."""
-    learners, steps = int(sys.argv[1]), int(sys.argv[2])
+    parser = argparse.ArgumentParser(description="AD-PSGD on SimGrid's Python actors.")
+    parser.add_argument("learners", type=int)
+    parser.add_argument("steps", type=int, help="of each learner")
+    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    arguments = parser.parse_args()
+    learners, steps = arguments.learners, arguments.steps
     settings = ("network/model:CM02", "network/crosstraffic:0", "network/TCP-gamma:0")
     engine = Engine([sys.argv[0], *(f"--cfg={setting}" for setting in settings)])
     began_s = time.process_time()
@@ -93,7 +100,13 @@ def main() -> None:
         Actor.create("train", host, train, rank, learners, steps, memory)
         Actor.create("answer", host, answer, rank, memory).daemonize()
     engine.run()
-    json.dump([learners * steps, time.process_time() - began_s], sys.stdout)
+    done, spent_s = learners * steps, time.process_time() - began_s
+    figures = {"steps": done, "seconds": spent_s, "steps_per_s": done / spent_s}
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        for name, figure in figures.items():
+            print(f"{name:12} {figure:,.1f}")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ from dualrt.sim.unison import Unison
 SHOWN = 8
 """How many stuck strands an error lists."""
 
-EVENTS_PER_FLUSH = 4096
-"""Events between two flushes of the journal, or more where it has many lanes: fewer would cost more
-than they save, more would hold records in memory for nothing."""
+EVENTS_PER_FLUSH, EVENTS_PER_LANE = 8192, 16
+"""Events between two flushes of the journal: so many, and so many more for each of its lanes. Fewer
+would leave a lane with a row or two, more would hold records in memory for nothing."""
 
 
 class _Kinds(dict[str, str]):
@@ -197,12 +197,12 @@ class Simulator:
     def _run(self) -> float:
         try:
             self._start()
-            step, events = self._env.step, 0
+            step, left = self._env.step, EVENTS_PER_FLUSH
             while self._mains or self._under_way or self._transport.in_flight:
                 step()
-                events += 1
-                if events > EVENTS_PER_FLUSH + self._journal.lanes:
-                    events = 0
+                left -= 1
+                if not left:
+                    left = EVENTS_PER_FLUSH + EVENTS_PER_LANE * self._journal.lanes
                     self._journal.flush()
         except EmptySchedule:
             raise self._deadlock() from None
