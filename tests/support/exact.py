@@ -151,6 +151,7 @@ def seats(
     mixing: str = "pairwise",
     rate: float = 0.5,
     seed: int = 0,
+    incarnation: int = 0,
 ) -> list[Seat]:
     """A seat for each learner, with rows of the plan where the layout asks for them."""
     gossipers = layout.gossipers
@@ -169,6 +170,7 @@ def seats(
             workload=workload,
             progress=progress,
             layout=layout,
+            incarnation=incarnation,
             mixing=Row(made, gossipers.index(rank), gossipers)
             if made is not None and rank in gossipers
             else None,

@@ -1,0 +1,74 @@
+"""Faults in code: `dualrt.api.simulate(scenario, faults=[...])`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dualrt import api, faults
+from dualrt.core.errors import RunError, UsageError
+from dualrt.observe.summary import Summary
+from dualrt.scenario import load
+from tests.support.simulated import Log
+
+SMALL = "swarm-small"
+
+
+def test_a_learner_fails_at_a_step() -> None:
+    log = Log()
+    outcome = api.simulate(load(SMALL), faults=[faults.fail_at(3, step=10)], observer=log)
+    assert log.steps(3) == 10
+    assert outcome.toll is not None
+    assert [rank for rank, _ in outcome.toll.crashed] == [3]
+    figures = outcome.summary.faults
+    assert figures is not None
+    assert (figures.crashes, figures.returns, figures.down_at_the_end) == (1, 0, (3,))
+
+
+def test_it_may_come_back() -> None:
+    again = faults.fail_at(3, step=10, rejoin_after_s=0.01)
+    figures = api.simulate(load(SMALL), faults=[again]).summary.faults
+    assert figures is not None
+    assert (figures.crashes, figures.returns, figures.down_at_the_end) == (1, 1, ())
+
+
+def test_learners_are_cut_off_for_a_time() -> None:
+    outcome = api.simulate(
+        load(SMALL, ["faults.detect_s=0.001"]),
+        faults=[faults.cut_off(0, 1, start_s=0.01, end_s=0.03)],
+    )
+    assert outcome.toll is not None
+    assert any({wait.learner, wait.peer} & {0, 1} for wait in outcome.toll.given_up)
+    assert all(wait.ended_s >= 0.01 for wait in outcome.toll.given_up)
+
+
+def test_they_come_on_top_of_the_scenarios_own() -> None:
+    scenario = load(SMALL, ["faults.crashes=[{learner=0, at_step=5}]"])
+    figures = api.simulate(scenario, faults=[faults.fail_at(3, step=10)]).summary.faults
+    assert figures is not None
+    assert figures.down_at_the_end == (0, 3)
+
+
+def test_where_nothing_goes_wrong_nothing_is_said_of_it() -> None:
+    outcome = api.simulate(load(SMALL))
+    assert outcome.toll is None
+    assert "faults" not in json.loads(outcome.summary.to_json())
+
+
+def test_figures_survive_the_way_into_json_and_back() -> None:
+    summary = api.simulate(load(SMALL), faults=[faults.fail_at(3, step=10)]).summary
+    assert Summary.from_json(summary.to_json()) == summary
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.fail_at(5, step=1), faults.SlowCard(3, 0.5, 0.0), faults.fail_at(-1, step=1)]
+)
+def test_what_befalls_nobody_is_refused(fault: faults.Fault) -> None:
+    with pytest.raises(UsageError, match="Count them from 0"):
+        api.simulate(load(SMALL), faults=[fault])
+
+
+def test_without_anyone_left_there_is_no_model() -> None:
+    with pytest.raises(RunError, match="had crashed at the end"):
+        api.simulate(load(SMALL), faults=[faults.fail_at(rank, step=5) for rank in range(5)])
