@@ -295,19 +295,29 @@ class _Session:
         )
 
     def busy(self) -> tuple[float, float]:
-        """One way of the model between learners that all compute, and what that costs who asks.
+        """One way of the model between learners that all compute, and what that costs them.
 
-        The second is by how much of its time a gradient takes longer while the exchange lasts.
+        The second is by how much of its time a gradient takes longer while an exchange lasts, on
+        average over who asks and who answers.
         """
         pairs = self._pairs(self._plan.learners)
-        undisturbed = self._rounds("gradient", self._ranks)
-        found = self._exchanged(pairs, self.parameters_bytes, busy=True)
-        one_way_s = fmean(_one_way_s(found[asks]) for asks, _ in pairs)
-        alone_s = fmean(timing(undisturbed[asks]).mean_s for asks, _ in pairs)
-        disturbed_s = fmean(
-            timing([each["gradients"] for each in found[asks]]).mean_s for asks, _ in pairs
-        )
-        return one_way_s, interference(alone_s, disturbed_s, 2 * one_way_s)
+        undisturbed, found = [], []
+        # By turns, so that what else the machine does meanwhile is the same for both.
+        for _ in range(ROUNDS):
+            undisturbed.append(
+                self._crew.ask({"do": "gradient", "for_s": self._for_s}, self._ranks)
+            )
+            found.append(self._exchanged(pairs, self.parameters_bytes, busy=True))
+        self._step()
+        self._step()
+        ways_s, factors = [], []
+        for asks, answers in pairs:
+            ways_s.append(_one_way_s([each[asks] for each in found]))
+            for rank, exchange_s in ((asks, 2 * ways_s[-1]), (answers, math.inf)):
+                alone_s = timing([each[rank] for each in undisturbed]).mean_s
+                disturbed_s = timing([each[rank]["gradients"] for each in found]).mean_s
+                factors.append(interference(alone_s, disturbed_s, exchange_s))
+        return fmean(ways_s), fmean(factors)
 
     def hang_up(self) -> None:
         """Close the transport."""
@@ -315,21 +325,20 @@ class _Session:
 
     def _exchanges(self, pairs: Sequence[Pair], nbytes: int) -> list[float]:
         """One way of an exchange, for each of the pairs that exchange at once."""
-        found = self._exchanged(pairs, nbytes, busy=False)
-        return [_one_way_s(found[asks]) for asks, _ in pairs]
+        found = [self._exchanged(pairs, nbytes, busy=False) for _ in range(ROUNDS)]
+        self._step()
+        return [_one_way_s([each[asks] for each in found]) for asks, _ in pairs]
 
     def _exchanged(
         self, pairs: Sequence[Pair], nbytes: int, *, busy: bool
-    ) -> dict[int, list[dict[str, list[float]]]]:
-        """The rounds of everyone who takes part."""
+    ) -> dict[int, dict[str, list[float]]]:
+        """A round of everyone who takes part."""
         how = {"nbytes": nbytes, "busy": busy}
         orders: dict[int, Order] = {}
         for asks, answers in pairs:
             orders[asks] = {"do": "exchange", "peer": answers, "for_s": self._for_s, **how}
             orders[answers] = {"do": "answer", "peer": asks, **how}
-        rounds = [self._crew.ask_each(orders) for _ in range(ROUNDS)]
-        self._step()
-        return {rank: [each[rank] for each in rounds] for rank in orders}
+        return self._crew.ask_each(orders)
 
     @staticmethod
     def _pairs(size: int) -> list[Pair]:
@@ -354,7 +363,8 @@ class _Session:
 def interference(alone_s: float, disturbed_s: float, exchange_s: float) -> float:
     """By how much of its time a gradient takes longer while an exchange that began with it lasts.
 
-    While both last, time passes (1 + i) times as fast as work gets done, and afterwards as fast:
+    Infinity for an exchange that outlasts the gradient. While both last, time passes (1 + i) times
+    as fast as work gets done, and afterwards as fast:
     with x the share of their common time that is lost, i = x / (1 - x).
     """
     lost = (disturbed_s - alone_s) / min(exchange_s, disturbed_s)
