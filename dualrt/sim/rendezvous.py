@@ -36,13 +36,22 @@ class _Gathering:
 class _Circle:
     """One group, and what it is about to do together."""
 
-    __slots__ = ("calls", "gatherings", "group", "places")
+    __slots__ = ("beside", "calls", "gatherings", "group", "places")
 
     def __init__(self, group: Group) -> None:
         self.group = group
         self.places = {rank: place for place, rank in enumerate(group.ranks)}
         self.calls = [0] * len(group.ranks)
         self.gatherings: dict[int, _Gathering] = {}
+        self.beside: dict[int, tuple[int, ...]] = {}
+        """Places of those that a member always stands for."""
+
+    def places_of(self, ranks: Sequence[int]) -> tuple[int, ...]:
+        """Where these members stand; raises RunError for one that is none."""
+        for rank in ranks:
+            if rank not in self.places:
+                raise _stranger(rank, self.group)
+        return tuple(self.places[rank] for rank in ranks)
 
 
 class Rendezvous:
@@ -65,9 +74,10 @@ class Rendezvous:
     ) -> Meeting | None:
         """Member `rank` calls the collective `name`; the meeting if it is the last to arrive.
 
-        It may stand for `others` too, who bring the same; `wake` is called once for all. Raises
-        RunError if one of them is no member, or calls another collective than the members that are
-        here do: in a real run that would hang.
+        It may stand for `others` too, always the same, who bring what it brings and never call
+        themselves; `wake` is called once for all. Raises RunError if one of them is no member, or
+        if it calls another collective than the members that are here do: in a real run that would
+        hang.
         """
         circle = self._known.get(id(group)) or self._circle(group)
         places, calls = circle.places, circle.calls
@@ -87,13 +97,14 @@ class Rendezvous:
         gathering.wakes[place] = wake
         calls[place] = number + 1
         gathering.brought[place] = brought
-        gathering.missing -= 1 + len(others)
-        for other in others:
-            beside = places.get(other)
+        gathering.missing -= 1
+        if others:
+            beside = circle.beside.get(rank)
             if beside is None:
-                raise _stranger(other, group)
-            calls[beside] += 1
-            gathering.brought[beside] = brought
+                beside = circle.beside[rank] = circle.places_of(others)
+            gathering.missing -= len(beside)
+            for place in beside:
+                gathering.brought[place] = brought
         if gathering.missing:
             return None
         del circle.gatherings[number]
@@ -102,7 +113,7 @@ class Rendezvous:
 
     def _circle(self, group: Group) -> _Circle:
         circle = self._circles.get(group)
-        if circle is None or circle.group is group:
+        if circle is None:
             circle = self._circles[group] = self._known[id(group)] = _Circle(group)
         return circle
 

@@ -65,3 +65,18 @@ def test_members_that_call_different_collectives_are_told() -> None:
     told = "group 'g': learner 5 calls broadcast from 2 where learner 2 calls allreduce"
     with pytest.raises(RunError, match=told):
         rendezvous.arrive(GROUP, 5, "broadcast from 2", None, ignore)
+
+
+def test_a_member_may_stand_for_others_who_bring_the_same() -> None:
+    rendezvous, woken = Rendezvous(), list[str]()
+    for _ in range(2):
+        assert rendezvous.arrive(GROUP, 0, "allreduce", "both", woken.append, [5]) is None
+        meeting = rendezvous.arrive(GROUP, 2, "allreduce", "alone", woken.append)
+        assert meeting is not None
+        assert meeting.brought == ("alone", "both", "both")
+        assert len(meeting.wakes) == 2
+
+
+def test_nobody_stands_for_a_stranger() -> None:
+    with pytest.raises(RunError, match="learner 1 is no member of group 'g'"):
+        Rendezvous().arrive(GROUP, 0, "allreduce", None, ignore, [1])
