@@ -12,6 +12,8 @@ The message overhead is varied, because it decides how much lands during an exch
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
 from typing import Any
 
@@ -59,14 +61,24 @@ def run(workload: str, overhead_s: float) -> Any:
 
 def main() -> None:
     """Print one row an overhead."""
+    parser = argparse.ArgumentParser(description="What averaging leaves unexplained by gradients.")
+    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    as_json = parser.parse_args().json
     # By name, so that the scenario finds the class in this file.
     sys.modules["averaging"] = sys.modules[__name__]
-    print("message overhead   unexplained by gradients, largest entry of the sum over learners")
-    print("                   delta blend      average with current weights")
+    rows = []
     for overhead_s in OVERHEADS_S:
         ours = run("quadratic", overhead_s).conservation_error
         usual = run("averaging:WithCurrentAverage", overhead_s).conservation_error
-        print(f"{1e3 * overhead_s:11.2f} ms   {ours:11.1e}      {usual:11.1e}")
+        rows.append({"overhead_s": overhead_s, "delta": ours, "current": usual})
+    if as_json:
+        print(json.dumps({"unexplained": rows}))
+        return
+    print("message overhead   unexplained by gradients, largest entry of the sum over learners")
+    print("                   delta blend      average with current weights")
+    for row in rows:
+        overhead_ms = 1e3 * row["overhead_s"]
+        print(f"{overhead_ms:11.2f} ms   {row['delta']:11.1e}      {row['current']:11.1e}")
 
 
 if __name__ == "__main__":

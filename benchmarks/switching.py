@@ -9,7 +9,9 @@ nanoseconds an effect, the best of several rounds, and the ratio to the cheapest
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import time
 from collections.abc import Callable, Generator
 from typing import Any
@@ -109,9 +111,17 @@ def seconds(run: Callable[[], None]) -> float:
 
 def main() -> None:
     """Print one row a driver."""
+    parser = argparse.ArgumentParser(description="What it costs to hand control over and back.")
+    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    as_json = parser.parse_args().json
     drivers = (by_send, by_callbacks, by_processes, by_parts, by_asyncio)
     costs_ns = {run: 1e9 * seconds(run) / EFFECTS for run in drivers}
     cheapest = min(costs_ns.values())
+    if as_json:
+        figures = {run.__name__: cost_ns for run, cost_ns in costs_ns.items()}
+        ratios = {name: cost_ns / cheapest for name, cost_ns in figures.items()}
+        print(json.dumps({"ns_per_effect": figures, "ratios": ratios}))
+        return
     for run, cost_ns in costs_ns.items():
         name = run.__name__.replace("_", " ")
         print(f"{name:14} {cost_ns:8.0f} ns an effect   {cost_ns / cheapest:5.1f} x")

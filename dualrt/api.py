@@ -225,7 +225,8 @@ def _simulator(
     )
     # With numbers, learners in unison differ in more than their times.
     timing_only = isinstance(learners[0].seat.workload, Phantom)
-    scenario, together = composition.scenario, _together(composition.scenario)
+    scenario = composition.scenario
+    together = not timing_only and _together(scenario)
     faults = (*scenario.faults.build(cluster.gpus_per_server), *faults)
     check_faults(faults, len(learners), cluster.servers)
     adversity = Adversity(
