@@ -171,11 +171,14 @@ def faults(seed: int, kinds: Sequence[str], field: Field) -> Table:
 
 
 def healed_s(table: Table) -> float:
-    """When the last of these faults is over; a crash for good is over at once."""
+    """When the last of these faults is over; a crash for good is over at once.
+
+    A message may have been held up at the last moment, behind another one.
+    """
     ends = [0.0]
     for key, tables in table.items():
         if key == "crashes":
             ends += [one["at_s"] + one.get("rejoin_after_s", 0.0) for one in tables]
         elif key != "detect_s":
-            ends += [one["end_s"] for one in tables]
+            ends += [one["end_s"] + 2 * one.get("delay_s", 0.0) for one in tables]
     return max(ends)

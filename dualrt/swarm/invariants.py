@@ -22,6 +22,9 @@ STALENESS_SLACK = 4
 """How many times as stale as in the calm run an update may be once all has healed, beside a step of
 each learner: random times differ from run to run."""
 
+STEPS_A_HOP = 2
+"""Steps that news take from a learner to the next, at each of as many learners as there are."""
+
 STEPS_TO_PROGRESS = 5
 """Steps of the slowest learner of the calm run within which everyone must have made one."""
 
@@ -141,10 +144,16 @@ def counting(evidence: Evidence) -> str | None:
 
 def staleness(evidence: Evidence) -> str | None:
     """Once all has healed, gradients are no staler than without faults, but for chance."""
-    summary, _ = _ended(evidence)
+    summary, toll = _ended(evidence)
+    if len(toll.crashed) > len(toll.rejoined):
+        raise NotChecked("learners are gone for good, and with them ways for news")
+    # What a partition has held back comes with the first news from behind it, all at once.
+    known_s = evidence.settled_s + STEPS_A_HOP * summary.learners * evidence.calm.slowest_step_s
+    if not evidence.witness.updates or evidence.witness.updates[-1][0] < known_s:
+        raise NotChecked("the run ended soon after the last fault")
     bound = STALENESS_SLACK * (evidence.calm.staleness + summary.learners)
     for time_s, update in _after(evidence):
-        if update.staleness > bound:
+        if time_s >= known_s and update.staleness > bound:
             return (
                 f"at {time_s:.6g} s, {time_s - evidence.healed_s:.6g} s after the last fault, "
                 f"learner {update.learner} applies a gradient that is {update.staleness} versions "
@@ -175,7 +184,7 @@ def answers(evidence: Evidence) -> str | None:
     """Once all has healed, whoever is up answers: no wait for it is given up."""
     _, toll = _ended(evidence)
     for wait in toll.given_up:
-        if wait.silent and evidence.healed_s <= wait.began_s < _last_step_s(evidence, wait):
+        if wait.silent and evidence.settled_s <= wait.began_s < _last_step_s(evidence, wait):
             return (
                 f"learner {wait.learner} waited for learner {wait.peer} from {wait.began_s:.6g} s "
                 f"to {wait.ended_s:.6g} s in vain; the last fault was over at "

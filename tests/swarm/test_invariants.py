@@ -96,7 +96,13 @@ def test_what_was_lost_may_be_missing_from_the_sum(sound: Evidence) -> None:
     for toll in (Toll(lost=1), Toll(crashed=((0, 0.1),))):
         findings, untold = judge(replace(off, toll=toll))
         assert findings == []
-        assert untold == {"conservation": "a learner or a message was lost"}
+        assert untold["conservation"] == "a learner or a message was lost"
+
+
+def test_news_may_find_no_way_where_learners_are_gone_for_good(sound: Evidence) -> None:
+    _, untold = judge(replace(sound, toll=Toll(crashed=((0, 0.1),))))
+    assert "ways for news" in untold["bounded staleness"]
+    assert judge(replace(sound, toll=Toll(crashed=((0, 0.1),), rejoined=((0, 0.2),))))[0] == []
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,8 @@ def test_everyone_who_is_up_goes_on_once_all_has_healed(sound: Evidence) -> None
     idle = replace(sound, witness=steady(learners=(0,)))
     assert violated(idle) == {"progress after healing"}
     _, untold = judge(replace(sound, healed_s=0.097))
-    assert untold == {"progress after healing": "the run ended soon after the last fault"}
+    soon = "the run ended soon after the last fault"
+    assert untold == {"progress after healing": soon, "bounded staleness": soon}
 
 
 def test_whoever_is_up_answers_once_all_has_healed(sound: Evidence) -> None:
