@@ -19,8 +19,8 @@ Offers to a peer have ascending numbers, and an answer has the number of its off
 applied at most once, however often it comes: R answers no number that it has passed, and I takes
 no number twice. An answer that comes after I gave up is applied with what I had sent then, since R
 has averaged already, and a difference is right at any time. For that I keeps the last `KEPT` offers
-that it gave up; those dropped from there, or still open at the end, are counted as abandoned
-(docs/decisions/0012-lost-peers.md).
+that it gave up, and at the end waits once more for whoever was only silent; those that are dropped
+or never answered are counted as abandoned (docs/decisions/0015-lost-peers.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, final
 
 from dualrt.algorithms.exchange import Exchange
 from dualrt.core.effects import Body, Packet, Recv, Send, Together
-from dualrt.core.errors import PeerLostError
+from dualrt.core.errors import Loss, PeerLostError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
 
@@ -45,6 +45,7 @@ class _Offer(NamedTuple):
 
     mine: Snapshot[Any]
     share: float
+    loss: Loss
 
 
 @final
@@ -82,8 +83,8 @@ class Delta(Exchange):
         await Send(peer, "offer", Packet(mine.versions, mine.vector, (number, share)))
         try:
             theirs = await self._answer_to(peer, number)
-        except PeerLostError:
-            self._give_up(peer, number, _Offer(mine, share))
+        except PeerLostError as lost:
+            self._give_up(peer, number, _Offer(mine, share, lost.loss))
         else:
             await self.learner.blend(mine, theirs, share)
 
@@ -111,12 +112,12 @@ class Delta(Exchange):
         return await self._answer_to(peer, number)
 
     async def finish(self) -> None:
-        """Wait once more for each peer whose answers are missing."""
-        for lacking in dict.fromkeys(peer for peer, _ in self._given_up):
+        """Wait once more for each peer that was silent."""
+        for peer in dict.fromkeys(peer for peer, _ in self._given_up):
             try:
-                while any(peer == lacking for peer, _ in self._given_up):
-                    _, answer = await Recv("answer", lacking)
-                    await self._take_late(lacking, answer)
+                while self._may_answer(peer):
+                    _, answer = await Recv("answer", peer)
+                    await self._take_late(peer, answer)
             except PeerLostError:
                 continue
         self.learner.abandoned += len(self._given_up)
@@ -140,7 +141,15 @@ class Delta(Exchange):
         number = self._offered[peer] = self._offered.get(peer, self._before_first) + 1
         return number
 
+    def _may_answer(self, peer: int) -> bool:
+        return any(
+            silent == peer and offer.loss is Loss.SILENT
+            for (silent, _), offer in self._given_up.items()
+        )
+
     def _give_up(self, peer: int, number: int, offer: _Offer) -> None:
+        if offer.loss is Loss.KNOWN:
+            return
         self._given_up[peer, number] = offer
         if len(self._given_up) > KEPT:
             del self._given_up[next(iter(self._given_up))]

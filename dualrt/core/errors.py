@@ -11,6 +11,7 @@ installed: the command line prints its message without a traceback and exits wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 
 
 class DualrtError(Exception):
@@ -77,6 +78,17 @@ class DeadlockError(RunError):
     """Every live strand waits and nothing is under way that could wake one of them."""
 
 
+class Loss(Enum):
+    """How a peer was found to be lost, and so what may have become of what it was sent."""
+
+    KNOWN = "known"
+    """Before it was awaited: what it was sent meanwhile has vanished."""
+    NOTICED = "noticed"
+    """While it was awaited: it may have received, but its answer will not come."""
+    SILENT = "silent"
+    """It lives, and has not answered in time: its answer may be late."""
+
+
 class PeerLostError(RunError):
     """What was awaited of learner `peer` will not come, as far as the driver can tell.
 
@@ -84,8 +96,8 @@ class PeerLostError(RunError):
     the run, and names the peer.
     """
 
-    def __init__(self, peer: int, why: str) -> None:
-        self.peer = peer
+    def __init__(self, peer: int, why: str, loss: Loss = Loss.NOTICED) -> None:
+        self.peer, self.loss = peer, loss
         super().__init__(f"learner {peer} is lost: {why}")
 
 

@@ -4,7 +4,7 @@ Owns their meaning, the same in either mode. Must not know how a driver makes th
 simulator stretches modelled times and loses modelled messages, the real runtime waits after a
 computation or ends a process.
 
-What learners see of faults (docs/decisions/0012-lost-peers.md):
+What learners see of faults (docs/decisions/0015-lost-peers.md):
 
 - What is sent to a learner that is lost, is lost without a word: sends are buffered.
 - Who waits for a message of a *named* peer gets `PeerLostError` once the driver has noticed that

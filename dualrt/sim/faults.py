@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import simpy
 
 from dualrt.core.effects import AllReduce, Broadcast, Delivery, Effect, Group, Recv, Send
-from dualrt.core.errors import PeerLostError, UsageError
+from dualrt.core.errors import Loss, PeerLostError, UsageError
 from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
@@ -163,7 +163,7 @@ class FaultySimulator(Simulator):
         forget = partial(self._lossy.forget, rank, tag, wake)
         if self._lost(rank, peer):
             forget()
-            raise self._loss(rank, peer)
+            raise self._loss(rank, peer, Loss.KNOWN)
         wait = self._waits[process] = _Wait((peer,), "recv " + tag, now_s, forget)
         self._after(self._detection.timeout_s, partial(self._notice_silence, process, wait))
         return PENDING
@@ -185,7 +185,7 @@ class FaultySimulator(Simulator):
         others = tuple(member for member in group.ranks if member != rank)
         for member in others:
             if self._lost(rank, member):
-                raise self._loss(rank, member)
+                raise self._loss(rank, member, Loss.KNOWN)
         self._waits[process] = _Wait(others, kind, self._env.now, lambda: None)
 
     def _collected(self, process: Process, kind: str, nbytes: int, answer: Any) -> None:
@@ -302,7 +302,7 @@ class FaultySimulator(Simulator):
 
     def _notice_silence(self, process: Process, wait: _Wait, _: simpy.Event) -> None:
         if self._waits.get(process) is wait:
-            self._give_up(process, wait, wait.peers[0])
+            self._give_up(process, wait, wait.peers[0], Loss.SILENT)
 
     def _end_waits(self, over: Callable[[int, int], bool]) -> None:
         """End every wait of a learner for a peer for which `over(learner, peer)` holds."""
@@ -310,25 +310,25 @@ class FaultySimulator(Simulator):
             gone = [peer for peer in wait.peers if over(process.learner.rank, peer)]
             # An earlier one may have ended this one's learner, or the wait.
             if gone and self._waits.get(process) is wait:
-                self._give_up(process, wait, gone[0])
+                self._give_up(process, wait, gone[0], Loss.NOTICED)
 
-    def _give_up(self, process: Process, wait: _Wait, peer: int) -> None:
+    def _give_up(self, process: Process, wait: _Wait, peer: int, loss: Loss) -> None:
         rank, now_s = process.learner.rank, self._env.now
         del self._waits[process]
         wait.forget()
         self._span(process, wait.kind, wait.began_s, 0, peer)
         silent = peer not in self.down and self._lossy.apart_until_s(rank, peer) <= now_s
         self._given_up.append(GivenUp(rank, peer, wait.began_s, now_s, silent))
-        process.raise_at_await(self._loss(rank, peer))
+        process.raise_at_await(self._loss(rank, peer, loss))
 
-    def _loss(self, rank: int, peer: int) -> PeerLostError:
+    def _loss(self, rank: int, peer: int, loss: Loss) -> PeerLostError:
         since_s = self.down.get(peer)
         if since_s is not None:
-            why = f"it crashed at {since_s:.6g} s, and that was noticed"
+            why = f"it crashed at {since_s:.6g} s"
         elif self._lossy.apart_until_s(rank, peer) > self._env.now:
             why = f"a partition keeps it apart from learner {rank}"
         elif (peer, self._env.now) in self._rejoined:
             why = "it crashed, and has just been started again"
         else:
             why = f"it was silent for {self._detection.timeout_s:g} s"
-        return PeerLostError(peer, f"{why}, at {self._env.now:.6g} s")
+        return PeerLostError(peer, f"{why}; noticed at {self._env.now:.6g} s", loss)

@@ -9,7 +9,7 @@ import pytest
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.delta import INCARNATION_BITS, KEPT
 from dualrt.core.effects import Delivery, Packet, Recv
-from dualrt.core.errors import PeerLostError, RunError
+from dualrt.core.errors import Loss, PeerLostError, RunError
 from tests.support.exact import ExactWorkload, learners_of, seats
 from tests.support.pushing import computed, first, number, result, sent, value
 
@@ -27,17 +27,17 @@ def answer(value_: int, of: int) -> Delivery:
     return Delivery(1, Packet((0, 0), number(value_), of))
 
 
-def lost() -> PeerLostError:
-    return PeerLostError(1, "it crashed")
+def lost(loss: Loss = Loss.SILENT) -> PeerLostError:
+    return PeerLostError(1, "for some reason", loss)
 
 
-def give_up(initiator: ADPSGD) -> int:
+def give_up(initiator: ADPSGD, loss: Loss = Loss.SILENT) -> int:
     """Start an exchange in vain; the number of its offer."""
     exchange = initiator.exchange.initiate(1, 0.5)
     offer = sent(first(exchange), 1, "offer")
     assert exchange.send(None) == HERE
     with pytest.raises(StopIteration):
-        exchange.throw(lost())
+        exchange.throw(lost(loss))
     of, _ = offer.note
     return int(of)
 
@@ -129,6 +129,21 @@ def test_at_the_end_it_waits_once_more_for_what_is_missing() -> None:
         finish.throw(lost())
     assert value(initiator) == 5
     assert initiator.abandoned == 1
+
+
+def test_who_is_gone_is_not_waited_for_at_the_end() -> None:
+    initiator, _ = pair()
+    give_up(initiator, Loss.NOTICED)
+    result(initiator.exchange.finish())
+    # It may have averaged before it was lost.
+    assert initiator.abandoned == 1
+
+
+def test_what_vanished_on_its_way_to_the_lost_is_no_exchange() -> None:
+    initiator, _ = pair()
+    give_up(initiator, Loss.KNOWN)
+    result(initiator.exchange.finish())
+    assert initiator.abandoned == 0
 
 
 def test_where_nothing_is_missing_the_end_takes_no_message() -> None:
