@@ -82,12 +82,15 @@ class Calibration:
         return max(self.residuals, key=lambda residual: abs(math.log1p(residual.error)))
 
     def plain(self) -> dict[str, Any]:
-        """As tables, for TOML and JSON; numbers are rounded to `DIGITS`."""
-        return {
-            "title": self.title,
+        """As tables, for TOML and JSON; numbers are rounded to `DIGITS`. A check fitted nothing."""
+        fitted = {
             "points_fitted": len(self.residuals),
             "parameters_fitted": len(self.estimates),
             "degrees_of_freedom": self.degrees_of_freedom,
+        }
+        return {
+            "title": self.title,
+            **(fitted if self.estimates else {}),
             "rms_error": _rounded(self.rms_error),
             "worst": self.worst.name,
             "parameters": {one.name: _estimate(one) for one in self.estimates},

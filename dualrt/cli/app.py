@@ -232,11 +232,15 @@ def calibrate(
         Path | None,
         typer.Option("--out", metavar="FILE.toml", help="Write the values and their residuals."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Draw the errors (.png, .svg or .pdf)."),
+    ] = None,
 ) -> None:
     """Fit settings of scenarios to measured figures, and set both side by side."""
     from dualrt.cli import calibrations
 
-    calibrations.calibrate(table, check, json, out)
+    calibrations.calibrate(table, check, json, out, picture)
 
 
 @app.command()

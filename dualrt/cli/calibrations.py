@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dualrt.calibrate import Calibration, Estimate, Residual, check, fit, read_table
+from dualrt.calibrate.drawing import draw
 from dualrt.cli import show
+from dualrt.cli.files import check_picture
 from dualrt.core.errors import UsageError
 from dualrt.observe import units
 
@@ -25,12 +27,15 @@ UNITS = {
 }
 
 
-def calibrate(file: str, only_check: bool, as_json: bool, out: Path | None) -> None:
+def calibrate(
+    file: str, only_check: bool, as_json: bool, out: Path | None, picture: Path | None
+) -> None:
     """Fit, or only set side by side; print, and keep the calibration's file."""
     if only_check and out is not None:
         raise UsageError(f"--out {out}: --check fits nothing to keep. Leave one of the two out")
     table = read_table(file)
     _check_file(out, table.file)
+    check_picture(picture)
     if only_check:
         with show.progress("simulating every point") as tell:
             found = check(table, tell)
@@ -44,6 +49,9 @@ def calibrate(file: str, only_check: bool, as_json: bool, out: Path | None) -> N
     if out is not None:
         out.write_text(found.to_toml())
         show.note(f"kept in {out}")
+    if picture is not None:
+        draw(picture, found)
+        show.note(f"picture: {picture}")
 
 
 def _check_file(out: Path | None, table: Path) -> None:

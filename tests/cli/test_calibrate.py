@@ -35,8 +35,11 @@ def test_people_get_parameters_residuals_and_degrees_of_freedom(file: Path) -> N
 
 
 def test_a_check_fits_nothing(file: Path) -> None:
-    checked = commands.result("calibrate", file, "--check")
+    errors = file.with_name("errors.png")
+    checked = commands.result("calibrate", file, "--check", "--picture", errors)
+    assert errors.read_bytes().startswith(b"\x89PNG")
     assert checked["parameters"] == {}
+    assert "degrees_of_freedom" not in checked
     assert abs(checked["points"]["one"]["error"]) > 0.1
 
 
@@ -46,6 +49,7 @@ def test_a_check_fits_nothing(file: Path) -> None:
         (["--out", "no-such-folder/kept.toml"], "there is no folder no-such-folder"),
         (["--out", "docs"], "--out docs is a folder"),
         (["--check", "--out", "kept.toml"], "--check fits nothing to keep"),
+        (["--picture", "errors.txt"], "its name must end in .png"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused_at_once(
