@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dualrt.calibrate import fit, read_table
 from dualrt.observe import units
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +20,7 @@ POINTS: dict[str, Any] = {**KEPT["points"], **KEPT["predictions"]}
 
 @pytest.mark.parametrize("name", POINTS)
 def test_every_point_stands_on_the_page_with_its_error(name: str) -> None:
-    (row,) = re.findall(rf"^\| `{name}` \|(.*)\|$", PAGE, re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{name}` \|((?:[^|]*\|){{3}}[^|]*)\|$", PAGE, re.MULTILINE)
     _, published, simulated, error = (cell.strip() for cell in row.split("|"))
     point = POINTS[name]
     assert float(published.split()[0]) == point["measured"]
@@ -36,6 +37,14 @@ def test_every_parameter_stands_on_the_page_with_what_determines_it(name: str) -
     assert error == f"{100 * parameter['standard_error']:.0f} %"
     for point, elasticity in parameter["determined_by"].items():
         assert f"`{point}` {elasticity:.2f}" in by
+
+
+def test_the_example_table_can_be_fitted(tmp_path: Path) -> None:
+    example, _ = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "table.toml").write_text(example)
+    found = fit(read_table(tmp_path / "table.toml"))
+    assert [one.remark for one in found.estimates] == [""]
+    assert abs(found.residuals[0].error) < 0.01
 
 
 def test_the_page_gives_the_degrees_of_freedom_and_the_error_of_all() -> None:
