@@ -362,7 +362,8 @@ def train(
     workload = composition.workload(device=str(device))
     _set_threads(scenario)
     learner = composition.learner(launch.rank, workload)
-    terms = Terms(scenario.real.timeout_s, scenario.real.interface, device)
+    real = scenario.real
+    terms = Terms(real.timeout_s, real.interface, real.shared_memory, device)
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
     with (
         _Watch(scenario, composition.epochs, out, on_progress, launch.rank) as watch,

@@ -12,6 +12,8 @@ the other, where no bulk is in front of them:
                <-------------------------------------  welcome
         chunk, chunk, ..., bye  -------------------->
                <-------------------------------------  credit
+        share (on the same host)  ------------------>
+               <-------------------------------------  slots
 
 The ROUTER is bound before its address is published, and is read only from the moment that the
 learners of the run are known: until then, ZeroMQ keeps what early peers send. Nothing but a hello
@@ -36,9 +38,11 @@ from dualrt.core.errors import RunError
 from dualrt.core.pool import Pool
 from dualrt.real import sockets
 from dualrt.real.calls import Calls
+from dualrt.real.link import BURST_FRAMES, Link
 from dualrt.real.mailbox import Mailbox
+from dualrt.real.ring import RingError, RingReader
 from dualrt.real.roster import Roster
-from dualrt.real.stream import Drop, DroppedError, Incoming, Outgoing
+from dualrt.real.stream import Drop, DroppedError, Incoming
 from dualrt.real.wire import (
     Buffer,
     Bye,
@@ -48,6 +52,8 @@ from dualrt.real.wire import (
     Hello,
     Letter,
     Parts,
+    Share,
+    Slots,
     Welcome,
     WireError,
     cost_bytes,
@@ -61,22 +67,6 @@ LINGER_S = 0.5
 SPARE_BODIES = 2
 """Bodies whose memory waits to be filled again: one that is being blended and one that arrives."""
 
-BURST_FRAMES = 32
-"""Frames that one socket may send or receive before the others get their turn."""
-
-
-@dataclass(slots=True)
-class _Link:
-    """The way to one peer."""
-
-    dealer: zmq.Socket[bytes]
-    outgoing: Outgoing
-    hello: bytes
-    ready: bool = False
-    hello_due_s: float = 0.0
-    awaits_room: bool = False
-    """There is something to send, and the poller says when the socket takes it."""
-
 
 @dataclass(slots=True)
 class _Source:
@@ -86,14 +76,17 @@ class _Source:
     incoming: Incoming
     route: bytes
     """The ROUTER's name for the connection that the peer used last: replies go there."""
+    ring: RingReader | None = None
+    """Memory that the peer shares."""
 
 
 class Courier:
     """The thread, its sockets, and what it does with them.
 
     Parameters: `origin` says who we are; `interface` is what the ROUTER binds; a peer that does not
-    answer is greeted again every `greet_interval_s`. Deliveries go to `mailbox`, what is learnt of
-    the peers to `roster`. If the thread ends by an error, all waits on these two end with it.
+    answer is greeted again every `greet_interval_s`; `shares_memory` is whether to share memory
+    with peers on this host. Deliveries go to `mailbox`, what is learnt of the peers to `roster`. If
+    the thread ends by an error, all waits on these two end with it.
     """
 
     def __init__(
@@ -103,6 +96,7 @@ class Courier:
         interface: str,
         max_body_bytes: int,
         greet_interval_s: float,
+        shares_memory: bool,
         mailbox: Mailbox,
         roster: Roster,
     ) -> None:
@@ -112,13 +106,14 @@ class Courier:
         self._interface = interface
         self._max_body_bytes = max_body_bytes
         self._greet_interval_s = greet_interval_s
+        self._shares_memory = shares_memory
         self._mailbox = mailbox
         self._roster = roster
         self._bodies = Pool(SPARE_BODIES)
         self._calls = Calls()
         self._address: Future[str] = Future()
         self._addresses: Mapping[int, str] = {}
-        self._links: dict[int, _Link] = {}
+        self._links: dict[int, Link] = {}
         self._sources: dict[int, _Source] = {}
         self._stopping = False
         # A daemon, so that a program which ends without closing its gossip does end.
@@ -155,11 +150,11 @@ class Courier:
 
     def enqueue(self, peer: int, letter: Letter) -> None:
         """Send a letter after all that was to be sent to this peer before."""
-        self._link(peer).outgoing.add(letter)
+        self._link(peer).add(letter)
 
     def part(self, peer: int) -> None:
         """Say goodbye after all that was to be sent to this peer before."""
-        self._link(peer).outgoing.add_frames(self._farewell(peer))
+        self._link(peer).add_frames(self._farewell(peer))
 
     def credit(self, peer: int) -> None:
         """Tell a peer how much of what it has sent takes no room here any more."""
@@ -194,6 +189,7 @@ class Courier:
             self._mailbox.close(failure)
             self._roster.close(failure)
             self._calls.close()
+            self._unshare()
             self._context.destroy(linger=round(1000 * LINGER_S))
 
     def _open(self) -> None:
@@ -218,54 +214,44 @@ class Courier:
                 self._push(link, now_s)
 
     def _patience_ms(self) -> int | None:
-        """Until somebody has to be greeted again; None if nobody has."""
-        due_s = [
-            link.hello_due_s
-            for link in self._links.values()
-            if not (link.ready or link.awaits_room)
-        ]
-        if not due_s:
-            return None
-        return max(0, math.ceil(1000 * (min(due_s) - time.monotonic())))
+        """Until a link has something to say again; None if none has."""
+        due_s = min(
+            (link.due_s for link in self._links.values() if not link.awaits_room),
+            default=math.inf,
+        )
+        return None if due_s == math.inf else max(0, math.ceil(1000 * (due_s - time.monotonic())))
+
+    def _unshare(self) -> None:
+        for link in self._links.values():
+            link.unshare()
+        for source in self._sources.values():
+            _close_ring(source)
 
     # Sending.
 
-    def _link(self, peer: int) -> _Link:
+    def _link(self, peer: int) -> Link:
         link = self._links.get(peer)
         if link is None:
-            dealer = sockets.dealer(self._context, self._addresses[peer])
+            address = self._addresses[peer]
+            dealer = sockets.dealer(self._context, address)
             self._poller.register(dealer, zmq.POLLIN)
-            hello = encode(Hello(*self._signature(), receiver=peer))
-            link = self._links[peer] = _Link(dealer, Outgoing(self._origin), hello)
+            link = self._links[peer] = Link(
+                dealer,
+                self._origin,
+                peer,
+                patience_s=self._greet_interval_s,
+                shares=self._shares_memory and _host(address) == _host(self._address.result()),
+            )
         return link
 
-    def _push(self, link: _Link, now_s: float) -> None:
+    def _push(self, link: Link, now_s: float) -> None:
         """Send what the socket takes, and have the poller tell when it takes the rest."""
-        awaits_room = self._send(link) if link.ready else self._greet(link, now_s)
+        awaits_room = link.push(now_s)
         if awaits_room != link.awaits_room:
             link.awaits_room = awaits_room
             self._poller.register(
                 link.dealer, zmq.POLLIN | zmq.POLLOUT if awaits_room else zmq.POLLIN
             )
-
-    def _send(self, link: _Link) -> bool:
-        for _ in range(BURST_FRAMES):
-            parts = link.outgoing.peek()
-            if parts is None:
-                return False
-            if not sockets.offer(link.dealer, parts):
-                return True
-            link.outgoing.sent()
-        return True
-
-    def _greet(self, link: _Link, now_s: float) -> bool:
-        # More than once, because a hello is lost with a connection that breaks.
-        if now_s < link.hello_due_s:
-            return False
-        if not sockets.offer(link.dealer, (link.hello,)):
-            return True
-        link.hello_due_s = now_s + self._greet_interval_s
-        return False
 
     def _farewell(self, peer: int) -> Iterator[Parts]:
         yield (encode(Bye(*self._signature())),)
@@ -299,14 +285,18 @@ class Courier:
         match frame:
             case Hello():
                 self._reply(route, Welcome(*self._signature()))
-            case Chunk():
-                self._collect(frame.sender, source.incoming, frame, data)
+            case Chunk(slot=None):
+                self._collect(source, frame, data)
+            case Chunk(slot=int(slot)):
+                self._collect_shared(source, frame, slot, data)
+            case Share():
+                self._reply(source.route, Slots(*self._signature(), *self._share(source, frame)))
             case Bye():
                 self._roster.heard_bye(frame.sender)
             case _:
                 raise WireError(f"{type(frame).__name__} is a reply, and comes the other way")
 
-    def _hear_reply(self, peer: int, link: _Link, parts: list[memoryview]) -> None:
+    def _hear_reply(self, peer: int, link: Link, parts: list[memoryview]) -> None:
         frame = decode(parts[0])
         self._admit(frame)
         if frame.sender != peer:
@@ -317,6 +307,8 @@ class Courier:
                 self._roster.greeted(peer)
             case Credit():
                 self._roster.credit(peer, frame.taken)
+            case Slots():
+                link.hear_slots(frame)
             case _:
                 raise WireError(f"{type(frame).__name__} is no reply")
 
@@ -331,6 +323,8 @@ class Courier:
     def _source(self, frame: Frame, route: bytes) -> _Source:
         source = self._sources.get(frame.sender)
         if source is None or source.incarnation < frame.incarnation:
+            if source is not None:
+                _close_ring(source)
             incoming = Incoming(self._max_body_bytes, self._bodies)
             source = self._sources[frame.sender] = _Source(frame.incarnation, incoming, route)
         elif source.incarnation > frame.incarnation:
@@ -338,7 +332,42 @@ class Courier:
         source.route = route
         return source
 
-    def _collect(self, sender: int, incoming: Incoming, chunk: Chunk, data: Buffer) -> None:
+    def _share(self, source: _Source, share: Share) -> tuple[bytes, int | None]:
+        """Have a look at a peer's ring; returns its nonce and what is free of it, if anything."""
+        if not self._shares_memory:
+            return share.nonce, None
+        if source.ring is None or source.ring.nonce != share.nonce:
+            _close_ring(source)
+            try:
+                source.ring = RingReader(share.pid, share.fd, share.nonce, share.written)
+            except RingError:
+                self.counters[Drop.UNSHARED] += 1
+                return share.nonce, None
+        # Frames keep their order: what was filled before this one was read, or never will be.
+        source.ring.free(share.written)
+        return share.nonce, source.ring.freed
+
+    def _collect_shared(self, source: _Source, chunk: Chunk, slot: int, beside: Buffer) -> None:
+        ring = source.ring
+        if ring is None:
+            raise DroppedError(Drop.STRAY)
+        if slot < ring.freed:
+            raise DroppedError(Drop.STALE)
+        if beside:
+            raise WireError("a chunk in two places")
+        try:
+            data = ring.read(slot, chunk.nbytes)
+        except RingError as error:
+            raise WireError(str(error)) from error
+        try:
+            self._collect(source, chunk, data)
+        finally:
+            data.release()
+            if ring.free(slot + 1):
+                self._reply(source.route, Slots(*self._signature(), ring.nonce, ring.freed))
+
+    def _collect(self, source: _Source, chunk: Chunk, data: Buffer) -> None:
+        incoming, sender = source.incoming, chunk.sender
         settled_bytes = incoming.settled_bytes
         arrival = None
         try:
@@ -353,6 +382,16 @@ class Courier:
 
     def _signature(self) -> tuple[str, int, int]:
         return self._origin.run, self._origin.sender, self._origin.incarnation
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]
+
+
+def _close_ring(source: _Source) -> None:
+    if source.ring is not None:
+        source.ring.close()
+        source.ring = None
 
 
 def _three(parts: list[memoryview]) -> tuple[memoryview, memoryview, Buffer]:

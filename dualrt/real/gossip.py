@@ -40,6 +40,8 @@ class Gossip:
     - `interface`: the address or network interface of this host that peers reach it by.
     - `max_body_bytes`: the largest body of any message, the same for all learners of a run. At most
       two such bodies a peer wait here to be taken, and two a peer to be sent.
+    - `shares_memory`: whether large bodies to and from peers on this host go through memory that
+      both ends share, where they can.
 
     A learner that is started again is a new incarnation: what its dead self had under way is
     dropped. Raises `UsageError` if the interface cannot be bound.
@@ -56,6 +58,7 @@ class Gossip:
         timeout_s: float,
         interface: str = "127.0.0.1",
         max_body_bytes: int,
+        shares_memory: bool = True,
     ) -> None:
         self.rank = rank
         self._timeout_s = timeout_s
@@ -69,6 +72,7 @@ class Gossip:
             interface=interface,
             max_body_bytes=max_body_bytes,
             greet_interval_s=timeout_s / GREETINGS_A_TIMEOUT,
+            shares_memory=shares_memory,
             mailbox=self._mailbox,
             roster=self._roster,
         )

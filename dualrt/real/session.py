@@ -36,6 +36,7 @@ class Terms:
 
     timeout_s: float
     interface: str
+    shared_memory: bool
     device: torch.device
 
 
@@ -68,6 +69,7 @@ class Session:
             timeout_s=terms.timeout_s,
             interface=terms.interface,
             max_body_bytes=max_body_bytes,
+            shares_memory=terms.shared_memory,
         )
         self._collectives: Collectives | None = None
         try:

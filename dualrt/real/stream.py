@@ -7,13 +7,13 @@ frame is next, the incoming end is shown the frames that came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
 from dualrt.core.effects import Packet
 from dualrt.core.pool import Pool
-from dualrt.real.wire import Assembly, Buffer, Chunk, Frame, Letter, Parts, chunks
+from dualrt.real.wire import Assembly, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
 
 
 class Drop(StrEnum):
@@ -31,6 +31,8 @@ class Drop(StrEnum):
     """The checksum does not fit the bytes."""
     STRAY = "stray"
     """A chunk of a message whose beginning is missing."""
+    UNSHARED = "unshared"
+    """Memory that a peer offers to share and that cannot be had, or is not a ring."""
     UNREACHABLE = "unreachable"
     """A reply to a connection that is gone."""
 
@@ -44,34 +46,33 @@ class DroppedError(Exception):
 
 
 class Outgoing:
-    """The frames that wait to be sent to one peer, each made when its turn comes."""
+    """The frames that wait to be sent to one peer, each made when its turn comes.
 
-    def __init__(self, origin: Frame) -> None:
-        self._origin = origin
+    Parameters: `place` may put a chunk's bytes elsewhere, as `dualrt.real.wire.chunks` says.
+    """
+
+    def __init__(self, origin: Frame, place: Callable[[memoryview], int | None] = beside) -> None:
+        self._origin, self._place = origin, place
         self._position = 0
         self._waiting: deque[Iterator[Parts]] = deque()
-        self._next: Parts | None = None
 
     def add(self, letter: Letter) -> None:
         """Send a letter after all that was added before."""
-        self.add_frames(chunks(letter, self._origin, self._position))
+        self.add_frames(chunks(letter, self._origin, self._position, self._place))
         self._position += letter.cost_bytes
 
     def add_frames(self, frames: Iterator[Parts]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
         self._waiting.append(frames)
 
-    def peek(self) -> Parts | None:
-        """The next frame, the same until it was `sent`; None if nothing waits."""
-        while self._next is None and self._waiting:
-            self._next = next(self._waiting[0], None)
-            if self._next is None:
-                self._waiting.popleft()
-        return self._next
-
-    def sent(self) -> None:
-        """The next frame is on its way."""
-        self._next = None
+    def next(self) -> Parts | None:
+        """The next frame, made now; None if nothing waits."""
+        while self._waiting:
+            parts = next(self._waiting[0], None)
+            if parts is not None:
+                return parts
+            self._waiting.popleft()
+        return None
 
 
 class Arrival(NamedTuple):

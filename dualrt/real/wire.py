@@ -4,8 +4,9 @@ Owns the frames, their limits and their checks. Must not know of sockets, thread
 
 A message is an *opening* (tag, versions, note, and the form of its body) followed by the bytes of
 the body, cut into chunks. Each chunk travels as one frame: a header, in msgpack, and beside it the
-chunk's bytes, never copied on their way out. The opening rides in the header of chunk 0. Four
-smaller frames keep the connection: hello, welcome, credit and bye.
+chunk's bytes, never copied on their way out. The opening rides in the header of chunk 0. A chunk
+for a peer on the same host may leave its bytes in shared memory, and the header then says where.
+Smaller frames keep the connection: hello and welcome, credit, bye; share and slots.
 
 Nothing is allocated for a body before its dtype, shape and size were checked against the limit of
 this side, and whatever does not parse raises `WireError` and nothing else: a stranger's bytes must
@@ -18,7 +19,7 @@ bytes: one number tells order, loss and repetition apart and carries the flow co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -97,6 +98,24 @@ class Credit(Frame, frozen=True, tag="credit"):
     taken: Count
 
 
+class Share(Frame, frozen=True, tag="share"):
+    """ "Bytes of mine may lie in this memory": answered by slots. See `dualrt.real.ring`."""
+
+    pid: Count
+    fd: Count
+    nonce: bytes
+    written: Count
+    """Slots that were filled before: what has not been read of them was lost on its way."""
+
+
+class Slots(Frame, frozen=True, tag="slots"):
+    """ "I have read that many slots of your memory". Cumulative: may be lost."""
+
+    nonce: bytes
+    freed: Count | None
+    """None: this memory cannot be had from here."""
+
+
 class Bye(Frame, frozen=True, tag="bye"):
     """ "I need nothing more of you, and answer until you need nothing of me"."""
 
@@ -107,16 +126,21 @@ class Chunk(Frame, frozen=True, tag="chunk"):
     position: Count
     index: Count
     checksum: Count
-    """XXH3 of the chunk's bytes, seeded by that of the opening: 10 GB/s where CRC-32 makes 4."""
+    """XXH3 of the bytes beside this header, seeded by that of the opening: 10 GB/s where CRC-32
+    makes 4. Bytes in a slot have none: they never leave the memory that the model lives in."""
     opening: bytes = b""
     """An encoded `Opening` in chunk 0, empty in all others."""
+    slot: Count | None = None
+    """Where in shared memory the bytes are; None: beside this header."""
+    nbytes: Count = 0
+    """How many of them are there."""
 
     def matches(self, data: Buffer) -> bool:
-        """Whether `data`, the bytes that came beside this header, are those that were sent."""
-        return self.checksum == _checksum(self.opening, data)
+        """Whether `data`, the bytes of this chunk, are those that were sent."""
+        return self.checksum == _checksum(self.opening, data if self.slot is None else b"")
 
 
-AnyFrame: TypeAlias = Hello | Welcome | Credit | Bye | Chunk
+AnyFrame: TypeAlias = Hello | Welcome | Credit | Share | Slots | Bye | Chunk
 
 
 class Form(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -217,13 +241,26 @@ def seal(tag: str, packet: Packet, max_body_bytes: int) -> Letter:
     return Letter(opening, memoryview(b"") if body is None else _bytes_of(body))
 
 
+def beside(_data: memoryview) -> None:
+    """Put a chunk's bytes nowhere: they travel beside their header."""
+
+
 def chunks(
-    letter: Letter, origin: Frame, position: int, chunk_bytes: int = CHUNK_BYTES
+    letter: Letter,
+    origin: Frame,
+    position: int,
+    place: Callable[[memoryview], int | None] = beside,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Parts]:
-    """The frames of a letter from `origin`, each made when it is asked for."""
+    """The frames of a letter from `origin`, each made when it is asked for.
+
+    `place` is given the bytes of each, and returns the slot that it has put them into, or None if
+    they are to travel beside the header.
+    """
     for index, start in enumerate(range(0, max(len(letter.body), 1), chunk_bytes)):
         data = letter.body[start : start + chunk_bytes]
         opening = letter.opening if index == 0 else b""
+        slot = place(data)
         header = encode(
             Chunk(
                 origin.run,
@@ -231,11 +268,13 @@ def chunks(
                 origin.incarnation,
                 position,
                 index,
-                _checksum(opening, data),
+                _checksum(opening, data if slot is None else b""),
                 opening,
+                slot,
+                0 if slot is None else len(data),
             )
         )
-        yield (header, data) if data else (header,)
+        yield (header, data) if data and slot is None else (header,)
 
 
 class Assembly:

@@ -103,6 +103,10 @@ class Real(Table):
     interface: Name = Field(
         default="127.0.0.1", description="Address or name of the network interface to listen on."
     )
+    shared_memory: bool = Field(
+        default=True,
+        description="Learners on one host send models to each other through shared memory.",
+    )
     threads_per_learner: Count = Field(
         default=1, description="CPU threads for a learner; learners x threads should fit the cores."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import multiprocessing
+import os
 import socket
 import threading
 import time
@@ -31,12 +32,17 @@ from dualrt.real.wire import (
     Chunk,
     Credit,
     Hello,
+    Share,
+    Slots,
     WireError,
     encode,
 )
 
 MAX_BODY_BYTES = 32_000_000
 PATIENCE_S = 20.0
+
+both_ways = pytest.mark.parametrize("shares_memory", [True, False], ids=["ring", "tcp"])
+"""Large bodies between learners of one host, through shared memory and through the socket."""
 
 
 def learner(
@@ -45,17 +51,30 @@ def learner(
     run_id: str = "run",
     timeout_s: float = PATIENCE_S,
     max_body_bytes: int = MAX_BODY_BYTES,
+    shares_memory: bool = True,
 ) -> Gossip:
-    return Gossip(rank, run_id=run_id, timeout_s=timeout_s, max_body_bytes=max_body_bytes)
+    return Gossip(
+        rank,
+        run_id=run_id,
+        timeout_s=timeout_s,
+        max_body_bytes=max_body_bytes,
+        shares_memory=shares_memory,
+    )
 
 
 @contextmanager
 def team(
-    learners: int, *, timeout_s: float = PATIENCE_S, max_body_bytes: int = MAX_BODY_BYTES
+    learners: int,
+    *,
+    timeout_s: float = PATIENCE_S,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    shares_memory: bool = True,
 ) -> Iterator[list[Gossip]]:
     """Learners that know each other, closed in the end."""
     members = [
-        learner(rank, timeout_s=timeout_s, max_body_bytes=max_body_bytes)
+        learner(
+            rank, timeout_s=timeout_s, max_body_bytes=max_body_bytes, shares_memory=shares_memory
+        )
         for rank in range(learners)
     ]
     try:
@@ -96,25 +115,43 @@ def test_a_message_arrives_with_all_it_carries() -> None:
         assert torch.equal(packet.body, torch.arange(5.0))
 
 
+@both_ways
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
-def test_every_dtype_arrives(dtype: torch.dtype) -> None:
+def test_every_dtype_arrives(dtype: torch.dtype, shares_memory: bool) -> None:
     body = (torch.arange(700_001) % 120).to(dtype)
-    with team(2) as (a, b):
+    with team(2, shares_memory=shares_memory) as (a, b):
         a.send(1, "t", Packet(body=body))
         arrived = b.recv("t").packet.body
         assert arrived.dtype == dtype
         assert torch.equal(arrived, body)
 
 
-def test_big_bodies_cross_each_other_intact() -> None:
+@both_ways
+def test_big_bodies_cross_each_other_intact(shares_memory: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     bodies = [torch.rand(5_000_000, generator=generator) for _ in range(2)]
-    with team(2) as members:
-        for member in members:
-            member.send(1 - member.rank, "big", Packet(body=bodies[member.rank]))
-        for member in members:
-            arrived = member.recv("big").packet.body
-            assert torch.equal(arrived, bodies[1 - member.rank])
+    with team(2, shares_memory=shares_memory) as members:
+        for _ in range(3):
+            for member in members:
+                member.send(1 - member.rank, "big", Packet(body=bodies[member.rank]))
+            for member in members:
+                arrived = member.recv("big").packet.body
+                assert torch.equal(arrived, bodies[1 - member.rank])
+        assert not any(count for member in members for count in member.counters.values())
+
+
+@both_ways
+def test_small_and_big_messages_keep_their_order(shares_memory: bool) -> None:
+    sizes = [0, 1, 5_000_000, 3, 0, 70_000, 600_000, 2]
+    with team(2, shares_memory=shares_memory) as (a, b):
+        for round_ in range(4):
+            for size in sizes:
+                body = torch.full((size,), round_, dtype=torch.uint8)
+                a.send(1, "t", Packet(body=body, note=size))
+            for size in sizes:
+                packet = b.recv("t", 0).packet
+                assert packet.note == size
+                assert torch.equal(packet.body, torch.full((size,), round_, dtype=torch.uint8))
 
 
 def test_order_holds_for_each_sender_and_tag() -> None:
@@ -227,7 +264,8 @@ def test_learners_of_another_run_are_ignored() -> None:
         assert a.recv("t").packet.note == "ours"
 
 
-def test_a_fast_sender_waits_for_the_strand_that_takes() -> None:
+@both_ways
+def test_a_fast_sender_waits_for_the_strand_that_takes(shares_memory: bool) -> None:
     packet = Packet(body=torch.zeros(10_000_000, dtype=torch.uint8))
 
     def pour(source: Gossip) -> None:
@@ -236,7 +274,7 @@ def test_a_fast_sender_waits_for_the_strand_that_takes() -> None:
 
     with (
         ThreadPoolExecutor(1) as pool,
-        team(2, timeout_s=0.5, max_body_bytes=packet.nbytes) as (a, b),
+        team(2, timeout_s=0.5, max_body_bytes=packet.nbytes, shares_memory=shares_memory) as (a, b),
     ):
         a.send(1, "t", packet)
         a.send(1, "t", packet)
@@ -266,6 +304,7 @@ def test_what_a_stranger_sends_is_counted_and_harms_nothing() -> None:
             (b"x" * (MAX_HEADER_BYTES + 1),),
             (encode(Bye("run", 0, 0)), b"", b""),
             (encode(Credit("run", 0, 2**62, 0)),),
+            (encode(Slots("run", 0, 2**62, b"", 0)),),
         ]
         for parts in malformed:
             say(*parts)
@@ -273,14 +312,17 @@ def test_what_a_stranger_sends_is_counted_and_harms_nothing() -> None:
         say(encode(Hello("run", 9, 1, 1)))
         say(encode(Hello("run", 0, 1, 1)))
         say(encode(Chunk("run", 0, 2**62, 0, 5, 0)), b"stray")
-        assert eventually(lambda: b.counters["corrupt"] == 1)
+        say(encode(Share("run", 0, 2**62, os.getpid(), 0, bytes(16), 0)))
+        say(encode(Chunk("run", 0, 2**62, 0, 5, 0, b"", 3, 2**62)))
+        assert eventually(lambda: b.counters["stray"] == 1)
         assert b.counters == {
             "malformed": len(malformed),
             "foreign": 1,
             "unknown": 1,
             "stale": 1,
             "corrupt": 1,
-            "stray": 0,
+            "stray": 1,
+            "unshared": 1,
             "unreachable": 0,
         }
         b.send(0, "t", Packet(body=body))
@@ -338,8 +380,9 @@ def test_finish_goes_on_answering_until_everyone_has_finished() -> None:
         assert [daemon.result(PATIENCE_S) for daemon in daemons] == [0, 20, 20]
 
 
-def test_what_was_sent_before_the_goodbye_has_arrived_with_it() -> None:
-    with ThreadPoolExecutor(1) as pool, team(2) as (a, b):
+@both_ways
+def test_what_was_sent_before_the_goodbye_has_arrived_with_it(shares_memory: bool) -> None:
+    with ThreadPoolExecutor(1) as pool, team(2, shares_memory=shares_memory) as (a, b):
         for _ in range(2):
             a.send(1, "last", Packet(body=torch.ones(5_000_000)))
         finishing = pool.submit(a.finish, PATIENCE_S)
@@ -404,7 +447,8 @@ def test_close_frees_the_port_and_leaves_no_thread() -> None:
         router.bind(address)
 
 
-def test_bodies_are_let_go_when_they_have_arrived() -> None:
+@both_ways
+def test_bodies_are_let_go_when_they_have_arrived(shares_memory: bool) -> None:
     body = torch.zeros(5_000_000)
     alive = threading.Event()
 
@@ -412,7 +456,7 @@ def test_bodies_are_let_go_when_they_have_arrived() -> None:
         def __del__(self) -> None:
             alive.set()
 
-    with team(2) as (a, b):
+    with team(2, shares_memory=shares_memory) as (a, b):
         a.send(1, "t", Packet(body=body.as_subclass(Witness)))
         del body
         b.recv("t")

@@ -23,13 +23,12 @@ def frames(*notes: str, chunks: int = 3) -> list[list[Shown]]:
     for note in notes:
         outgoing.add(seal("t", Packet(body=body, note=note), LIMIT_BYTES))
     shown: list[list[Shown]] = []
-    while (parts := outgoing.peek()) is not None:
+    while (parts := outgoing.next()) is not None:
         frame = decode(parts[0])
         assert isinstance(frame, Chunk)
         if frame.index == 0:
             shown.append([])
         shown[-1].append((frame, bytes(parts[1]) if len(parts) == 2 else b""))
-        outgoing.sent()
     return shown
 
 
@@ -43,14 +42,6 @@ def test_messages_arrive_whole_and_in_order() -> None:
     first, second = frames("first", "second")
     assert [len(first), len(second)] == [3, 3]
     assert arrivals(Incoming(LIMIT_BYTES, Pool(0)), first + second) == ["first", "second"]
-
-
-def test_the_next_frame_stays_the_next_until_it_was_sent() -> None:
-    outgoing = Outgoing(Frame("run", 0, 1))
-    outgoing.add(seal("t", Packet(note=1), LIMIT_BYTES))
-    assert outgoing.peek() is outgoing.peek() is not None
-    outgoing.sent()
-    assert outgoing.peek() is None
 
 
 def test_only_a_message_that_is_still_arriving_takes_room() -> None:

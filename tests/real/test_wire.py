@@ -48,7 +48,7 @@ def travel(tag: str, packet: Packet, chunk_bytes: int = 64) -> tuple[str, Packet
     """Take a packet through frames and back."""
     assembly: Assembly | None = None
     whole = False
-    for parts in chunks(seal(tag, packet, LIMIT_BYTES), ORIGIN, 11, chunk_bytes):
+    for parts in chunks(seal(tag, packet, LIMIT_BYTES), ORIGIN, 11, chunk_bytes=chunk_bytes):
         frame, data = decode(parts[0]), bytes(parts[1]) if len(parts) == 2 else b""
         assert isinstance(frame, Chunk)
         assert (frame.run, frame.sender, frame.incarnation, frame.position) == ("run", 3, 7, 11)
