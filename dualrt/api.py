@@ -327,10 +327,13 @@ def train(
     scenario: Scenario,
     launch: Launch,
     *,
+    observer: Observer | None = None,
     out: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Outcome | None:
     """Run one process's part of a scenario for real; the outcome is rank 0's.
+
+    `observer` is told this process's records as well.
 
     Raises UsageError for what cannot be run, StrandError when this learner raised, RunError when
     another process is gone.
@@ -366,7 +369,9 @@ def train(
     terms = Terms(real.timeout_s, real.interface, real.shared_memory, device)
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
     with (
-        _Watch(scenario, composition.epochs, out, on_progress, launch.rank) as watch,
+        _Watch(
+            scenario, composition.epochs, out, on_progress, launch.rank, observer=observer
+        ) as watch,
         Session(launch, terms, groups, nbytes) as session,
     ):
         slowdowns = composition.slowdowns(launch.rank)

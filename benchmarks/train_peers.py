@@ -1,0 +1,329 @@
+"""How fast real training is beside its peers, with and without a straggler.
+
+    OMP_NUM_THREADS=1 python benchmarks/train_peers.py [--json] [--tasks mlp ...] [--rounds N]
+
+Trains the same model on the same mini-batches from the same weights by each *medium*, in the same
+processes, one torch thread each, all media by turns, so that whatever else the machine does
+disturbs all alike. What is counted is steps a second of all learners together, after the first
+fifth of a turn, as ratios within a round; the median over rounds.
+
+Media: independent workers, who do not talk and are the limit; torch's DistributedDataParallel over
+gloo (`ddp`), and with all gradients in one bucket, so that nothing overlaps (`ddp-one-bucket`);
+PostLocalSGDOptimizer, averaging every 4th step; decent-dp, if it is installed (`pip install
+decent-dp`); and dualrt's ssgd, local-sgd (every 4th step as well), sd-psgd and adpsgd, through the
+function that `dualrt train` calls. hivemind is left out: it averages models in rounds of some
+seconds, and its rate of steps says nothing of them.
+
+Tasks: `mlp` 64-50-50-10, batch 16 (6 k parameters: what a step costs besides); `wide`
+64-1024-1024-1024-10, batch 32 (2.2 M parameters: what the exchange costs); `blstm` 2 x 128, batch 32
+(the model of sims/speech-adpsgd.toml). A straggler sleeps after its gradient for as long as makes it
+take 3 or 10 times as long; of peers whose backward pass waits for others the processor time counts,
+which on a busy machine is to their advantage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+WORKER = Path(__file__).with_name("train_peers_worker.py")
+MEDIA = (
+    "independent",
+    "ddp",
+    "ddp-one-bucket",
+    "post-local-sgd",
+    "decent-dp",
+    "ssgd",
+    "local-sgd",
+    "sd-psgd",
+    "adpsgd",
+)
+RATIOS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "rate_ratio_independent": ("adpsgd", ("independent",)),
+    "rate_ratio_ddp": ("ssgd", ("ddp",)),
+    "rate_ratio_post_local_sgd": ("local-sgd", ("post-local-sgd",)),
+    "rate_ratio_decent_dp": ("sd-psgd", ("decent-dp",)),
+    "rate_ratio_best_peer": ("adpsgd", ("ddp", "post-local-sgd", "decent-dp")),
+}
+"""Of which two rates: ours, and the fastest of theirs."""
+
+GOALS = {"rate_ratio_independent": 0.95, "rate_ratio_ddp": 0.95, "rate_ratio_best_peer": 1.0}
+
+KEYS = {
+    "rate_ratio_independent": "adpsgd / independent workers (goal: 0.95)",
+    "rate_ratio_ddp": "ssgd / ddp (goal: 0.95)",
+    "rate_ratio_post_local_sgd": "local-sgd / PostLocalSGDOptimizer",
+    "rate_ratio_decent_dp": "sd-psgd / decent-dp",
+    "rate_ratio_best_peer": "adpsgd / the fastest of ddp, post-local-sgd, decent-dp (goal: 1)",
+    "cells": "the same for each task, number of processes and straggler, and for each medium "
+    "steps_per_s, cpu_ms_per_step and loss after samples_compared samples",
+    "cores": "processors that this process may use",
+    "load": "load average before and after",
+    "skipped": "media that could not be run, and why",
+}
+"""What `--json` prints; ratios at the top are the least over cells with a core a process."""
+
+WARM = 0.2
+"""Share of a turn's steps that is not counted."""
+FIRST_STEPS = {"mlp": 400, "wide": 40, "blstm": 16}
+LOSSES = 16
+"""Steps whose mean loss is given."""
+
+
+class Cell(NamedTuple):
+    """One comparison."""
+
+    task: str
+    processes: int
+    factor: float
+    """Of the last learner."""
+
+    @property
+    def factors(self) -> list[float]:
+        """Everyone's."""
+        return [1.0] * (self.processes - 1) + [self.factor]
+
+
+class Result(NamedTuple):
+    """What a turn came to."""
+
+    steps_per_s: float
+    cpu_s_per_step: float
+    losses: list[float]
+    """Of all learners, in the order of time."""
+
+
+class Crew:
+    """The processes that take turns."""
+
+    def __init__(self, processes: int) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._workers = [
+            subprocess.Popen(
+                [sys.executable, str(WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+            for _ in range(processes)
+        ]
+
+    def take(self, cell: Cell, medium: str, steps: int) -> list[list[list[float]]] | str:
+        """Everyone's stamps, or why there are none."""
+        turn = {
+            "task": cell.task,
+            "medium": medium,
+            "learners": cell.processes,
+            "factors": cell.factors,
+            "steps": steps,
+            "port": free_port(),
+        }
+        for rank, worker in enumerate(self._workers):
+            assert worker.stdin is not None
+            worker.stdin.write(json.dumps({**turn, "rank": rank}) + "\n")
+            worker.stdin.flush()
+        replies = [self._reply(worker) for worker in self._workers]
+        for reply in replies:
+            if "skipped" in reply:
+                return str(reply["skipped"])
+        return [reply["stamps"] for reply in replies]
+
+    def _reply(self, worker: subprocess.Popen[str]) -> dict[str, Any]:
+        assert worker.stdout is not None
+        line = worker.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process ended with exit code {worker.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def end(self) -> None:
+        """No process is left."""
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.communicate()
+
+
+@contextmanager
+def crew_of(processes: int) -> Iterator[Crew]:
+    """Processes for as long as they are needed."""
+    crew = Crew(processes)
+    try:
+        yield crew
+    finally:
+        crew.end()
+
+
+def free_port() -> int:
+    """A port that nobody has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def result(stamps: Sequence[Sequence[Sequence[float]]]) -> Result:
+    """Rates while everyone trained, after a warm-up."""
+    begin_s = max(rows[int(WARM * len(rows))][0] for rows in stamps)
+    end_s = min(rows[-1][0] for rows in stamps)
+    rate, cpu_s, steps = 0.0, 0.0, 0
+    for rows in stamps:
+        warm = [row for row in rows if begin_s <= row[0] <= end_s]
+        if len(warm) < 2:
+            # A straggler's: one step in this time, or none.
+            rate += len(warm) / (end_s - begin_s)
+            continue
+        rate += (len(warm) - 1) / (warm[-1][0] - warm[0][0])
+        cpu_s += warm[-1][1] - warm[0][1]
+        steps += len(warm) - 1
+    merged = sorted(row for rows in stamps for row in rows)
+    return Result(rate, cpu_s / max(1, steps), [loss for _, _, loss in merged])
+
+
+def measure(
+    crew: Crew, cell: Cell, media: Sequence[str], rounds: int, turn_s: float
+) -> tuple[dict[str, list[Result]], dict[str, str]]:
+    """Rounds of turns; the first, in which libraries are loaded, only says how many steps fit."""
+    steps = dict.fromkeys(media, FIRST_STEPS[cell.task])
+    results: dict[str, list[Result]] = {medium: [] for medium in media}
+    skipped: dict[str, str] = {}
+    for round_ in range(rounds + 1):
+        for medium in media:
+            if medium in skipped:
+                continue
+            taken = crew.take(cell, medium, steps[medium])
+            if isinstance(taken, str):
+                skipped[medium] = taken
+                continue
+            got = result(taken)
+            if round_ > 0:
+                results[medium].append(got)
+            steps[medium] = max(FIRST_STEPS[cell.task], round(got.steps_per_s * turn_s))
+    return {medium: found for medium, found in results.items() if found}, skipped
+
+
+def ratio(results: Mapping[str, Sequence[Result]], ours: str, theirs: Sequence[str]) -> float | None:
+    """Of rates, within rounds; None if a medium is missing."""
+    peers = [results[peer] for peer in theirs if peer in results]
+    if ours not in results or not peers:
+        return None
+    return median(
+        mine.steps_per_s / max(peer.steps_per_s for peer in round_)
+        for mine, *round_ in zip(results[ours], *peers, strict=True)
+    )
+
+
+def figures(cell: Cell, results: Mapping[str, Sequence[Result]], batch: int) -> dict[str, Any]:
+    """What is told of a cell."""
+    compared = min(len(one.losses) for found in results.values() for one in found)
+    return {
+        **cell._asdict(),
+        **{key: ratio(results, *of) for key, of in RATIOS.items()},
+        "samples_compared": compared * batch,
+        "media": {
+            medium: {
+                "steps_per_s": median(one.steps_per_s for one in found),
+                "cpu_ms_per_step": 1e3 * median(one.cpu_s_per_step for one in found),
+                "loss": median(
+                    fmean(one.losses[max(0, compared - LOSSES) : compared]) for one in found
+                ),
+            }
+            for medium, found in results.items()
+        },
+    }
+
+
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """All cells."""
+    cores, load = len(os.sched_getaffinity(0)), [os.getloadavg()[0]]
+    batches = {"mlp": 16, "wide": 32, "blstm": 32}
+    cells, skipped = [], {}
+    for processes in options.processes:
+        with crew_of(processes) as crew:
+            for task in options.tasks:
+                for factor in options.stragglers:
+                    cell = Cell(task, processes, factor)
+                    results, without = measure(
+                        crew, cell, options.media, options.rounds, options.turn_s
+                    )
+                    skipped.update(without)
+                    cells.append(figures(cell, results, batches[task]))
+                    if not options.json:
+                        Console().print(table(cells[-1]))
+    load.append(os.getloadavg()[0])
+    fitting = [cell for cell in cells if cell["processes"] <= cores]
+    least = {
+        key: min((cell[key] for cell in fitting if cell[key] is not None), default=None)
+        for key in RATIOS
+    }
+    return {**least, "cells": cells, "cores": cores, "load": load, "skipped": skipped}
+
+
+def table(cell: Mapping[str, Any]) -> Table:
+    """A cell's media, and under them its ratios."""
+    straggler = "no straggler" if cell["factor"] == 1 else f"one {cell['factor']:g} x slower"
+    ratios = ", ".join(
+        f"{KEYS[key].split(' (')[0]} {cell[key]:.2f}" for key in RATIOS if cell[key] is not None
+    )
+    made = Table(
+        "medium",
+        "steps/s",
+        "CPU ms/step",
+        f"loss after {cell['samples_compared']:,} samples",
+        title=f"{cell['task']}, {cell['processes']} processes, {straggler}",
+        caption=ratios,
+    )
+    for column in made.columns[1:]:
+        column.justify = "right"
+    for medium, row in cell["media"].items():
+        made.add_row(
+            medium,
+            f"{row['steps_per_s']:.1f}",
+            f"{row['cpu_ms_per_step']:.2f}",
+            f"{row['loss']:.3f}",
+        )
+    return made
+
+
+def main() -> None:
+    """Measure and print."""
+    keys = "\n".join(f"  {key:28}{meaning}" for key, meaning in KEYS.items())
+    parser = argparse.ArgumentParser(
+        description="How fast real training is beside its peers, with and without a straggler.",
+        epilog=f"keys of --json:\n{keys}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of a medium that count")
+    parser.add_argument("--turn-s", type=float, default=2.0, help="how long a turn about is")
+    parser.add_argument("--tasks", nargs="+", choices=FIRST_STEPS, default=list(FIRST_STEPS))
+    parser.add_argument("--processes", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--stragglers", nargs="+", type=float, default=[1.0, 3.0, 10.0])
+    parser.add_argument("--media", nargs="+", choices=MEDIA, default=list(MEDIA))
+    options = parser.parse_args()
+    found = measure_all(options)
+    if options.json:
+        print(json.dumps(found))
+        return
+    for key in RATIOS:
+        if found[key] is not None:
+            print(f"{KEYS[key]}: {found[key]:.2f}, the least with a core a process")
+    for medium, reason in found["skipped"].items():
+        print(f"{medium} was left out: {reason}")
+
+
+if __name__ == "__main__":
+    main()

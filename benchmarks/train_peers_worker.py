@@ -1,0 +1,357 @@
+"""One process of `train_peers.py`: it is told turns on stdin and tells stamps on stdout.
+
+Imports torch once and then trains what it is told, by the medium that it is told: so all media of a
+comparison run in the same processes, one after another, on the same model, mini-batches and initial
+weights. Not to be run by hand.
+
+A turn is a line {"task", "medium", "learners", "rank", "factors", "steps", "port"}; `steps` are all
+learners' together. The reply is a line {"stamps": [[second, processor second, loss], ...]}, one
+stamp a step, on the machine's monotonic clock, or {"skipped": reason}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
+from torch.distributed.optim import PostLocalSGDOptimizer
+from torch.nn.parallel import DistributedDataParallel
+
+from dualrt import api
+from dualrt.core.records import Span, Update
+from dualrt.core.seeds import derive
+from dualrt.real.rendezvous import Launch
+from dualrt.scenario import load
+from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
+from dualrt.workloads.pool import Pool
+from dualrt.workloads.torch_task import Figure, Samples, TorchTask
+
+SEED = 1
+PERIOD = 4
+"""Steps between two averages of local SGD, theirs and ours."""
+
+
+def network(*widths: int) -> nn.Module:
+    """A fully connected network."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def clusters(samples: int) -> Samples:
+    """Ten clouds of 64 numbers, which a network can tell apart."""
+    generator = torch.Generator().manual_seed(derive(SEED, "clusters"))
+    centres = torch.randn(10, 64, generator=generator)
+    targets = torch.randint(10, (samples,), generator=generator)
+    return Samples(centres[targets] + torch.randn(samples, 64, generator=generator), targets)
+
+
+def segments(samples: int) -> Samples:
+    """Segments of 21 frames of 120 features, each frame of one of 40 phones."""
+    generator = torch.Generator().manual_seed(derive(SEED, "segments"))
+    centres = torch.randn(40, 120, generator=generator)
+    targets = torch.randint(40, (samples, 21), generator=generator)
+    return Samples(centres[targets] + torch.randn(samples, 21, 120, generator=generator), targets)
+
+
+class Task(NamedTuple):
+    """What is learned."""
+
+    module: Callable[[], nn.Module]
+    samples: Callable[[], Samples]
+    loss: Figure
+    batch: int
+    rate: float
+
+
+TASKS: Mapping[str, Task] = {
+    "mlp": Task(
+        lambda: network(64, 50, 50, 10),
+        lambda: clusters(4096),
+        nn.functional.cross_entropy,
+        batch=16,
+        rate=0.05,
+    ),
+    "wide": Task(
+        lambda: network(64, 1024, 1024, 1024, 10),
+        lambda: clusters(4096),
+        nn.functional.cross_entropy,
+        batch=32,
+        rate=0.02,
+    ),
+    "blstm": Task(
+        lambda: AcousticModel(120, 2, 128, 256, 40),
+        lambda: segments(1024),
+        frame_cross_entropy,
+        batch=32,
+        rate=0.3,
+    ),
+}
+
+
+class Learned(TorchTask):
+    """A task as a workload of dualrt, without held-out samples: they would take time at the end."""
+
+    def __init__(self, *, seed: int, learners: int, batch: int, task: str) -> None:
+        chosen = TASKS[task]
+        training = chosen.samples()
+        super().__init__(
+            seed=seed,
+            learners=learners,
+            batch=batch,
+            module=chosen.module,
+            training=training,
+            held_out=Samples(*(part[:0] for part in training)),
+            loss=chosen.loss,
+        )
+
+
+class Turn(NamedTuple):
+    """What this process is to do next."""
+
+    task: str
+    medium: str
+    learners: int
+    rank: int
+    factors: Sequence[float]
+    """How many times longer each learner's gradient takes."""
+    steps: int
+    """Of all learners together."""
+    port: int
+
+    @property
+    def factor(self) -> float:
+        """This process's."""
+        return self.factors[self.rank]
+
+    @property
+    def steps_in_step(self) -> int:
+        """This process's steps where nobody is faster than another."""
+        return max(2, self.steps // self.learners)
+
+    @property
+    def steps_alone(self) -> int:
+        """This process's share of the steps where nobody waits."""
+        speeds = [1 / factor for factor in self.factors]
+        return max(2, round(self.steps * speeds[self.rank] / sum(speeds)))
+
+
+class Stamps:
+    """When this process's steps were over; listens to dualrt."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, float, float]] = []
+
+    def add(self, loss: float) -> None:
+        """A step is over."""
+        self.rows.append((time.monotonic(), time.process_time(), loss))
+
+    def span(self, span: Span) -> None:
+        """Nothing: steps are what counts."""
+
+    def update(self, _: float, update: Update) -> None:
+        """A step of dualrt is over."""
+        self.add(float("nan") if update.loss is None else update.loss)
+
+
+class Course:
+    """The training loop of someone who uses torch: the task's model, mini-batches and straggler."""
+
+    def __init__(self, turn: Turn, stamps: Stamps) -> None:
+        self.turn, self.stamps, self.task = turn, stamps, TASKS[turn.task]
+        workload = Learned(seed=SEED, learners=turn.learners, batch=self.task.batch, task=turn.task)
+        self.module = self.task.module()
+        start = workload.weights(turn.rank).snapshot().vector
+        nn.utils.vector_to_parameters(start.clone(), self.module.parameters())
+        self._samples = self.task.samples()
+        self._pool = Pool(len(self._samples.inputs), self.task.batch, turn.learners, SEED)
+
+    def sgd(self, parameters: Any) -> torch.optim.Optimizer:
+        """Plain descent, in place and one tensor after another, which is fastest on a CPU."""
+        return torch.optim.SGD(parameters, lr=self.task.rate, foreach=False)
+
+    def run(
+        self,
+        steps: int,
+        model: Callable[[Tensor], Tensor],
+        optimizer: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """So many steps; `clock` tells computing from waiting where backward may wait as well."""
+        for draw in range(steps):
+            inputs, targets = self._batch(draw)
+            began_s = clock()
+            if optimizer is not None:
+                optimizer.zero_grad()
+            loss = self.task.loss(model(inputs), targets)
+            loss.backward()
+            told = loss.item()
+            if self.turn.factor > 1:
+                time.sleep((self.turn.factor - 1) * (clock() - began_s))
+            if optimizer is not None:
+                optimizer.step()
+            self.stamps.add(told)
+
+    def _batch(self, draw: int) -> Samples:
+        chosen = torch.from_numpy(self._pool.indices(self.turn.rank, draw))
+        return Samples(self._samples.inputs[chosen], self._samples.targets[chosen])
+
+
+@contextmanager
+def gloo(turn: Turn) -> Iterator[None]:
+    """The process group of a peer."""
+    dist.init_process_group(
+        "gloo",
+        init_method=f"tcp://127.0.0.1:{turn.port}",
+        rank=turn.rank,
+        world_size=turn.learners,
+    )
+    try:
+        yield
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def independent(turn: Turn, stamps: Stamps) -> None:
+    """Nobody talks: the limit."""
+    course = Course(turn, stamps)
+    with gloo(turn):  # for its barriers: all begin and end together
+        dist.barrier()
+        course.run(turn.steps_alone, course.module, course.sgd(course.module.parameters()))
+
+
+def ddp(turn: Turn, stamps: Stamps, **options: Any) -> None:
+    """DistributedDataParallel: gradients in buckets, reduced while backward goes on."""
+    course = Course(turn, stamps)
+    with gloo(turn):
+        model = DistributedDataParallel(course.module, **options)
+        course.run(
+            turn.steps_in_step, model, course.sgd(model.parameters()), clock=time.thread_time
+        )
+
+
+def ddp_one_bucket(turn: Turn, stamps: Stamps) -> None:
+    """The same with all gradients in one bucket, so that nothing overlaps."""
+    first = dist._DEFAULT_FIRST_BUCKET_BYTES
+    dist._DEFAULT_FIRST_BUCKET_BYTES = sys.maxsize
+    try:
+        ddp(turn, stamps, bucket_cap_mb=1 << 20)
+    finally:
+        dist._DEFAULT_FIRST_BUCKET_BYTES = first
+
+
+def post_local_sgd(turn: Turn, stamps: Stamps) -> None:
+    """Steps alone, and the mean of all models every few steps."""
+    course = Course(turn, stamps)
+    with gloo(turn):
+        optimizer = PostLocalSGDOptimizer(
+            optim=course.sgd(course.module.parameters()),
+            averager=PeriodicModelAverager(period=PERIOD),
+        )
+        course.run(turn.steps_in_step, course.module, optimizer)
+
+
+def decent_dp(turn: Turn, stamps: Stamps) -> None:
+    """decent-dp: the mean with a neighbour, started in one backward and taken in the next.
+
+    Raises ModuleNotFoundError where it is not installed.
+    """
+    os.environ.setdefault("LOGURU_LEVEL", "ERROR")
+    from decent_dp.ddp import DecentralizedDataParallel
+
+    course = Course(turn, stamps)
+    with gloo(turn):
+        model = DecentralizedDataParallel(
+            course.module,
+            optim_fn=lambda named: course.sgd([tensor for _, tensor in named]),
+            topology="ring" if turn.learners > 2 else "complete",
+            _local_world_size=turn.learners,
+        )
+        model.train()
+        course.run(turn.steps_in_step, model, clock=time.thread_time)
+
+
+def ours(turn: Turn, stamps: Stamps, **settings: Any) -> None:
+    """dualrt, by the function that `dualrt train` calls in each process."""
+    task = TASKS[turn.task]
+    stragglers = [
+        {"learner": learner, "factor": factor}
+        for learner, factor in enumerate(turn.factors)
+        if factor > 1
+    ]
+    samples = len(task.samples().inputs) // task.batch * task.batch
+    overrides = {
+        "seed": SEED,
+        "learners": turn.learners,
+        "algorithm.name": json.dumps(turn.medium),
+        "workload": f'{{ name = "__main__:Learned", batch = {task.batch}, task = "{turn.task}" }}',
+        "training.epochs": turn.steps * task.batch / samples,
+        "training.schedule.rate": task.rate,
+        "faults.stragglers": toml(stragglers),
+        **{f"algorithm.{key}": value for key, value in settings.items()},
+    }
+    scenario = load("digits-adpsgd", [f"{key}={value}" for key, value in overrides.items()])
+    os.environ.update(
+        RANK=str(turn.rank),
+        WORLD_SIZE=str(turn.learners),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(turn.port),
+    )
+    launch = Launch.from_environment()
+    assert launch is not None
+    api.train(scenario, launch, observer=stamps)
+
+
+def toml(tables: Sequence[Mapping[str, float]]) -> str:
+    """Inline tables."""
+    rows = (", ".join(f"{key} = {value}" for key, value in row.items()) for row in tables)
+    return "[" + ", ".join(f"{{ {row} }}" for row in rows) + "]"
+
+
+MEDIA: Mapping[str, Callable[[Turn, Stamps], None]] = {
+    "independent": independent,
+    "ddp": ddp,
+    "ddp-one-bucket": ddp_one_bucket,
+    "post-local-sgd": post_local_sgd,
+    "decent-dp": decent_dp,
+    "ssgd": ours,
+    "local-sgd": lambda turn, stamps: ours(turn, stamps, period=PERIOD),
+    "sd-psgd": ours,
+    "adpsgd": ours,
+}
+
+
+def reply(turn: Turn) -> dict[str, Any]:
+    """Take a turn."""
+    stamps = Stamps()
+    try:
+        MEDIA[turn.medium](turn, stamps)
+    except ModuleNotFoundError as missing:
+        return {"skipped": f"{missing.name} is not installed"}
+    return {"stamps": stamps.rows}
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    torch.set_num_threads(1)
+    # What libraries print, gloo's C++ too, must not get between the replies.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        print(json.dumps(reply(Turn(**json.loads(line)))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
