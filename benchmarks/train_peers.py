@@ -15,10 +15,10 @@ function that `dualrt train` calls. hivemind is left out: it averages models in 
 seconds, and its rate of steps says nothing of them.
 
 Tasks: `mlp` 64-50-50-10, batch 16 (6 k parameters: what a step costs besides); `wide`
-64-1024-1024-1024-10, batch 32 (2.2 M parameters: what the exchange costs); `blstm` 2 x 128, batch 32
-(the model of sims/speech-adpsgd.toml). A straggler sleeps after its gradient for as long as makes it
-take 3 or 10 times as long; of peers whose backward pass waits for others the processor time counts,
-which on a busy machine is to their advantage.
+64-1024-1024-1024-10, batch 32 (2.2 M parameters: what the exchange costs); `blstm` 2 x 128, batch
+32 (the model of sims/speech-adpsgd.toml). A straggler sleeps after its gradient for as long as
+makes it take 3 or 10 times as long; of peers whose backward pass waits for others the processor
+time counts, which on a busy machine is to their advantage.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -189,7 +190,7 @@ def result(stamps: Sequence[Sequence[Sequence[float]]]) -> Result:
         rate += (len(warm) - 1) / (warm[-1][0] - warm[0][0])
         cpu_s += warm[-1][1] - warm[0][1]
         steps += len(warm) - 1
-    merged = sorted(row for rows in stamps for row in rows)
+    merged = sorted((row for rows in stamps for row in rows), key=itemgetter(0))
     return Result(rate, cpu_s / max(1, steps), [loss for _, _, loss in merged])
 
 
@@ -215,15 +216,18 @@ def measure(
     return {medium: found for medium, found in results.items() if found}, skipped
 
 
-def ratio(results: Mapping[str, Sequence[Result]], ours: str, theirs: Sequence[str]) -> float | None:
+def ratio(
+    results: Mapping[str, Sequence[Result]], ours: str, theirs: Sequence[str]
+) -> float | None:
     """Of rates, within rounds; None if a medium is missing."""
     peers = [results[peer] for peer in theirs if peer in results]
     if ours not in results or not peers:
         return None
-    return median(
+    found: float = median(
         mine.steps_per_s / max(peer.steps_per_s for peer in round_)
         for mine, *round_ in zip(results[ours], *peers, strict=True)
     )
+    return found
 
 
 def figures(cell: Cell, results: Mapping[str, Sequence[Result]], batch: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -195,7 +196,7 @@ class Course:
             if optimizer is not None:
                 optimizer.zero_grad()
             loss = self.task.loss(model(inputs), targets)
-            loss.backward()
+            torch.autograd.backward(loss)
             told = loss.item()
             if self.turn.factor > 1:
                 time.sleep((self.turn.factor - 1) * (clock() - began_s))
@@ -269,11 +270,10 @@ def decent_dp(turn: Turn, stamps: Stamps) -> None:
     Raises ModuleNotFoundError where it is not installed.
     """
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")
-    from decent_dp.ddp import DecentralizedDataParallel
-
+    wrapped = import_module("decent_dp.ddp").DecentralizedDataParallel
     course = Course(turn, stamps)
     with gloo(turn):
-        model = DecentralizedDataParallel(
+        model = wrapped(
             course.module,
             optim_fn=lambda named: course.sgd([tensor for _, tensor in named]),
             topology="ring" if turn.learners > 2 else "complete",

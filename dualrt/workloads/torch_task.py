@@ -7,12 +7,16 @@ The module is a workbench, not state: each call loads the vector that it is aske
 object serves every learner of a process, but only one call at a time: it is **not thread-safe**,
 and two threads need an object each. On the CPU, with one number of threads, the same call gives
 the same bits in every process.
+
+What a call does besides its arithmetic is seen in a real run's rate, so a trial at the beginning
+finds out what a module needs: a large vector is not copied into a module that only reads its
+parameters, and no random stream is made for one that draws nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
@@ -23,13 +27,20 @@ from torch import Tensor, nn
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
+from dualrt.core.pool import SMALLEST_BYTES
 from dualrt.core.seeds import derive
 from dualrt.core.weights import Gradient
 from dualrt.core.workload import GradientOf
 from dualrt.workloads import flops
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_joint import FEW, JointModule
-from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
+from dualrt.workloads.torch_weights import (
+    OptimizerFactory,
+    TorchWeights,
+    consensus,
+    digest,
+    fresh_like,
+)
 
 Figure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A mean over samples, of the module's outputs and the targets; shape []."""
@@ -62,7 +73,8 @@ class TorchTask:
 
     Raises:
         UsageError: the module has buffers, no parameters, or parameters of several types; or
-            inputs and targets differ in number.
+            inputs and targets differ in number; or, from `gradient`, the module writes to its
+            parameters now and then.
     """
 
     def __init__(
@@ -97,8 +109,11 @@ class TorchTask:
         _check(made, self._parameters)
         self._sizes = [p.numel() for p in self._parameters]
         self._initial = _flat(self._parameters).detach()
+        self._bench = self._one_bench()
         self._joint = JointModule(made, loss)
 
+        # Until the trial has shown otherwise.
+        self._draws_numbers = self._writes = True
         self._gradient_cost = self._counted_cost()
 
     @property
@@ -133,11 +148,17 @@ class TorchTask:
         Random layers such as dropout draw from a stream of (seed, rank, draw).
         """
         self._load(at)
+        writes = self._written()
         chosen = self._chosen(self._pool.indices(rank, draw))
-        with _seeded(derive(self._seed, "layers", rank, draw), self._device):
+        with self._numbers_for(rank, draw):
             loss = self._mean_loss(*chosen)
             parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
-        return Gradient(_flat(parts), loss.item())
+        if not self._writes and self._written() != writes:
+            raise UsageError(
+                f"module {type(self._module).__name__}: it wrote to its parameters, and did not "
+                "when it was tried first. Have it write in every forward pass, or in none."
+            )
+        return Gradient(_flat(parts, out=fresh_like(self._initial)), loss.item())
 
     @cached_property
     def gradients_at_once(self) -> int:
@@ -181,15 +202,28 @@ class TorchTask:
 
     def _chosen(self, indices: NDArray[np.int64]) -> Samples:
         chosen = torch.from_numpy(indices).to(self._device)
-        return Samples(self._training.inputs[chosen], self._training.targets[chosen])
+        # A third of the time of inputs[chosen], which allows for any kind of index.
+        return Samples(*(part.index_select(0, chosen) for part in self._training))
 
     def _mean_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self._loss(self._module(inputs), targets)
 
+    def _numbers_for(self, rank: int, draw: int) -> AbstractContextManager[None]:
+        """The stream that random layers draw from."""
+        if not self._draws_numbers:
+            return nullcontext()
+        return _seeded(derive(self._seed, "layers", rank, draw), self._device)
+
     def _counted_cost(self) -> Cost:
+        """The trial: a gradient over few samples, which shows what the module does besides."""
         few = self._chosen(np.arange(min(_COUNTED_SAMPLES, len(self._training.inputs))))
+        writes = self._written()
         with _seeded(derive(self._seed, "count"), self._device):
+            untouched = _generators(self._device)
             work = flops.count(lambda: self._mean_loss(*few), self._parameters)
+            touched = _generators(self._device)
+        self._draws_numbers = not all(map(torch.equal, untouched, touched))
+        self._writes = self._written() != writes
         # Weights are read forward and backward, and a gradient is written.
         weights_bytes = 3 * self._initial.nbytes
         activation_bytes = flops.PASSES * work.activation_bytes * self._batch // len(few.inputs)
@@ -200,16 +234,43 @@ class TorchTask:
             bytes_moved=weights_bytes + activation_bytes,
         )
 
+    def _one_bench(self) -> Tensor | None:
+        """One vector for all parameters to be views into, so that a load is one copy.
+
+        None on a GPU: cuDNN wants a recurrent module's parameters where the module put them.
+        """
+        if self._device.type != "cpu":
+            return None
+        bench = self._initial.clone()
+        self._lay_over(bench)
+        return bench
+
+    def _written(self) -> int:
+        """Counts what was written to parameters in place."""
+        return sum(parameter._version for parameter in self._parameters)
+
     def _load(self, at: Tensor) -> None:
-        # Copied, not aliased: some modules write to their parameters (embeddings with a maximal
-        # norm), and cuDNN wants a recurrent module's parameters where the module put them.
+        if self._bench is None:
+            self._copy_each(at)
+        elif self._writes or at.nbytes < SMALLEST_BYTES:
+            # A copy keeps what the module writes (an embedding with a maximal norm does) out of
+            # the vector; a small one is quicker than new views.
+            self._bench.copy_(at)
+        else:
+            self._lay_over(at)
+
+    def _copy_each(self, at: Tensor) -> None:
         with torch.no_grad():
             for parameter, part in zip(self._parameters, torch.split(at, self._sizes), strict=True):
                 parameter.copy_(part.view_as(parameter))
 
+    def _lay_over(self, at: Tensor) -> None:
+        for parameter, part in zip(self._parameters, torch.split(at, self._sizes), strict=True):
+            parameter.data = part.view_as(parameter)
 
-def _flat(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat([part.reshape(-1) for part in parts])
+
+def _flat(parts: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts], out=out)
 
 
 def _moved(samples: Samples, device: torch.device) -> Samples:
@@ -238,6 +299,14 @@ def _check(module: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
             f"module {kind}: its trainable parameters have the types ({', '.join(types)}); one "
             "flat vector needs exactly one. Cast the module to one floating-point type."
         )
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    """The state of torch's global generators that a module on this device draws from."""
+    states = [torch.default_generator.get_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
 
 
 @contextmanager

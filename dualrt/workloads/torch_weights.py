@@ -5,6 +5,9 @@ or its data.
 
 A vector that came from outside (a gradient, a peer's weights) is only read: simulated learners
 share it.
+
+A snapshot costs no copy: it is the vector itself, and the next change goes into memory of its own.
+Weights that are read, changed, read, changed are so moved once a step and not twice.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dualrt.core.errors import UsageError
-from dualrt.core.pool import Pool
+from dualrt.core.pool import SMALLEST_BYTES, Pool
 from dualrt.core.weights import Weights
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -30,8 +33,8 @@ _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 24
 
 
-# Of all learners of the process: one that is being sent and one that is being made.
-_SNAPSHOTS = Pool(2)
+# Of all learners of the process: weights and gradients that nobody reads any more.
+_VECTORS = Pool(4)
 
 
 def sgd(
@@ -89,6 +92,8 @@ class TorchWeights(Weights[Tensor]):
                 "weights are one flat vector of floating-point numbers. Flatten and cast them."
             )
         self._flat = initial.detach().clone()
+        self._lent = False
+        """Whether a snapshot shows the vector."""
         self._tensors = (len(initial),) if tensors is None else tuple(tensors)
         if sum(self._tensors) != len(initial):
             raise UsageError(
@@ -119,11 +124,19 @@ class TorchWeights(Weights[Tensor]):
         return self._flat.double() - self._start - self.applied
 
     def _copy(self) -> Tensor:
-        if self._flat.device.type != "cpu":
-            return self._flat.clone()
-        return torch.frombuffer(_SNAPSHOTS.take(self.nbytes), dtype=self._flat.dtype).copy_(
-            self._flat
-        )
+        self._lent = True
+        return self._flat.detach()
+
+    def _target(self) -> Tensor:
+        """Where a change is to be written: the vector itself, unless a snapshot shows it."""
+        return fresh_like(self._flat) if self._lent else self._flat
+
+    def _settle(self, changed: Tensor) -> None:
+        """The weights are in `changed` from now on."""
+        if self._lent:
+            # The tensor stays the same one: the optimizer knows it.
+            self._flat.data = changed
+            self._lent = False
 
     def _descend(self, gradient: Tensor, learning_rate: float) -> None:
         if self.applied is not None:
@@ -134,8 +147,11 @@ class TorchWeights(Weights[Tensor]):
 
     def _step(self, gradient: Tensor, learning_rate: float) -> None:
         if self.optimizer is None:
-            self._flat.add_(gradient, alpha=-learning_rate)
+            target = self._target()
+            self._settle(torch.add(self._flat, gradient, alpha=-learning_rate, out=target))
             return
+        if self._lent:
+            self._settle(fresh_like(self._flat).copy_(self._flat))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         writes = gradient._version
@@ -149,16 +165,26 @@ class TorchWeights(Weights[Tensor]):
             )
 
     def _add(self, share: float, theirs: Tensor, mine: Tensor) -> None:
+        target = self._target()
         if self._flat.numel() <= self._block:
             # Cutting one block out costs more than blending it.
-            self._flat.add_(theirs - mine, alpha=share)
-            return
-        blocks = (torch.split(vector, self._block) for vector in (self._flat, theirs, mine))
-        for own, their, my in zip(*blocks, strict=True):
-            own.add_(their - my, alpha=share)
+            torch.add(self._flat, theirs - mine, alpha=share, out=target)
+        else:
+            vectors = (target, self._flat, theirs, mine)
+            blocks = (torch.split(vector, self._block) for vector in vectors)
+            for changed, own, their, my in zip(*blocks, strict=True):
+                torch.add(own, their - my, alpha=share, out=changed)
+        self._settle(target)
 
     def _replace(self, vector: Tensor) -> None:
-        self._flat.copy_(vector)
+        self._settle(self._target().copy_(vector))
+
+
+def fresh_like(vector: Tensor) -> Tensor:
+    """A vector of the same size, type and place, with anything in it; of used memory if large."""
+    if vector.device.type != "cpu" or vector.nbytes < SMALLEST_BYTES:
+        return torch.empty_like(vector)
+    return torch.frombuffer(_VECTORS.take(vector.nbytes), dtype=vector.dtype)
 
 
 def _checked(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dualrt.core.errors import UsageError
+from dualrt.core.pool import SMALLEST_BYTES
 from dualrt.core.workload import Workload
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
@@ -225,6 +226,59 @@ def test_a_module_that_writes_to_its_parameters_does_not_reach_the_vector() -> N
     kept = at.clone()
     workload.gradient(at, 0, 0)
     assert torch.equal(at, kept)
+
+
+def wide() -> nn.Module:
+    """Large enough that its vector is not copied."""
+    return nn.Sequential(nn.Linear(6, 512), nn.Tanh(), nn.Linear(512, 512), nn.Linear(512, 3))
+
+
+def test_a_large_vector_gives_the_module_s_own_gradient_at_each_point() -> None:
+    workload = task(wide)
+    at = start(workload)
+    assert at.nbytes >= SMALLEST_BYTES
+    module = wide()
+    inputs, targets = samples(50, seed=1)
+    for draw, point in enumerate((at, at * 2, at)):
+        kept = point.clone()
+        gradient = workload.gradient(point, 0, draw).vector
+        chosen = torch.from_numpy(Pool(50, 8, 3, seed=1).indices(0, draw))
+        nn.utils.vector_to_parameters(point, module.parameters())
+        loss = cross_entropy(module(inputs[chosen]), targets[chosen])
+        expected = torch.autograd.grad(loss, list(module.parameters()))
+        torch.testing.assert_close(gradient, torch.cat([part.flatten() for part in expected]))
+        assert torch.equal(point, kept)
+
+
+class Renormed(nn.Module):
+    """A large table whose rows are cut to length where they are read, but not while `idle`."""
+
+    def __init__(self, idle: int = 0) -> None:
+        super().__init__()
+        self.idle = idle
+        self.table = nn.Embedding(100_000, 3, max_norm=0.1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.idle -= 1
+        self.table.max_norm = None if self.idle >= 0 else 0.1
+        outputs: Tensor = self.table(inputs[:, 0].abs().long().clamp(max=3))
+        return outputs
+
+
+def test_a_large_module_that_writes_to_its_parameters_does_not_reach_the_vector() -> None:
+    workload = task(Renormed)
+    at = start(workload)
+    kept = at.clone()
+    workload.gradient(at, 0, 0)
+    assert torch.equal(at, kept)
+
+
+def test_a_module_that_begins_to_write_after_its_trial_is_an_error() -> None:
+    workload = task(lambda: Renormed(idle=2))
+    at = start(workload)
+    workload.gradient(at, 0, 0)
+    with pytest.raises(UsageError, match="module Renormed: it wrote to its parameters"):
+        workload.gradient(at, 0, 1)
 
 
 def test_consensus_and_digest_are_those_of_the_vectors() -> None:

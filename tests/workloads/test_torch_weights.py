@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -138,6 +138,38 @@ def test_a_snapshot_outlives_all_mutations() -> None:
     weights.blend(read, Snapshot(normal(2), (0, 0)), 0.5)
     weights.adopt(Snapshot(normal(3), (0, 0)))
     assert torch.equal(read.vector, kept)
+
+
+@pytest.mark.parametrize("optimizer", [sgd(), sgd(momentum=0.5)])
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_snapshot_is_no_copy_and_the_next_change_goes_elsewhere(
+    optimizer: OptimizerFactory | None, size: int
+) -> None:
+    weights = TorchWeights(0, 1, normal(0, size), optimizer)
+    free = Snapshot(normal(2, size), (0,))
+    changes: list[Callable[[], object]] = [
+        lambda: weights.descend(normal(1, size), 0.1, (0,)),
+        lambda: weights.blend(free, Snapshot(normal(3, size), (0,)), 0.5),
+        lambda: weights.adopt(free),
+    ]
+    for change in changes:
+        shown = vector_of(weights)
+        assert shown.data_ptr() == vector_of(weights).data_ptr()
+        kept = shown.clone()
+        change()
+        assert torch.equal(shown, kept)
+        changed = vector_of(weights)
+        assert changed.data_ptr() != shown.data_ptr()
+        assert not torch.equal(changed, kept)
+
+
+def test_weights_that_nobody_was_shown_change_where_they_are() -> None:
+    weights = TorchWeights(0, 1, normal(0))
+    before = vector_of(weights)
+    weights.descend(normal(1), 0.1, (0,))
+    alone = weights._flat.data_ptr()
+    weights.descend(normal(1), 0.1, (0,))
+    assert vector_of(weights).data_ptr() == alone != before.data_ptr()
 
 
 def test_adopting_copies() -> None:
