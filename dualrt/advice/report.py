@@ -93,6 +93,8 @@ class Report:
     """If not, `min_cut` is an upper bound."""
     cluster: str
     cluster_assumed: bool
+    cluster_fitted: tuple[str, ...]
+    """What of the cluster is no description, but was fitted to measurements."""
     bottleneck: Load | None
     """The link that a step keeps busy longest; None if nothing is sent."""
     links: tuple[Load, ...]
@@ -180,6 +182,7 @@ def _judged(
         min_cut_exact=shape.cut.exact if shape.cut else False,
         cluster=setting.name,
         cluster_assumed=setting.assumed,
+        cluster_fitted=setting.fitted,
         bottleneck=used[0] if used else None,
         links=tuple(used),
         gradient_s=setting.gradient_s,

@@ -36,6 +36,8 @@ class Setting:
     device: DeviceSpec
     model_bytes: int
     gradient: Cost
+    fitted: tuple[str, ...] = ()
+    """Figures of the cluster that were fitted to measurements, in words."""
 
     @property
     def gradient_s(self) -> float:
@@ -71,7 +73,12 @@ def setting(
     except UsageError as error:
         raise UsageError(f"cluster {name}: {error}") from error
     size = work.weights(0).nbytes if model_bytes is None else model_bytes
-    return Setting(name, cluster is None, spec, device, size, work.gradient_cost)
+    marks = described.fitted or {}
+    fitted = tuple(
+        f"{key} = {value:.4g} ({marks[key].calibration})"
+        for key, value in described.fitted_values().items()
+    )
+    return Setting(name, cluster is None, spec, device, size, work.gradient_cost, fitted)
 
 
 def links_of(spec: ClusterSpec) -> Cluster:

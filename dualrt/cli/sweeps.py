@@ -124,6 +124,11 @@ def _table(axes: Sequence[Axis], rows: Sequence[Row]) -> Table:
             table.add_row(*cells, Text("failed", style="red"))
         else:
             table.add_row(*cells, *(shown(row.figures) for _, shown in _COLUMNS))
+    fitted = dict.fromkeys(row.figures.fitted for row in rows if row.figures is not None)
+    keys = dict.fromkeys(key for listed in fitted if listed for key in listed.split())
+    if keys:
+        table.caption = Text(f"fitted to measurements: {', '.join(keys)}")
+        table.caption_justify = "left"
     return table
 
 

@@ -146,6 +146,8 @@ def _mixing(report: Report) -> Iterator[tuple[str, str]]:
 def _traffic(report: Report) -> Iterator[tuple[str, str]]:
     assumed = ", assumed, with servers for all" if report.cluster_assumed else ""
     yield "cluster", f"{report.cluster}{assumed}"
+    for value in report.cluster_fitted:
+        yield "fitted", value
     yield (
         "messages a step",
         f"{report.messages_per_step:.3g}, most {report.messages_per_step_max:g}",

@@ -43,6 +43,8 @@ class Figures:
     timing_digest: str | None
     numerics_digest: str | None
     wall_s: float
+    fitted: str | None = None
+    """Keys whose values were fitted, with blanks between; None if there are none."""
 
     @classmethod
     def of(cls, summary: Summary) -> Figures:
@@ -70,6 +72,7 @@ class Figures:
             timing_digest=summary.digest.timing,
             numerics_digest=summary.digest.numerics,
             wall_s=summary.wall_s,
+            fitted=" ".join(one.key for one in summary.fitted) or None,
         )
 
 

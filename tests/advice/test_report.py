@@ -129,3 +129,9 @@ def test_a_cluster_with_too_few_devices_is_refused_with_both_numbers() -> None:
 def test_an_unknown_cluster_is_answered_with_the_names() -> None:
     with pytest.raises(UsageError, match="Did you mean 'desktops-4x1g'"):
         setting(8, "desktop-4x1g")
+
+
+def test_a_report_says_what_of_its_cluster_was_fitted() -> None:
+    (fitted,) = judged("ring:4", cluster="x-8x8-v100").cluster_fitted
+    assert fitted.startswith("host_memory_bytes_per_s = 1.33e+10 (calibrations/papers-fitted.toml")
+    assert judged("ring:4").cluster_fitted == ()

@@ -78,6 +78,7 @@ def test_sixty_four_gpus_are_predicted_from_sixteen_within_five_per_cent(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_table_gives_the_kept_calibration(table: Table, kept: dict[str, Any]) -> None:
     for estimate in fit(table).estimates:
         assert estimate.value == pytest.approx(kept["parameters"][estimate.name]["value"], rel=0.01)

@@ -69,10 +69,12 @@ def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
     words: list[str | Path] = ["sweep", *timing, "--over", "workload.batch=32,160", "--out", file]
     drawn = commands.run(*words, "--plot", picture, "--y", "speedup_over_one")
     assert drawn.returncode == 0, drawn.stderr
+    assert "fitted to measurements: cluster.host_memory_bytes_per_s" in drawn.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
     kept = file.read_bytes()
     again = commands.result(*words)
     assert [run["workload.batch"] for run in again["runs"]] == [32, 160]
+    assert {run["fitted"] for run in again["runs"]} == {"cluster.host_memory_bytes_per_s"}
     assert file.read_bytes() == kept
 
 
