@@ -155,7 +155,10 @@ class Send(Effect[None]):
 
 @value
 class Recv(Effect[Delivery]):
-    """Wait for a message with this tag, from `peer` or, when that is None, from anyone."""
+    """Wait for a message with this tag, from `peer` or, when that is None, from anyone.
+
+    Raises PeerLostError at the await if `peer` is named and lost (`dualrt.core.faults`).
+    """
 
     tag: str
     peer: int | None = None
