@@ -149,9 +149,9 @@ KINDS = tuple(_KINDS)
 LOSING = ("crashes", "returns", "partitions", "drop")
 """Kinds by which a learner or a message is lost."""
 
-UNORDERED = ("duplicate", "reorder")
-"""What no transport does that keeps the order of a connection, and what only an algorithm that goes
-on without lost peers is asked to bear."""
+TOLERANT = ("returns", "duplicate", "reorder")
+"""What only an algorithm that goes on without lost peers is asked to bear: others take nobody back,
+and rely on a transport that keeps the order of a connection, as real ones do."""
 
 
 def faults(seed: int, kinds: Sequence[str], field: Field) -> Table:

@@ -16,7 +16,7 @@ from dualrt import api
 from dualrt.composition import Composition
 from dualrt.core.errors import UsageError
 from dualrt.scenario import Scenario, load
-from dualrt.swarm.draw import KINDS, UNORDERED, Field
+from dualrt.swarm.draw import KINDS, TOLERANT, Field
 from dualrt.swarm.invariants import INVARIANTS
 from dualrt.swarm.trial import Plan, Trial, calm, trial
 from dualrt.sweep.engines import Loky
@@ -110,5 +110,5 @@ def _plan(scenario: Scenario, kinds: tuple[str, ...]) -> Plan:
         detect_s=detection.detect_s,
         timeout_s=detection.timeout_s,
     )
-    bearable = KINDS if layout.outlives_peers else tuple(k for k in KINDS if k not in UNORDERED)
+    bearable = KINDS if layout.outlives_peers else tuple(k for k in KINDS if k not in TOLERANT)
     return Plan(scenario, kinds or bearable, measured, field, layout.outlives_peers)
