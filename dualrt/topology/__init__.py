@@ -1,12 +1,12 @@
 """Communication graphs between learners, and the mixing plans on them.
 
-A graph says who may exchange weights with whom (`graphs`, `files`; `specs` reads the texts that
-name one); `weights` makes shares from a graph; a plan says who exchanges in which round, who
-starts, and with what share (`mixing`). What is judged is a `schedules.Schedule`: `checks` says what
-it must satisfy, `spectrum` how fast it mixes, `structure` how far apart its learners are and whose
-loss would split them. Knows nothing of algorithms, drivers or clusters: an algorithm is handed a
-learner's rows of a plan, never a graph. Imports numpy, scipy and networkx, and nothing of dualrt
-but its errors.
+A graph says who may exchange weights with whom (`graphs`, `files`, `functions`; `specs` reads the
+texts that name one); `weights` makes shares from a graph; a plan says who exchanges in which round,
+who starts, and with what share (`mixing`), or who pushes to whom (`pushing`). What is judged is a
+`schedules.Schedule`: `checks` says what it must satisfy, `spectrum` how fast it mixes, `structure`
+how far apart its learners are and whose loss would split them. Knows nothing of algorithms, drivers
+or clusters: an algorithm is handed a learner's rows of a plan, never a graph. Imports numpy, scipy
+and networkx, and nothing of dualrt but its errors.
 """
 
 from __future__ import annotations

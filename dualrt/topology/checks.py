@@ -39,7 +39,7 @@ def require_simple(graph: nx.Graph[int], source: str = "the graph") -> None:
     if graph.is_directed() or graph.is_multigraph():
         raise TopologyError(
             f"{source} is a {type(graph).__name__}: mixing is symmetric, with one share for a pair "
-            "of learners. Give an undirected networkx.Graph"
+            "of learners. Give an undirected graph, or push along this one with the algorithm sgp"
         )
     learners = graph.number_of_nodes()
     if learners == 0:

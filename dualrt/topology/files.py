@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,15 +30,16 @@ class Listing(NamedTuple):
 
     nodes: list[tuple[str, Attributes]]
     edges: list[tuple[str, str, Attributes]]
+    directed: bool = False
 
 
 def read(path: Path) -> nx.Graph[int]:
-    """Read an undirected simple graph; the suffix of the file's name says in which format.
+    """Read a graph, directed if the file says so; the suffix of its name says in which format.
 
     `READERS` has the suffixes. Nodes are in ascending order, whatever their order in the file.
 
     Raises `TopologyError` if there is no such file, no such format, or the file does not hold one
-    undirected graph without parallel edges.
+    graph without parallel edges.
     """
     reader = READERS.get(path.suffix)
     if reader is None:
@@ -83,26 +85,23 @@ def _read_graphml(path: Path) -> Listing:
             f"{path}: not a GraphML file that can be read ({error}). Correct it, or write it again "
             "with the program that made it"
         ) from error
-    if graph.is_directed():
-        raise TopologyError(
-            f'{path}: a directed graph. Learners mix both ways: write edgedefault="undirected"'
-        )
-    return Listing(list(graph.nodes(data=True)), list(graph.edges(data=True)))
+    return Listing(list(graph.nodes(data=True)), list(graph.edges(data=True)), graph.is_directed())
 
 
 def _read_node_link(path: Path) -> Listing:
+    text = path.read_text(encoding="utf-8")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(text)
     except json.JSONDecodeError as error:
         raise TopologyError(f"{path}: not JSON ({error}). Correct the place it names") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits; lists in lists
+        raise TopologyError(
+            f"{path}: JSON that cannot be read ({error}). Write it as networkx.node_link_data does"
+        ) from error
     if not isinstance(data, dict):
         raise TopologyError(
             f"{path}: holds a {type(data).__name__}. Node-link JSON is an object with the keys "
             '"nodes" and "edges"'
-        )
-    if data.get("directed"):
-        raise TopologyError(
-            f'{path}: a directed graph. Learners mix both ways: write "directed": false'
         )
     # "links" is what d3 and older releases of networkx call the edges.
     edges = data.get("edges", data.get("links"))
@@ -118,12 +117,15 @@ def _read_node_link(path: Path) -> Listing:
             (one, other, rest)
             for (one, other), rest in (_taken(path, edge, "source", "target") for edge in edges)
         ],
+        bool(data.get("directed")),
     )
 
 
 def _taken(path: Path, item: object, *keys: str) -> tuple[list[str], Attributes]:
     """The names that a JSON object holds under `keys`, and its other entries."""
-    if not isinstance(item, dict) or not all(isinstance(item.get(k), int | str) for k in keys):
+    if not isinstance(item, dict) or not all(
+        isinstance(item.get(key), int | str) and not isinstance(item[key], bool) for key in keys
+    ):
         wanted = " and ".join(f'"{key}"' for key in keys)
         raise TopologyError(
             f"{path}: {json.dumps(item)} stands where an object with {wanted} belongs. Write each "
@@ -166,7 +168,7 @@ def _write_graphml(graph: nx.Graph[int], path: Path) -> None:
 
 def _write_node_link(graph: nx.Graph[int], path: Path) -> None:
     data = {
-        "directed": False,
+        "directed": graph.is_directed(),
         "multigraph": False,
         "graph": {},
         "nodes": [_joined(path, held, id=learner) for learner, held in graph.nodes(data=True)],
@@ -212,11 +214,11 @@ WRITERS: Final[Mapping[str, Callable[[nx.Graph[int], Path], None]]] = {
 
 def _numbered(listing: Listing, path: Path) -> nx.Graph[int]:
     names = [name for name, _ in listing.nodes]
-    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
         raise TopologyError(f"{path}: the node {twice!r} is listed twice. Keep one of them")
     learner_of = _numbers(names, path)
-    graph: nx.Graph[int] = nx.Graph()
+    graph: nx.Graph[int] = nx.DiGraph() if listing.directed else nx.Graph()
     for name, attributes in sorted(listing.nodes, key=lambda node: learner_of[node[0]]):
         kept = attributes if name == str(learner_of[name]) else {"name": name, **attributes}
         graph.add_nodes_from([(learner_of[name], kept)])
@@ -228,15 +230,15 @@ def _numbered(listing: Listing, path: Path) -> nx.Graph[int]:
                     f"{path}: the edge {one!r} - {other!r} ends at {name!r}, which is not among "
                     "the nodes. List the node, or correct the edge"
                 )
-        low, high = sorted((learner_of[one], learner_of[other]))
-        edges.append((low, high, attributes))
-    for low, high, attributes in sorted(edges, key=lambda edge: edge[:2]):
-        if graph.has_edge(low, high):
+        ends = (learner_of[one], learner_of[other])
+        edges.append((*(ends if listing.directed else sorted(ends)), attributes))
+    for start, end, attributes in sorted(edges, key=lambda edge: edge[:2]):
+        if graph.has_edge(start, end):
             raise TopologyError(
-                f"{path}: the edge between learners {low} and {high} is listed twice. Two learners "
-                "have one share; keep one of them"
+                f"{path}: the edge between learners {start} and {end} is listed twice. Two "
+                "learners have one share; keep one of them"
             )
-        graph.add_edges_from([(low, high, attributes)])
+        graph.add_edges_from([(start, end, attributes)])
     return graph
 
 

@@ -17,6 +17,9 @@ import numpy as np
 
 from dualrt.core.errors import TopologyError
 
+MOST_LEARNERS: Final = 100_000
+"""Learners above which a graph is refused: ten times what can be judged in half a minute."""
+
 MOST_EDGES: Final = 2_000_000
 """Edges above which a dense family is refused: they take GB, and no step could pay for them."""
 
@@ -114,12 +117,11 @@ def complete(learners: int) -> nx.Graph[int]:
     >>> complete(16).number_of_edges()
     120
     """
-    if learners * (learners - 1) // 2 > MOST_EDGES:
-        raise TopologyError(
-            f"complete:{learners} has {learners * (learners - 1) // 2:,} edges, more than the "
-            f"{MOST_EDGES:,} that fit. Take exponential:{learners}, or fresh random pairs of all, "
-            f"random-matching:{learners}"
-        )
+    _require_few_edges(
+        f"complete:{learners}",
+        learners * (learners - 1) // 2,
+        f"exponential:{learners}, or fresh random pairs of all, random-matching:{learners}",
+    )
     graph = _graph("complete", learners, ())
     # In order and without repetitions already: half a million edges need not be sorted.
     graph.add_edges_from(combinations(range(learners), 2))
@@ -292,7 +294,7 @@ def random_regular(learners: int, degree: int, seed: int = 0) -> nx.Graph[int]:
     Raises
     ------
     TopologyError
-        If there is no such graph.
+        If there is no such graph, or it has more than `MOST_EDGES`.
 
     Examples
     --------
@@ -305,6 +307,7 @@ def random_regular(learners: int, degree: int, seed: int = 0) -> nx.Graph[int]:
             f"{spec}: {learners} learners cannot all have {degree} neighbours. Take 2 to "
             f"{max(2, learners - 1)}, and an even number where the learners are odd"
         )
+    _require_few_edges(spec, learners * degree // 2, "a smaller degree")
     hops = [*range(1, degree // 2 + 1), *([learners // 2] if degree % 2 else [])]
     edges = sorted(
         {tuple(sorted((i, (i + hop) % learners))) for i in range(learners) for hop in hops}
@@ -370,6 +373,9 @@ def hierarchical(groups: int, members: int, between: nx.Graph[int]) -> nx.Graph[
             f"hierarchical:{groups}x{members}: the graph between groups has "
             f"{between.number_of_nodes()} vertices. Give it {groups}"
         )
+    _require_few_edges(
+        f"hierarchical:{groups}x{members}", groups * members * (members - 1) // 2, "smaller groups"
+    )
     ended = [0] * groups
 
     def end(group: int) -> int:
@@ -405,9 +411,21 @@ def _graph(family: str, learners: int, edges: Iterable[tuple[int, int]]) -> nx.G
     """A simple graph with its edges in ascending order; loops and repetitions are left out."""
     if learners < 1:
         raise TopologyError(f"{family}:{learners}: a graph needs learners. Give at least 1")
+    if learners > MOST_LEARNERS:
+        raise TopologyError(
+            f"{family}: {learners:,} learners are more than the {MOST_LEARNERS:,} that fit. Give "
+            "fewer"
+        )
     graph: nx.Graph[int] = nx.empty_graph(learners)
     graph.add_edges_from(sorted({(min(i, j), max(i, j)) for i, j in edges if i != j}))
     return graph
+
+
+def _require_few_edges(spec: str, edges: int, instead: str) -> None:
+    if edges > MOST_EDGES:
+        raise TopologyError(
+            f"{spec} has {edges:,} edges, more than the {MOST_EDGES:,} that fit. Take {instead}"
+        )
 
 
 def _near_powers_of_two(number: int) -> str:

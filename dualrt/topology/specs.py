@@ -9,16 +9,13 @@ Owns the grammar. What a name means is in `graphs`, `schedules` and `files`.
     alternating-ring:16   one-peer-exponential:16      a schedule: another matrix each round
     random-matching:16@7   random-ring:16@7
     office.graphml   mine.json   mine.edgelist         a file
-    mymodule:graph                                     what a function returns
+    mymodule:graph   mymodule:graph:16                 what a function returns
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,7 +23,7 @@ from typing import Final, NamedTuple
 import networkx as nx
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import files, graphs, mixing, placement, pushing, schedules, weights
+from dualrt.topology import files, functions, graphs, mixing, placement, pushing, schedules, weights
 from dualrt.topology.checks import require_graph, require_simple
 from dualrt.topology.graphs import FAMILIES, SHAPED
 from dualrt.topology.pushing import Pushes
@@ -198,9 +195,11 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
         return FAMILIES[name](*sides) if name in FAMILIES else SHAPED[name](*sides)
     if Path(spec).suffix in files.READERS:
         return files.read(base / spec)
-    module, colon, function = spec.partition(":")
-    if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
-        return _called(spec, module, function, learners, base)
+    module, _, called = spec.partition(":")
+    function, sized, number = called.partition(":")
+    if function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+        wanted = _number(spec, number) if sized else learners
+        return functions.call(spec, module, function, wanted, base)
     raise _unknown(spec, name)
 
 
@@ -223,42 +222,23 @@ def _grouped(
     if name == "cluster-aware" and shape.count("x") == 2:
         racks, servers, members = _positive(spec, shape, 3, "2x4x8")
         whole = racks * servers * members if learners is None else learners
-        made = _draft(inner or "exponential", whole, base)
+        made = _inner(spec, inner or "exponential", whole, base)
         return placement.rack_aware(made, members, servers)
     groups, members = _two(spec, shape)
     if name == "hierarchical":
-        return graphs.hierarchical(groups, members, _draft(inner or "ring", groups, base))
+        return graphs.hierarchical(groups, members, _inner(spec, inner or "ring", groups, base))
     whole = groups * members if learners is None else learners
-    return placement.cluster_aware(_draft(inner or "exponential", whole, base), members)
+    return placement.cluster_aware(_inner(spec, inner or "exponential", whole, base), members)
 
 
-def _called(
-    spec: str, module_name: str, function: str, learners: int | None, base: Path
-) -> nx.Graph[int]:
-    """What `module:function` returns, called with the number of learners if it takes one."""
-    beside = str(base.resolve())
-    if beside not in sys.path:
-        sys.path.append(beside)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
+def _inner(spec: str, inner: str, learners: int, base: Path) -> nx.Graph[int]:
+    """The graph in a specification of groups: both ways, and the same each round."""
+    graph = _draft(inner, learners, base)
+    if "plan" in graph.graph:
         raise TopologyError(
-            f"{spec!r}: there is no module {module_name!r} on Python's path or in {beside}. Put "
-            "its file there"
-        ) from None
-    made = getattr(module, function, None)
-    if not callable(made):
-        raise TopologyError(
-            f"{spec!r}: module {module_name!r} has no function {function!r}. Name one that "
-            "returns a networkx.Graph"
+            f"{spec!r}: {inner!r} is another graph each round, and groups need one. Name the graph"
         )
-    graph = made(learners) if inspect.signature(made).parameters else made()
-    if not isinstance(graph, nx.Graph):
-        raise TopologyError(
-            f"{spec!r} returned a {type(graph).__name__}. Return a networkx.Graph on 0..n-1"
-        )
+    require_simple(graph, f"graph {inner!r} in {spec!r}")
     return graph
 
 
@@ -268,6 +248,11 @@ def _sides(spec: str, size: str) -> tuple[int, ...]:
         raise TopologyError(
             f"{spec!r}: {size!r} is not a size. Write a number of learners, as in ring:16, or the "
             "sides of a torus, as in torus:4x4"
+        )
+    # By their length first: Python refuses to read a number of thousands of digits.
+    if any(len(part) > 9 or int(part) > graphs.MOST_LEARNERS for part in parts):
+        raise TopologyError(
+            f"{spec!r}: more than {graphs.MOST_LEARNERS:,} learners do not fit. Give fewer"
         )
     return tuple(map(int, parts))
 

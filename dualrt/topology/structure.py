@@ -161,6 +161,6 @@ def _least_flow(joined: Sparse, least: int) -> int:
             covered[learner] = True
             covered[joined.indices[joined.indptr[learner] : joined.indptr[learner + 1]]] = True
     return min(
-        (maximum_flow(capacity, chosen[0], other).flow_value for other in chosen[1:]),
+        (int(maximum_flow(capacity, chosen[0], other).flow_value) for other in chosen[1:]),
         default=least,
     )

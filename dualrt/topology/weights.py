@@ -141,6 +141,8 @@ def given(path: Path, graph: nx.Graph[int]) -> Sparse:
             f"{path}: not a matrix that can be read ({error}). Write a row a line with commas "
             "between, or a .npy file"
         ) from error
+    if rows.dtype.kind not in "fiub":
+        raise TopologyError(f"{path}: holds {rows.dtype}. Shares are real numbers; write them so")
     learners = graph.number_of_nodes()
     if rows.shape != (learners, learners):
         raise TopologyError(

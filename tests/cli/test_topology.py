@@ -48,6 +48,11 @@ def test_input_that_cannot_be_exits_with_2_and_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+def test_a_cut_that_flows_find_is_a_plain_number_in_json() -> None:
+    found = commands.result("topology", "check", "hierarchical:8x8/ring")
+    assert (found["min_cut"], found["diameter_exact"]) == (2, True)
+
+
 def test_a_thousand_learners_are_checked_with_all_figures() -> None:
     found = commands.result("topology", "check", "torus:32x32")
     assert (found["learners"], found["diameter"], found["min_cut"]) == (1024, 32, 4)

@@ -82,6 +82,15 @@ def test_names_are_numbered_in_the_order_of_the_file_and_kept(tmp_path: Path) ->
     assert list(graph.edges) == [(0, 1), (1, 2)]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_directed_graph_stays_one(suffix: str, tmp_path: Path) -> None:
+    graph = nx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)])
+    files.write(graph, tmp_path / f"graph{suffix}")
+    read = files.read(tmp_path / f"graph{suffix}")
+    assert read.is_directed()
+    assert nx.utils.graphs_equal(read, graph)
+
+
 def node_link(nodes: list[Any], edges: list[Any], **more: object) -> str:
     return json.dumps({"nodes": nodes, "edges": edges, **more})
 
@@ -105,7 +114,9 @@ GRAPHML = (
         ("a.json", "{", "a.json: not JSON (Expecting property name"),
         ("a.json", "[]", "holds a list. Node-link JSON is an object"),
         ("a.json", '{"nodes": []}', "has the keys ['nodes']"),
-        ("a.json", node_link([{"id": 0}], [], directed=True), 'write "directed": false'),
+        ("a.json", node_link([{"id": True}], []), 'with "id" belongs'),
+        ("a.json", "[" * 100_000, "a.json: JSON that cannot be read"),
+        ("a.json", '{"nodes": ' + "1" * 5000 + "}", "a.json: JSON that cannot be read"),
         ("a.json", node_link([0], []), '0 stands where an object with "id" belongs'),
         ("a.json", node_link([{"id": 0}], [{"source": 0}]), 'with "source" and "target" belongs'),
         ("a.json", node_link([{"id": 0}, {"id": 0}], []), "the node '0' is listed twice"),
@@ -116,7 +127,6 @@ GRAPHML = (
         ),
         ("a.graphml", "<graphml", "a.graphml: not a GraphML file that can be read"),
         ("a.graphml", "<graphml/>", "a.graphml: not a GraphML file that can be read"),
-        ("a.graphml", GRAPHML.format("directed", ""), 'write edgedefault="undirected"'),
         (
             "a.graphml",
             GRAPHML.format("undirected", '<edge source="1" target="0"/>'),
@@ -125,7 +135,7 @@ GRAPHML = (
         ("a.gml", "", "no graph format has the suffix '.gml'. Use .graphml, .json or .edgelist"),
     ],
 )
-def test_a_file_that_is_not_one_undirected_graph_is_refused(
+def test_a_file_that_is_not_one_simple_graph_is_refused(
     tmp_path: Path, name: str, text: str, told: str
 ) -> None:
     (tmp_path / name).write_text(text)

@@ -92,27 +92,6 @@ def test_a_schedule_in_a_scenario_brings_its_plan_along(spec: str) -> None:
         mixing.plan("neighbours", specs.build("random-matching", 8))
 
 
-def test_a_function_of_ones_own_is_called_with_the_learners_if_it_wants_them(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "my_graphs.py").write_text(
-        "import networkx as nx\n"
-        "def wheel(learners):\n    return nx.wheel_graph(learners)\n"
-        "def petersen():\n    return nx.petersen_graph()\n"
-        "def nothing():\n    return 3\n"
-        "number = 7\n"
-    )
-    assert specs.build("my_graphs:wheel", 6, base=tmp_path).number_of_edges() == 10
-    assert len(specs.build("my_graphs:petersen", base=tmp_path)) == 10
-    for name, told in [
-        ("my_graphs:nothing", "returned a int"),
-        ("my_graphs:number", "has no function 'number'"),
-        ("no_such_graphs:f", "there is no module 'no_such_graphs'"),
-    ]:
-        with pytest.raises(TopologyError, match=told):
-            specs.build(name, base=tmp_path)
-
-
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
@@ -125,6 +104,12 @@ def test_a_function_of_ones_own_is_called_with_the_learners_if_it_wants_them(
         ("random-ring:8@x", "'x' is not a seed"),
         ("one-peer-exponential:8", "pushes one way"),
         ("complete:4000", "more than the 2,000,000 that fit"),
+        ("hierarchical:100x1000/ring", "more than the 2,000,000 that fit"),
+        ("random-regular:90000x50", "more than the 2,000,000 that fit"),
+        ("ring:100001", "more than 100,000 learners do not fit"),
+        ("ring:" + "9" * 5000, "more than 100,000 learners do not fit"),
+        ("torus:99999x99999", "9,999,800,001 learners are more than the 100,000 that fit"),
+        ("hierarchical:8x8/random-ring", "is another graph each round"),
         ("cluster-aware:2x0x4/ring", "takes 3 numbers from 1"),
         ("hierarchical:2x4/ring@3", "nothing in ring is random"),
         ("altrnating-ring:8", "Did you mean 'alternating-ring'"),
