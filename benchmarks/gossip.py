@@ -6,13 +6,19 @@ One exchange is what an initiator waits for: its model goes there, and once it i
 comes back. Goodput is the bytes of both over the time of both. Each medium runs the same exchanges
 between two processes, in turns, so that a busy machine disturbs all alike; the median counts.
 
-    raw        socket.sendall and recv_into, into memory that is there already
+    raw        socket.sendall and recv_into, into memory that is there already, in pieces of 1 MiB:
+               on loopback that is faster than the whole at once, because it stays in the caches
     gloo       torch.distributed.send and recv
     zeromq     one message a model, as the socket's send and recv do it
-    dualrt     dualrt.real.gossip: frames, checksums, flow control, a tensor that is made on arrival
+    dualrt     dualrt.real.gossip: frames, checksums, flow control, a tensor made on arrival;
+               on one host, the bytes go through memory that both processes share
+    tcp        the same with `real.shared_memory = false`: the bytes go through the socket
 
 On a shaped link (needs root, iproute2 and the kernel's tbf) the processes live in two network
-namespaces, joined by a virtual cable of that many Gb/s in each direction.
+namespaces, joined by a virtual cable of that many Gb/s in each direction; no memory is shared.
+
+What else runs on the machine disturbs most those that use most threads. Where it cannot be avoided,
+and as root: `chrt --rr 1 python benchmarks/gossip.py`.
 """
 
 from __future__ import annotations
@@ -39,19 +45,21 @@ from rich.table import Table
 from dualrt.core.effects import Packet
 from dualrt.real.gossip import Gossip
 
-MEDIA = ("raw", "gloo", "zeromq", "dualrt")
+MEDIA = ("raw", "gloo", "zeromq", "dualrt", "tcp")
 LOOPBACK = "127.0.0.1"
 HOSTS = ("10.78.0.1", "10.78.0.2")
 TIMEOUT_S = 60.0
+PIECE_BYTES = 1024 * 1024
 PAYLOAD = 1448 / 1514
 """Part of a shaped link that is payload: packets of 1,500 bytes with TCP's headers, and Ethernet's
 before them, which is what the shaper counts."""
 
 KEYS = {
     "goodput_ratio_raw": "goodput of dualrt / of raw sockets, loopback",
+    "goodput_ratio_raw_tcp": "goodput of dualrt without shared memory / of raw sockets, loopback",
     "goodput_ratio_gloo": "goodput of dualrt / of gloo, loopback",
     "goodput_ratio_zeromq": "goodput of dualrt / of one ZeroMQ message, loopback",
-    "goodput_ratio_line": "goodput of dualrt / payload that the slowest-run shaped link can carry",
+    "goodput_ratio_line": "goodput of dualrt / payload that a shaped link can carry, the worst",
     "copies": "peak memory of a learner beyond its model and the runtime's own, in models",
 }
 """The main figures of `--json`; beside them `goodput_bytes_per_s` by link and medium."""
@@ -75,15 +83,19 @@ def raw(side: Side) -> Iterator[None]:
     """Plain sockets."""
     model, buffer = memoryview(bytearray(side.nbytes)), memoryview(bytearray(side.nbytes))
 
+    def send(connection: socket.socket) -> None:
+        for start in range(0, side.nbytes, PIECE_BYTES):
+            connection.sendall(model[start : start + PIECE_BYTES])
+
     def receive(connection: socket.socket) -> None:
         filled = 0
         while filled < side.nbytes:
-            filled += connection.recv_into(buffer[filled:])
+            filled += connection.recv_into(buffer[filled : filled + PIECE_BYTES])
 
     if side.initiates:
         with _patiently(lambda: socket.create_connection((side.theirs, side.port))) as connection:
             for _ in range(1 + side.rounds):
-                connection.sendall(model)
+                send(connection)
                 receive(connection)
                 yield
     else:
@@ -92,7 +104,7 @@ def raw(side: Side) -> Iterator[None]:
             with connection:
                 for _ in range(1 + side.rounds):
                     receive(connection)
-                    connection.sendall(model)
+                    send(connection)
                     yield
 
 
@@ -146,7 +158,7 @@ def zeromq(side: Side) -> Iterator[None]:
             pair.recv()
 
 
-def dualrt(side: Side) -> Iterator[None]:
+def dualrt(side: Side, *, shares_memory: bool = True) -> Iterator[None]:
     """Our own."""
     rank = int(side.initiates)
     model = torch.zeros(side.nbytes // 4)
@@ -156,6 +168,7 @@ def dualrt(side: Side) -> Iterator[None]:
         timeout_s=TIMEOUT_S,
         interface=side.mine,
         max_body_bytes=side.nbytes,
+        shares_memory=shares_memory,
     ) as gossip:
         theirs = _swap(side, gossip.address)
         gossip.connect({rank: gossip.address, 1 - rank: theirs}, greet=[1 - rank])
@@ -168,6 +181,11 @@ def dualrt(side: Side) -> Iterator[None]:
                 gossip.send(1, "answer", Packet(body=model))
             yield
         gossip.finish(TIMEOUT_S)
+
+
+def tcp(side: Side) -> Iterator[None]:
+    """Our own, as between hosts."""
+    return dualrt(side, shares_memory=False)
 
 
 def _swap(side: Side, mine: str) -> str:
@@ -214,7 +232,8 @@ def one_side(medium: str, side: Side) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.zeros(1)
     before = _peak_bytes()
-    exchanges = {"raw": raw, "gloo": gloo, "zeromq": zeromq, "dualrt": dualrt}[medium](side)
+    media = {"raw": raw, "gloo": gloo, "zeromq": zeromq, "dualrt": dualrt, "tcp": tcp}
+    exchanges = media[medium](side)
     next(exchanges)  # connections, and memory touched for the first time
     seconds = []
     for _ in range(side.rounds):
@@ -304,13 +323,15 @@ def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> 
     for link in links:
         name = "loopback" if link is None else f"{link:g}gbit"
         with wire(link) as where:
-            seconds: dict[str, list[float]] = {medium: [] for medium in MEDIA}
+            # Between hosts, no memory is shared: the last two would be one.
+            media = MEDIA if link is None else MEDIA[:-1]
+            seconds: dict[str, list[float]] = {medium: [] for medium in media}
             for _ in range(turns):
-                for medium in MEDIA:
+                for medium in media:
                     port += 1
                     told = run(medium, where, rounds, nbytes, port)
                     seconds[medium] += told["seconds"]
-                    if medium == "dualrt" and link is None:
+                    if medium in {"dualrt", "tcp"}:
                         copies = max(copies, told["copies"])
         goodput[name] = {
             medium: 2 * nbytes / statistics.median(spent) for medium, spent in seconds.items()
@@ -320,13 +341,15 @@ def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> 
         ours = goodput["loopback"]["dualrt"]
         for peer in ("raw", "gloo", "zeromq"):
             figures[f"goodput_ratio_{peer}"] = ours / goodput["loopback"][peer]
-        figures["copies"] = copies
+        through_sockets = goodput["loopback"]["tcp"]
+        figures["goodput_ratio_raw_tcp"] = through_sockets / goodput["loopback"]["raw"]
     shaped = [
         goodput[f"{link:g}gbit"]["dualrt"] / (link * 1e9 / 8 * PAYLOAD)
         for link in links
         if link is not None
     ]
     figures["goodput_ratio_line"] = min(shaped, default=None)
+    figures["copies"] = copies
     figures["goodput_bytes_per_s"] = goodput
     return figures
 
@@ -335,7 +358,8 @@ def tables(figures: dict[str, Any]) -> Iterator[Table]:
     """Goodput by link and medium, and the ratios beside their goals."""
     shown = Table("link", *MEDIA, title="Goodput of an exchange, MB/s")
     for link, by_medium in figures["goodput_bytes_per_s"].items():
-        shown.add_row(link, *(f"{by_medium[medium] / 1e6:,.0f}" for medium in MEDIA))
+        cells = (f"{by_medium[name] / 1e6:,.0f}" if name in by_medium else "" for name in MEDIA)
+        shown.add_row(link, *cells)
     yield shown
     ratios = Table("figure", "", "goal", "meaning")
     for key, meaning in KEYS.items():

@@ -27,7 +27,7 @@ from dualrt.core.errors import DualrtError
 from dualrt.real.wire import CHUNK_BYTES
 
 SLOT_BYTES = CHUNK_BYTES
-SLOTS = 16
+SLOTS = 8
 """8 MiB keep both ends busy and stay in the caches that cores share."""
 
 NONCE_BYTES = 16

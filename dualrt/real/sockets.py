@@ -13,9 +13,9 @@ from dualrt.core.errors import UsageError
 from dualrt.real.wire import CHUNK_BYTES, MAX_HEADER_BYTES, Buffer
 
 IO_THREADS = 1
-"""ZeroMQ's own threads, which move the bytes: one carries about 1 GB/s."""
+"""ZeroMQ's own threads, which move the bytes that go through sockets: one carries about 3 GB/s."""
 
-BULK_HWM_FRAMES = 16
+BULK_HWM_FRAMES = 8
 """Frames that ZeroMQ may hold for one peer in the direction of the messages: 8 MiB keep the wire
 busy while the courier does something else. What is beyond waits where its memory is counted."""
 

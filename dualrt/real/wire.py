@@ -30,10 +30,11 @@ from dualrt.core.effects import Packet
 from dualrt.core.errors import DualrtError
 from dualrt.core.pool import Pool
 
-CHUNK_BYTES = 512 * 1024
+CHUNK_BYTES = 1024 * 1024
 """Bytes of body in a frame. Copy, checksum, wire and the receiver's copy of successive chunks then
 overlap; a 165 MB body in one frame does all four one after the other. A smaller chunk pays the
-fixed cost of a frame more often; a larger one leaves the CPU's caches between one and the next."""
+fixed cost of a frame more often; a larger one leaves the CPU's caches between one and the next: of
+0.25 to 2 MiB this was the fastest (docs/benchmarks.md)."""
 
 MAX_HEADER_BYTES = 64 * 1024
 """Room for the versions of some 7,000 learners. A limit, so that an opening can't be a body."""
