@@ -62,7 +62,8 @@ KEYS = {
     "goodput_ratio_line": "goodput of dualrt / payload that a shaped link can carry, the worst",
     "copies": "peak memory of a learner beyond its model and the runtime's own, in models",
 }
-"""The main figures of `--json`; beside them `goodput_bytes_per_s` by link and medium."""
+"""The main figures of `--json`; beside them, by link and medium, `goodput_bytes_per_s` and
+`processor_s`, the processor time of one side for an exchange."""
 
 GOALS = {"goodput_ratio_raw": "> 0.9", "goodput_ratio_line": "> 0.93", "copies": "< 3"}
 
@@ -236,13 +237,19 @@ def one_side(medium: str, side: Side) -> dict[str, Any]:
     exchanges = media[medium](side)
     next(exchanges)  # connections, and memory touched for the first time
     seconds = []
+    worked_s = time.process_time()
     for _ in range(side.rounds):
         began_s = time.perf_counter()
         next(exchanges)
         seconds.append(time.perf_counter() - began_s)
+    worked_s = time.process_time() - worked_s
     peak = _peak_bytes()
     next(exchanges, None)
-    return {"seconds": seconds, "copies": (peak - before) / side.nbytes - 1}
+    return {
+        "seconds": seconds,
+        "processor_s": worked_s / side.rounds,
+        "copies": (peak - before) / side.nbytes - 1,
+    }
 
 
 class Wire(NamedTuple):
@@ -294,7 +301,7 @@ def shapes() -> bool:
 
 
 def run(medium: str, where: Wire, rounds: int, nbytes: int, port: int) -> dict[str, Any]:
-    """One medium on one link: the initiator's seconds, the worse side's copies."""
+    """One medium on one link: the initiator's seconds, and what the worse side took."""
     told = []
     sides = []
     for number in range(2):
@@ -312,12 +319,14 @@ def run(medium: str, where: Wire, rounds: int, nbytes: int, port: int) -> dict[s
     finally:
         for process in sides:
             process.kill()
-    return {"seconds": told[1]["seconds"], "copies": max(one["copies"] for one in told)}
+    worst = {key: max(one[key] for one in told) for key in ("processor_s", "copies")}
+    return {"seconds": told[1]["seconds"], **worst}
 
 
 def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> dict[str, Any]:
     """All figures."""
     goodput: dict[str, dict[str, float]] = {}
+    processor_s: dict[str, dict[str, float]] = {}
     copies = 0.0
     port = 29_710
     for link in links:
@@ -326,16 +335,19 @@ def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> 
             # Between hosts, no memory is shared: the last two would be one.
             media = MEDIA if link is None else MEDIA[:-1]
             seconds: dict[str, list[float]] = {medium: [] for medium in media}
+            worked: dict[str, list[float]] = {medium: [] for medium in media}
             for _ in range(turns):
                 for medium in media:
                     port += 1
                     told = run(medium, where, rounds, nbytes, port)
                     seconds[medium] += told["seconds"]
+                    worked[medium].append(told["processor_s"])
                     if medium in {"dualrt", "tcp"}:
                         copies = max(copies, told["copies"])
         goodput[name] = {
             medium: 2 * nbytes / statistics.median(spent) for medium, spent in seconds.items()
         }
+        processor_s[name] = {medium: statistics.median(turned) for medium, turned in worked.items()}
     figures: dict[str, Any] = dict.fromkeys(KEYS)
     if "loopback" in goodput:
         ours = goodput["loopback"]["dualrt"]
@@ -351,16 +363,23 @@ def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> 
     figures["goodput_ratio_line"] = min(shaped, default=None)
     figures["copies"] = copies
     figures["goodput_bytes_per_s"] = goodput
+    figures["processor_s"] = processor_s
     return figures
 
 
 def tables(figures: dict[str, Any]) -> Iterator[Table]:
-    """Goodput by link and medium, and the ratios beside their goals."""
-    shown = Table("link", *MEDIA, title="Goodput of an exchange, MB/s")
-    for link, by_medium in figures["goodput_bytes_per_s"].items():
-        cells = (f"{by_medium[name] / 1e6:,.0f}" if name in by_medium else "" for name in MEDIA)
-        shown.add_row(link, *cells)
-    yield shown
+    """What each medium did on each link, and the ratios beside their goals."""
+    for key, title, unit in (
+        ("goodput_bytes_per_s", "Goodput of an exchange, MB/s", 1e6),
+        ("processor_s", "Processor time of one side for an exchange, ms", 1e-3),
+    ):
+        shown = Table("link", *MEDIA, title=title)
+        for link, by_medium in figures[key].items():
+            cells = (
+                f"{by_medium[name] / unit:,.0f}" if name in by_medium else "" for name in MEDIA
+            )
+            shown.add_row(link, *cells)
+        yield shown
     ratios = Table("figure", "", "goal", "meaning")
     for key, meaning in KEYS.items():
         value = "not run" if figures[key] is None else f"{figures[key]:.3g}"
