@@ -83,11 +83,10 @@ def setting(
 
 def links_of(spec: ClusterSpec) -> Cluster:
     """The links and routes of a cluster, with nothing on them."""
-    import simpy
-
+    from dualrt.sim.clock import Clock
     from dualrt.sim.network import Network
 
-    return Cluster(spec, Network(simpy.Environment()))
+    return Cluster(spec, Network(Clock()))
 
 
 def _described(name: str) -> Described:

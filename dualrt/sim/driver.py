@@ -43,7 +43,7 @@ from dualrt.core.faults import Slowdown, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
 from dualrt.core.seeds import derive, stream
-from dualrt.sim.clock import Call, Clock
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
@@ -197,13 +197,13 @@ class Simulator:
     def _run(self) -> float:
         try:
             self._start()
-            step, left = self._env.step, EVENTS_PER_FLUSH
             while self._mains or self._under_way or self._transport.in_flight:
-                step()
-                left -= 1
-                if not left:
-                    left = EVENTS_PER_FLUSH + EVENTS_PER_LANE * self._journal.lanes
+                if self._mains:
+                    # Whoever takes the last of them away halts the clock.
+                    self._env.go(EVENTS_PER_FLUSH + EVENTS_PER_LANE * self._journal.lanes)
                     self._journal.flush()
+                else:
+                    self._env.step()
         except EmptySchedule:
             raise self._deadlock() from None
         except _Stop:
@@ -254,6 +254,8 @@ class Simulator:
     def _main_over(self, process: Process, _: Any) -> None:
         del self._mains[process]
         self.elapsed_s = self._env.now
+        if not self._mains:
+            self._env.halt()
 
     def _daemon_over(self, process: Process, _: Any) -> None:
         del self._daemons[process]
@@ -309,11 +311,8 @@ class Simulator:
         rank, free_s = process.learner.rank, self._device_free_s
         start_s = process.since_s = max(now, free_s[rank])
         end_s = free_s[rank] = start_s + self._devices[rank].duration_s(effect.cost, start_s)
-        self._env.at(end_s, self._device_done, process)
+        self._env.at(end_s, self._computed, process)
         return PENDING
-
-    def _device_done(self, call: Call) -> None:
-        self._computed(call.what)
 
     def _disturbed_done(self, process: Process, start_s: float) -> None:
         process.since_s = start_s

@@ -232,6 +232,7 @@ class FaultySimulator(Simulator):
                 for part in process.waiting():
                     self._waits.pop(part, None)
                 process.kill()
+        self._env.halt()
         self._lossy.take_down(rank)
         self.elapsed_s = now_s
         self._after(self._detection.detect_s, partial(self._notice_crash, rank, now_s))
@@ -261,6 +262,8 @@ class FaultySimulator(Simulator):
 
     def _rejoin_over(self, process: Process, _: Any) -> None:
         del self._mains[process]
+        # There may be none left to wait for.
+        self._env.halt()
         for strand in self._enlist(process.learner):
             strand.resume()
 

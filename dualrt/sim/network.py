@@ -14,17 +14,21 @@ A flow may also run in *lockstep* over many links, some of which it crosses seve
 of a collective, which all move at one pace. It takes its rate from a link once for each crossing,
 and its weight counts there as often.
 
-Four things keep a change cheap:
+Five things keep a change cheap:
 
+- A flow that nobody contests takes its place on its links when it is asked for, before its latency
+  has passed, and one call at its end is all that it puts in the environment's queue. If one of its
+  links becomes contested meanwhile, it goes the way of the others: it leaves its places and comes
+  back when its latency is over, or runs on at the rates that follow.
 - Only the flows and links that a change reaches through shared links (a connected component) are
-  looked at. A flow alone on its links needs no filling at all.
+  looked at.
 - The changes of one instant are gathered and settled together, once everything else of that
   instant has happened. No time passes in between, so nothing is lost.
-- One timer is armed, for the earliest end. A flow whose rate changes gets a new stamp, and its old
-  entry in the heap of ends is dropped when it comes up. A timer that is no longer wanted stays in
-  the environment's queue and does nothing when its time comes (SimPy cannot take it out); so the
-  clock of an environment that is run until nothing is left may stand later than the last event that
-  meant something.
+- For flows whose rates have changed one timer is armed, for the earliest of their ends. A flow
+  whose rate changes gets a new stamp, and its old entry in the heap of ends is dropped when it
+  comes up. A call that is no longer wanted stays in the environment's queue and does nothing when
+  its time comes; so the clock of an environment that is run until nothing is left may stand later
+  than the last event that meant something.
 - A link is *contested* only if its flows could together ask for more than it has, each going as
   fast as its own cap and its route allow. Any other link connects nothing: it slows no flow, or
   bounds its only one as a cap does. Most links of a cluster are wider than the few connections
@@ -40,13 +44,8 @@ from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple, TypeAlias
 
-import simpy
-from simpy.events import EventPriority
-
 from dualrt.core.errors import UsageError
-
-_LAST = EventPriority(2)
-"""Behind SimPy's URGENT (0) and NORMAL (1): after everything else of the same instant."""
+from dualrt.sim.clock import Clock
 
 _CLOCK_SLACK = 4
 """Ends closer than this many units in the last place of the clock are one instant: `now + delay`
@@ -105,7 +104,8 @@ class Link:
         self.available_bytes_per_s = capacity_bytes_per_s
         """What is left of the capacity while the link is throttled; see `Network.throttle`."""
         self._carried_bytes = 0.0
-        self._flows: dict[_Flow, None] = {}  # a set in order of arrival
+        self._flows: dict[_Flow, None] = {}
+        """A set in order of arrival. On a contested link, flows whose latency is over."""
         self._demand = 0.0
         self._contested = False
         # Scratch of one filling, valid where `_mark` is that filling's.
@@ -128,13 +128,18 @@ Crossings: TypeAlias = "tuple[tuple[Link, int], ...]"
 
 
 class _Flow:
-    """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since."""
+    """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since.
+
+    `settled_s` is in the future while the latency of a flow that nobody contests passes. `due_s` is
+    when such a flow ends, and NaN for all others, whose ends are in the heap.
+    """
 
     __slots__ = (
         "cap",
         "ceiling",
         "crossings",
         "demand",
+        "due_s",
         "mark",
         "on_done",
         "order",
@@ -146,6 +151,10 @@ class _Flow:
         "stamp",
         "weight",
     )
+
+    ceiling: float
+    share: float
+    """Scratch of one filling, as `mark`: valid where that is the filling's."""
 
     def __init__(
         self,
@@ -168,11 +177,9 @@ class _Flow:
         self.remaining = size
         self.settled_s = 0.0
         self.rate = 0.0
+        self.due_s = math.nan
         self.stamp = 0
-        # Scratch of one filling, valid where `mark` is that filling's.
         self.mark = 0
-        self.ceiling = cap
-        self.share = 0.0
 
 
 class _Way(NamedTuple):
@@ -184,17 +191,6 @@ class _Way(NamedTuple):
     capacity_bytes_per_s: float
 
 
-class _EndOfInstant(simpy.Event):
-    """Happens once everything else that was scheduled for this instant has happened."""
-
-    def __init__(self, env: simpy.Environment, callback: Callable[[simpy.Event], None]) -> None:
-        super().__init__(env)
-        self.callbacks.append(callback)
-        self._ok = True
-        self._value = None
-        env.schedule(self, _LAST)
-
-
 _End: TypeAlias = tuple[float, int, int, _Flow]
 """End in seconds, the flow's order, the stamp that must still be the flow's, the flow."""
 
@@ -202,16 +198,18 @@ _End: TypeAlias = tuple[float, int, int, _Flow]
 class Network:
     """Flows over links, in the virtual time of `env`.
 
-    States of a flow: under latency (only an event of `env` knows it), running (its links know it),
-    done. Callbacks of flows that end at the same instant come in the order of their `transfer`.
+    States of a flow: under latency (only a call of `env` knows it), on its links (which know it,
+    and from when on it moves), done. Callbacks of flows that end at the same instant come in the
+    order of their `transfer`, if nobody contested their links or for all of them somebody did.
     """
 
-    def __init__(self, env: simpy.Environment) -> None:
+    def __init__(self, env: Clock) -> None:
         self._env = env
         self._transfers = 0
-        self._running = 0
         self._ends: list[_End] = []
-        self._timer: simpy.Event | None = None
+        self._most_ends = _COMPACT_ABOVE
+        self._timer = 0
+        """How often it was armed: only the last time counts."""
         self._armed_s = math.inf
         self._touched: list[Link] = []
         self._ways: dict[tuple[Link, ...], _Way] = {}
@@ -254,17 +252,13 @@ class Network:
         latency_s = overhead_s + way.latency_s
         self._transfers += 1
         if not size_bytes or not route:
-            self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
+            self._env.at(self._env.now + latency_s, _call, on_done)
             return
         demand = min(cap_bytes_per_s, way.capacity_bytes_per_s)
         flow = _Flow(
             self._transfers, way.crossings, size_bytes, on_done, cap_bytes_per_s, weight, demand
         )
-        if latency_s:
-            self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
-        else:
-            self._admit(flow)
-            self._settle_later()
+        self._begin(flow, latency_s)
 
     def lockstep(
         self,
@@ -293,14 +287,14 @@ class Network:
             )
         self._transfers += 1
         if not edge_bytes or not crossings:
-            self._env.timeout(latency_s).callbacks.append(lambda _: on_done())
+            self._env.at(self._env.now + latency_s, _call, on_done)
             return
         cap, order = cap_bytes_per_s, self._transfers
         counted = self._counted.get(crossings := tuple(crossings))
         if counted is None:
             counted = self._counted[crossings] = tuple(Counter(crossings).items())
         flow = _Flow(order, counted, edge_bytes, on_done, cap, weight=1.0, demand=cap)
-        self._env.timeout(latency_s, flow).callbacks.append(self._arrive)
+        self._begin(flow, latency_s)
 
     def throttle(self, link: Link, factor: float) -> None:
         """Let `link` run at `factor` of its capacity from now on; 0 cuts it and 1 heals it.
@@ -314,6 +308,7 @@ class Network:
                 f"Give the part of the capacity that is left"
             )
         link.available_bytes_per_s = factor * link.capacity_bytes_per_s
+        self._hold_back(link)
         link._reassess()
         if link._flows:
             self._touched.append(link)
@@ -330,6 +325,7 @@ class Network:
             (flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s))
             * dict(flow.crossings)[link]
             for flow in link._flows
+            if flow.settled_s < now_s
         )
         return link._carried_bytes + math.fsum(under_way)
 
@@ -355,43 +351,85 @@ class Network:
             )
         return way
 
-    def _arrive(self, event: simpy.Event) -> None:
-        """The latency of a flow has passed."""
-        flow: _Flow = event._value
-        self._admit(flow)
-        self._settle_soon()
+    def _begin(self, flow: _Flow, latency_s: float) -> None:
+        """Let a flow take its places now if nobody contests them, and else after its latency."""
+        flow.settled_s = start_s = self._env.now + latency_s
+        contested = self._enter(flow)
+        if contested is None:
+            flow.due_s = due_s = start_s + flow.size / flow.rate
+            self._env.at(due_s, self._end, flow)
+        elif latency_s:
+            _withdraw(flow)
+            self._env.at(start_s, self._arrive, flow)
+        else:
+            self._contest(flow, contested)
+            self._settle_later()
 
-    def _admit(self, flow: _Flow) -> None:
-        """Put a flow on its links. Where no other contests them, it has its rate at once."""
-        flow.settled_s = self._env.now
-        self._running += 1
+    def _arrive(self, flow: _Flow) -> None:
+        """The latency of a flow has passed that could not take its places before."""
+        contested = self._enter(flow)
+        if contested is None:
+            flow.due_s = due_s = flow.settled_s + flow.size / flow.rate
+            self._env.at(due_s, self._end, flow)
+        else:
+            self._contest(flow, contested)
+            self._settle_soon()
+
+    def _enter(self, flow: _Flow) -> Link | None:
+        """Put a flow on its links. Returns one that is contested now, or None; then it has a rate.
+
+        What is contested is for `_contest` to find out.
+        """
         rate, demand = flow.cap, flow.demand
         contested: Link | None = None
         for link, times in flow.crossings:
             flows = link._flows
             flows[flow] = None
-            link._demand += times * demand
-            part = _CONTESTED_FROM if len(flows) > 1 else _OVERRUN_FROM
-            if link._demand >= part * link.available_bytes_per_s:
-                link._contested = True
+            link._demand = asked = link._demand + times * demand
+            available = link.available_bytes_per_s
+            if asked >= available * (_CONTESTED_FROM if len(flows) > 1 else _OVERRUN_FROM):
                 contested = link
-            elif link.available_bytes_per_s < rate:
-                rate = link.available_bytes_per_s
-        if contested is not None:
-            self._touched.append(contested)
-        elif rate > 0:
+            elif available < rate:
+                rate = available
+        if contested is None:
             flow.rate = rate
-            end_s = flow.settled_s + flow.size / rate
-            heappush(self._ends, (end_s, flow.order, flow.stamp, flow))
-            if end_s < self._armed_s:
-                self._arm()
+        return contested
+
+    def _contest(self, flow: _Flow, contested: Link) -> None:
+        """Let a flow that has just entered its links contest those that it overruns."""
+        for link, _ in flow.crossings:
+            link._reassess()
+            if link._contested:
+                self._hold_back(link)
+        self._touched.append(contested)
+
+    def _hold_back(self, link: Link) -> None:
+        """Let flows whose latency is not over come back after it: rates on a link may change."""
+        now_s = self._env.now
+        early = [flow for flow in link._flows if flow.settled_s > now_s]
+        for flow in early:
+            _withdraw(flow)
+            flow.due_s = math.nan
+            flow.rate = 0.0
+            self._env.at(flow.settled_s, self._arrive, flow)
+        if early:
+            link._reassess()
+
+    def _end(self, flow: _Flow) -> None:
+        """A flow is through whose rate has never changed."""
+        if flow.due_s != self._env.now:
+            return
+        self._retire(flow)
+        flow.on_done()
+        if self._touched:
+            self._settle_soon()
 
     def _settle_soon(self) -> None:
         """End an event of our own: settle now if it is the last of its instant."""
         if not self._touched:
             return
         if self._env.peek() > self._env.now:
-            self._settle()
+            self._settle(None)
         else:
             self._settle_later()
 
@@ -399,9 +437,9 @@ class Network:
         """Settle at the end of this instant: whoever called may have more to change in it."""
         if self._touched and not self._settling:
             self._settling = True
-            _EndOfInstant(self._env, self._settle)
+            self._env.at_last(self._settle, None)
 
-    def _settle(self, _: simpy.Event | None = None) -> None:
+    def _settle(self, _: None) -> None:
         """Give every flow that this instant's changes reach its new rate."""
         self._settling = False
         self._mark += 1
@@ -409,8 +447,9 @@ class Network:
         for link in touched:
             if link._mark != self._mark and link._flows:
                 self._apply(_fill(link, self._mark))
-        if len(self._ends) > _COMPACT_ABOVE + 4 * self._running:
+        if len(self._ends) > self._most_ends:
             self._ends = [end for end in self._ends if end[2] == end[3].stamp]
+            self._most_ends = _COMPACT_ABOVE + 4 * len(self._ends)
             heapify(self._ends)
         self._arm()
 
@@ -425,6 +464,7 @@ class Network:
             flow.remaining = remaining if remaining > 0 else 0.0
             flow.settled_s = now_s
             flow.rate = share
+            flow.due_s = math.nan
             flow.stamp += 1
             if share > 0:
                 end_s = now_s + flow.remaining / share
@@ -442,13 +482,12 @@ class Network:
             return
         if end_s < self._armed_s:
             self._armed_s = end_s
-            delay_s = end_s - self._env.now
-            self._timer = self._env.timeout(delay_s if delay_s > 0 else 0.0)
-            self._timer.callbacks.append(self._ring)
+            self._timer += 1
+            self._env.at(max(end_s, self._env.now), self._ring, self._timer)
 
-    def _ring(self, timer: simpy.Event) -> None:
+    def _ring(self, timer: int) -> None:
         """End the flows whose time has come."""
-        if timer is not self._timer:
+        if timer != self._timer:
             return
         now_s = self._env.now
         horizon_s = now_s + _CLOCK_SLACK * math.ulp(now_s)
@@ -473,21 +512,34 @@ class Network:
             self._arm()
 
     def _retire(self, flow: _Flow) -> None:
-        """Take a flow off its links."""
+        """Take a flow that is through off its links."""
         flow.stamp += 1
-        self._running -= 1
+        flow.due_s = math.nan
+        size, demand = flow.size, flow.demand
         for link, times in flow.crossings:
             flows = link._flows
             del flows[flow]
-            link._carried_bytes += times * flow.size
+            link._carried_bytes += times * size
             if flows:
-                link._demand -= times * flow.demand
+                link._demand -= times * demand
                 if link._contested:
                     self._touched.append(link)
                     link._reassess()
             else:
                 link._demand = 0.0
                 link._contested = False
+
+
+def _withdraw(flow: _Flow) -> None:
+    """Take a flow whose latency is not over off its links."""
+    for link, times in flow.crossings:
+        flows = link._flows
+        del flows[flow]
+        link._demand = link._demand - times * flow.demand if flows else 0.0
+
+
+def _call(on_done: Callable[[], None]) -> None:
+    on_done()
 
 
 def _fill(seed: Link, mark: int) -> Sequence[_Flow]:

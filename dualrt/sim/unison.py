@@ -26,7 +26,7 @@ from dualrt.core.effects import AllReduce, Broadcast, Compute, Effect, Place, Re
 from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Update
-from dualrt.sim.clock import Call, Clock
+from dualrt.sim.clock import Clock
 from dualrt.sim.device import Device
 from dualrt.sim.journal import Journal, Pen
 from dualrt.sim.process import PENDING, Process
@@ -115,13 +115,10 @@ class Unison:
             self._write_updates()
         arrived_s = max(self._clocks_s)
         if arrived_s > self._clock.now:
-            self._clock.at(arrived_s, self._arrived, process)
+            self._clock.at(arrived_s, self._arrive, process)
         else:
             self._arrive(process)
         return PENDING
-
-    def _arrived(self, call: Call) -> None:
-        self._arrive(call.what)
 
     def _arrive(self, process: Process) -> None:
         effect = process.effect
@@ -144,7 +141,7 @@ class Unison:
         self._write_updates()
         ended_s = max(self._clocks_s)
         if ended_s > self._clock.now:
-            self._clock.at(ended_s, lambda _: self._over(process, result))
+            self._clock.at(ended_s, lambda last: self._over(last, result), process)
         else:
             self._over(process, result)
 

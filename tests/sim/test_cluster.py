@@ -10,9 +10,9 @@ from typing import Any
 
 import networkx
 import pytest
-import simpy
 
 from dualrt.core.errors import UsageError
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec, Placement
 from dualrt.sim.network import Network
 
@@ -34,7 +34,7 @@ RACKS = replace(
 
 
 def built(spec: ClusterSpec) -> Cluster:
-    return Cluster(spec, Network(simpy.Environment()))
+    return Cluster(spec, Network(Clock()))
 
 
 def names(cluster: Cluster, sender: int, receiver: int) -> list[str]:
@@ -122,7 +122,7 @@ def test_one_rack_is_one_switch() -> None:
 
 
 def test_servers_of_a_rack_share_its_way_to_the_spine() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(replace(RACKS, spine_latency_s=0.0, nic_latency_s=0.0), network)
     ends: list[tuple[float, str]] = []
@@ -173,7 +173,7 @@ def test_without_a_limit_a_message_crosses_the_wires_alone() -> None:
 
 
 def test_the_connections_of_a_learner_share_its_thread() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(replace(THREADS, nic_latency_s=0.0, pcie_latency_s=0.0), network)
     ends: list[float] = []
@@ -235,7 +235,7 @@ def test_averaging_is_shared_by_the_learners_of_a_server() -> None:
 
 
 def test_gpus_of_a_socket_share_its_pcie_link() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(replace(SPEC, pcie_latency_s=0.0), network)
     done: list[float] = []
@@ -246,7 +246,7 @@ def test_gpus_of_a_socket_share_its_pcie_link() -> None:
 
 
 def test_the_busiest_links_come_first() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(SPEC, network)
     network.transfer(cluster.route(0, 4), 125 * 10**8, lambda: None)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualrt.core.errors import UsageError
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collective_costs import (
     NVLINK_HOP,
@@ -58,7 +58,7 @@ ALGORITHMS: st.SearchStrategy[Algorithm] = st.sampled_from(get_args(Algorithm))
 
 
 def everyone(spec: ClusterSpec) -> Formation:
-    return Formation(Cluster(spec, Network(simpy.Environment())), range(spec.gpus))
+    return Formation(Cluster(spec, Network(Clock())), range(spec.gpus))
 
 
 def one_a_server(servers: int) -> Formation:
@@ -94,7 +94,7 @@ def test_a_ring_without_nvlink_has_the_hops_of_pcie() -> None:
 
 
 def test_a_library_with_buffers_in_the_hosts_has_the_hops_of_pcie() -> None:
-    cluster = Cluster(replace(SPEC, servers=1), Network(simpy.Environment()))
+    cluster = Cluster(replace(SPEC, servers=1), Network(Clock()))
     hops_s = allreduce_s(Formation(cluster, range(8), "host"), 0, "ring") - 8.4e-6
     assert hops_s == pytest.approx(14 * PCIE_HOP.ring_s)
 
@@ -136,7 +136,7 @@ def test_a_hierarchical_allreduce_on_one_server_is_its_two_halves() -> None:
 
 
 def test_a_hierarchical_allreduce_needs_as_many_ranks_on_each_server() -> None:
-    cluster = Cluster(SPEC, Network(simpy.Environment()))
+    cluster = Cluster(SPEC, Network(Clock()))
     with pytest.raises(UsageError, match="3 learners on 2 servers"):
         allreduce(Formation(cluster, [0, 1, 8]), MODEL_BYTES, "hierarchical")
 
@@ -163,7 +163,7 @@ def test_a_tree_wins_for_few_bytes_and_a_ring_for_many() -> None:
 
 
 def test_a_group_of_one_costs_nothing() -> None:
-    group = Formation(Cluster(SPEC, Network(simpy.Environment())), [5])
+    group = Formation(Cluster(SPEC, Network(Clock())), [5])
     assert allreduce(group, MODEL_BYTES) == ()
     assert broadcast(group, 5, MODEL_BYTES) == ()
     assert reduce_scatter(group, MODEL_BYTES) == ()
@@ -180,7 +180,7 @@ def test_a_library_slower_than_the_card_sets_the_pace_between_servers_only() -> 
 
 
 def test_a_throttled_link_slows_a_collective_and_a_cut_one_stops_it() -> None:
-    network = Network(simpy.Environment())
+    network = Network(Clock())
     cluster = Cluster(SPEC, network)
     group = Formation(cluster, range(16))
     whole_s = allreduce_s(group, MODEL_BYTES, "ring")

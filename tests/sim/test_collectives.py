@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collective_costs import Algorithm
 from dualrt.sim.collectives import Collectives, CollectiveSpec, Form
@@ -52,7 +52,7 @@ class Stage:
         spec: CollectiveSpec = RING,
         tensors_bytes: tuple[int, ...] = (),
     ) -> None:
-        self.env = simpy.Environment()
+        self.env = Clock()
         self.network = Network(self.env)
         self.cluster = Cluster(cluster, self.network)
         self.collectives = Collectives(self.cluster, self.network, spec, tensors_bytes)

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrt.core.effects import Broadcast, Compute, Cost, Group, Packet, Recv, Send, Together
 from dualrt.core.faults import Slowdown
+from dualrt.sim.clock import Clock
 from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.driver import Machine
 from dualrt.sim.interference import Disturbed
@@ -35,7 +35,7 @@ def spans(
     slowdowns: Sequence[Slowdown] = (),
 ) -> list[tuple[float, float]]:
     """When computations that are asked for at once, of so many seconds each, start and end."""
-    env = simpy.Environment()
+    env = Clock()
     device = Device(SPEC, random.Random(0), np.random.default_rng(0), slowdowns)
     disturbed = Disturbed(env, [device], interference)
     found: list[tuple[float, float]] = []
@@ -99,7 +99,7 @@ def test_the_time_lost_is_the_share_of_overlap(
 
 
 def test_what_a_lost_learner_had_asked_for_ends_and_leaves_the_device_free() -> None:
-    env = simpy.Environment()
+    env = Clock()
     disturbed = Disturbed(env, [Device(SPEC, random.Random(0), np.random.default_rng(0))], 0.5)
     ends: list[float] = []
     for _ in range(2):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualrt.core.errors import UsageError
+from dualrt.sim.clock import Clock
 from dualrt.sim.network import Link, Network
 
 
@@ -37,7 +37,7 @@ class Throttling:
     factor: float
 
 
-def at(env: simpy.Environment, time_s: float, action: Callable[[], None]) -> None:
+def at(env: Clock, time_s: float, action: Callable[[], None]) -> None:
     """Call `action` when the clock stands at `time_s`."""
     env.timeout(time_s).callbacks.append(lambda _: action())
 
@@ -46,7 +46,7 @@ def simulated_ends_s(
     links: Sequence[Link], jobs: Sequence[Job], throttlings: Sequence[Throttling] = ()
 ) -> list[float]:
     """When each job ends in a `Network`; infinity for one that never does."""
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     ends_s = [math.inf] * len(jobs)
 
@@ -255,7 +255,7 @@ def test_without_bytes_only_the_latency_passes() -> None:
 
 
 def test_an_empty_route_ends_at_the_same_instant_but_not_within_the_call() -> None:
-    env = simpy.Environment()
+    env = Clock()
     done: list[float] = []
     Network(env).transfer((), 1_000_000, lambda: done.append(env.now))
     assert done == []
@@ -264,7 +264,7 @@ def test_an_empty_route_ends_at_the_same_instant_but_not_within_the_call() -> No
 
 
 def test_overhead_passes_before_the_bytes() -> None:
-    env = simpy.Environment()
+    env = Clock()
     done: list[float] = []
     link = Link("a", 10.0, 0.5)
     Network(env).transfer([link], 10, lambda: done.append(env.now), overhead_s=2.0)
@@ -272,8 +272,8 @@ def test_overhead_passes_before_the_bytes() -> None:
     assert done == [3.5]
 
 
-def test_callbacks_of_one_instant_come_in_the_order_of_the_transfers() -> None:
-    env = simpy.Environment()
+def test_callbacks_of_one_instant_come_in_the_order_of_transfers_contested_or_not() -> None:
+    env = Clock()
     network = Network(env)
     links = [Link(f"link{index}", 10.0, 0.0) for index in range(3)]
     done: list[str] = []
@@ -282,12 +282,12 @@ def test_callbacks_of_one_instant_come_in_the_order_of_the_transfers() -> None:
     network.transfer([links[0]], 15, lambda: done.append("third"))
     network.transfer([links[1]], 30, lambda: done.append("fourth"))
     env.run()
-    assert done == ["first", "second", "third", "fourth"]
+    assert done == ["first", "fourth", "second", "third"]
     assert env.now == 3.0
 
 
 def test_a_transfer_begun_in_a_callback_shares_with_those_still_running() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     link = Link("a", 10.0, 0.0)
     done: dict[str, float] = {}
@@ -300,6 +300,23 @@ def test_a_transfer_begun_in_a_callback_shares_with_those_still_running() -> Non
     network.transfer([link], 75, lambda: done.update(long=env.now))
     env.run()
     assert done == {"short": 10.0, "next": 15.0, "long": 15.0}
+
+
+def test_a_flow_whose_latency_passes_slows_nobody() -> None:
+    links = [Link("a", 10.0, 0.0), Link("b", 100.0, 2.0)]
+    jobs = [Job(0.0, (0, 1), 20), Job(0.5, (0,), 10), Job(1.0, (0,), 10)]
+    # Until 2 s the second and the third share the first link; then the first comes there too.
+    assert simulated_ends_s(links, jobs) == pytest.approx([4.5, 2.0, 3.0])
+
+
+def test_a_link_has_not_carried_what_is_still_under_latency() -> None:
+    env = Clock()
+    network, link = Network(env), Link("a", 10.0, 2.0)
+    network.transfer([link], 20, lambda: None)
+    env.run(until=1.0)
+    assert network.carried_bytes(link) == 0.0
+    env.run(until=3.0)
+    assert network.carried_bytes(link) == 10.0
 
 
 def test_a_cut_link_holds_its_flows_until_it_heals() -> None:
@@ -335,7 +352,7 @@ def test_ends_are_exact_late_on_the_clock() -> None:
 
 
 def test_rates_that_change_a_thousand_times_leave_no_trail() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     link = Link("a", 10.0, 0.0)
     done: list[float] = []
@@ -349,7 +366,7 @@ def test_rates_that_change_a_thousand_times_leave_no_trail() -> None:
 
 
 def test_a_link_counts_what_is_done_under_way_and_charged() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     link, idle = Link("a", 10.0, 0.0), Link("b", 10.0, 0.0)
     network.transfer([link], 20, lambda: None)
@@ -364,7 +381,7 @@ def test_a_link_counts_what_is_done_under_way_and_charged() -> None:
 
 
 def test_a_link_counts_every_crossing_of_a_flow_in_lockstep() -> None:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     often, once = Link("often", 10.0, 0.0), Link("once", 10.0, 0.0)
     route = [often, once, often]
@@ -384,7 +401,7 @@ def test_a_link_that_cannot_be_is_refused(capacity: float, latency_s: float) -> 
 
 
 def test_a_transfer_that_cannot_be_is_refused() -> None:
-    network = Network(simpy.Environment())
+    network = Network(Clock())
     link = Link("wire", 1.0, 0.0)
     with pytest.raises(UsageError, match="-1 bytes"):
         network.transfer([link], -1, lambda: None)

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrt.core.errors import UsageError
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.network import Network
 from dualrt.sim.patterns import TREE_EFFICIENCY, Formation, Pattern
@@ -30,7 +30,7 @@ RACKS = replace(SPEC, servers=5, servers_per_rack=2, rack_bytes_per_s=8e9, spine
 
 
 def built(spec: ClusterSpec = SPEC) -> Cluster:
-    return Cluster(spec, Network(simpy.Environment()))
+    return Cluster(spec, Network(Clock()))
 
 
 def crossings(pattern: Pattern, ending: str) -> Counter[str]:
@@ -80,7 +80,7 @@ def test_the_library_limits_what_a_server_sends_and_nothing_inside() -> None:
 
 
 def test_a_throttled_link_sets_the_pace_of_all_edges() -> None:
-    network = Network(simpy.Environment())
+    network = Network(Clock())
     cluster = Cluster(SPEC, network)
     lanes = Formation(cluster, range(16)).lanes
     network.throttle(cluster.links["server1.nic.in"], 0.5)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import pytest
-import simpy
 
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.network import Link, Network
 from tests.support import oracle
@@ -26,7 +26,7 @@ RELATIVE = 1e-9
 Routes: TypeAlias = Callable[[Flow], Sequence[Link]]
 
 
-def ends_s_on(of: Fabric, env: simpy.Environment, network: Network, routes: Routes) -> list[float]:
+def ends_s_on(of: Fabric, env: Clock, network: Network, routes: Routes) -> list[float]:
     """When each flow ends in a `Network`; infinity for one that never does."""
     ends_s = [math.inf] * len(of.flows)
 
@@ -44,7 +44,7 @@ def ends_s_on(of: Fabric, env: simpy.Environment, network: Network, routes: Rout
 
 def on_links(of: Fabric) -> list[float]:
     """With the links and routes of the fabric."""
-    env = simpy.Environment()
+    env = Clock()
     links = [Link(f"link {index}", rate, 0.0) for index, rate in enumerate(of.links_bytes_per_s)]
     network = Network(env)
     return ends_s_on(of, env, network, lambda flow: [links[index] for index in flow.route])
@@ -52,7 +52,7 @@ def on_links(of: Fabric) -> list[float]:
 
 def on_a_cluster(seed: int) -> list[float]:
     """With the links and routes that a `Cluster` makes of the description."""
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(description(seed), network)
     return ends_s_on(

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import simpy
 
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.collective_costs import allreduce, duration_s
 from dualrt.sim.collectives import Collectives, CollectiveSpec
@@ -23,12 +23,12 @@ from tests.support.smpi import RINGS, Ring
 
 
 def closed_s(ring: Ring) -> float:
-    cluster = Cluster(smpi.spec(ring), Network(simpy.Environment()))
+    cluster = Cluster(smpi.spec(ring), Network(Clock()))
     return duration_s(allreduce(Formation(cluster, range(ring.ranks)), ring.size_bytes, "ring"))
 
 
 def flow_s(ring: Ring) -> float:
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(smpi.spec(ring), network)
     collectives = Collectives(cluster, network, CollectiveSpec(algorithm="ring"))

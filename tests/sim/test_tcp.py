@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.lossy import LossyTransport
 from dualrt.sim.network import Network
@@ -69,7 +69,7 @@ class Line:
     """Two servers with slow start between them, and how long a message takes."""
 
     def __init__(self, gpus_per_server: int = 1, **spec: Any) -> None:
-        self.env = simpy.Environment()
+        self.env = Clock()
         network = Network(self.env)
         self.cluster = Cluster(
             ClusterSpec(

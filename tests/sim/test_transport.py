@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
-import simpy
 
 from dualrt.core.effects import Delivery, Packet
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.network import Network
 from dualrt.sim.transport import HEADER_BYTES, Transport
@@ -29,7 +29,7 @@ class Office:
     """A transport between three servers, and what arrived when."""
 
     def __init__(self, **spec: Any) -> None:
-        self.env = simpy.Environment()
+        self.env = Clock()
         network = Network(self.env)
         cluster = Cluster(
             ClusterSpec(

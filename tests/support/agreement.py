@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import get_args
 
-import simpy
-
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collective_costs import Algorithm, allreduce, duration_s
 from dualrt.sim.collectives import Collectives, CollectiveSpec, Form
@@ -49,13 +48,13 @@ SEVERAL_EACH = {
 
 def closed_s(spec: ClusterSpec, algorithm: Algorithm, size_bytes: int) -> float:
     """Seconds of an allreduce among all, by the formulas."""
-    cluster = Cluster(spec, Network(simpy.Environment()))
+    cluster = Cluster(spec, Network(Clock()))
     return duration_s(allreduce(Formation(cluster, range(spec.gpus)), size_bytes, algorithm))
 
 
 def simulated_s(spec: ClusterSpec, algorithm: Algorithm, size_bytes: int, form: Form) -> float:
     """Seconds of an allreduce among all, alone in a simulation."""
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     how = CollectiveSpec(algorithm=algorithm, form=form)
     collectives = Collectives(Cluster(spec, network), network, how)

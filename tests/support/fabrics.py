@@ -17,8 +17,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import networkx as nx
-import simpy
 
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.network import Network
 
@@ -93,7 +93,7 @@ def racks(seed: int) -> Fabric:
     """The cluster that `description` describes, as a fabric of its GPUs, and `FLOWS` flows."""
     draw = random.Random(seed)
     spec = description(seed)
-    cluster = Cluster(spec, Network(simpy.Environment()))
+    cluster = Cluster(spec, Network(Clock()))
     number = {name: index for index, name in enumerate(cluster.links)}
     starts_s = sorted(draw.uniform(0, 0.1 * FLOWS / spec.gpus) for _ in range(FLOWS))
 

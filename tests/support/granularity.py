@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-import simpy
-
 from dualrt.scenario import load
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collective_costs import Algorithm, allreduce, duration_s
 from dualrt.sim.granularity import Granularity, cut
@@ -27,7 +26,7 @@ TENSORS_BYTES = tuple(4 * size for size in acoustic_tensors())
 def main() -> None:
     """Print the table."""
     scenario = load(SCENARIO)
-    cluster = Cluster(ClusterSpec(**scenario.cluster_fields()), Network(simpy.Environment()))
+    cluster = Cluster(ClusterSpec(**scenario.cluster_fields()), Network(Clock()))
     group = Formation(cluster, range(scenario.learners))
     for algorithm in get_args(Algorithm):
         for granularity in get_args(Granularity):

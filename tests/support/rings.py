@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import simpy
-
+from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collective_costs import NVLINK_HOP, PCIE_HOP
 from dualrt.sim.network import Network
@@ -26,7 +25,7 @@ def ring_s(
     A rank sends its own part first, then each part that it receives, one after another: with n
     ranks, n - 1 steps are a reduce-scatter or an all-gather, and 2(n - 1) an allreduce.
     """
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(spec, network)
     for ring in rings:
@@ -91,7 +90,7 @@ def edges_s(
     edge_bytes: int,
 ) -> float:
     """Seconds until so many bytes have flowed over each edge, all at once and none in step."""
-    env = simpy.Environment()
+    env = Clock()
     network = Network(env)
     cluster = Cluster(spec, network)
     for sender, receiver in pattern(Formation(cluster, ranks)).edges:

@@ -13,9 +13,8 @@ from random import Random
 from typing import Any, TypeAlias
 from unittest import mock
 
-import simpy
-
 from dualrt.sim import driver
+from dualrt.sim.clock import Clock
 from dualrt.sim.network import Network
 
 Delay: TypeAlias = Callable[[Random], float]
@@ -33,7 +32,7 @@ DELAYS: Mapping[str, Delay] = {
 
 
 class _Stormy(Network):
-    def __init__(self, env: simpy.Environment, *, delay: Delay, seed: int) -> None:
+    def __init__(self, env: Clock, *, delay: Delay, seed: int) -> None:
         super().__init__(env)
         self._delay, self._random = delay, Random(seed)
 
