@@ -148,10 +148,12 @@ class Composition:
             samples_per_update=workload.batch * self.layout.batches_per_update,
             schedule=self.scenario.training.schedule.build(),
         )
+        weights = workload.weights(rank)
+        weights.wire = self.scenario.training.wire
         seat = Seat(
             rank=rank,
             learners=self.scenario.learners,
-            weights=workload.weights(rank),
+            weights=weights,
             workload=workload,
             progress=progress,
             layout=self.layout,
@@ -173,6 +175,7 @@ class Composition:
         idle = {}
         if not self.layout.gossipers:
             idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
+            idle["training.wire"] = f"{self.scenario.algorithm.name} sends no weights to neighbours"
         elif self.layout.directed:
             idle["topology.mixing"] = (
                 f"{self.scenario.algorithm.name} pushes the same part along every edge"

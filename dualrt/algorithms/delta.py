@@ -3,7 +3,7 @@
 Owns the protocol of offer and answer.
 
     initiator I                         responder R
-    m_I = snapshot        -- offer -->  m_R = snapshot
+    m_I = offer        -- offer -->  m_R = offer
                          <-- answer --
     w_I += t (m_R - m_I)                w_R += t (m_I - m_R)
 
@@ -78,7 +78,7 @@ class Delta(Exchange):
 
     async def initiate(self, peer: int, share: float) -> None:
         """Offer, wait for the answer, apply the difference."""
-        mine = self.weights.snapshot()
+        mine = self.weights.offer()
         number = self._next_number(peer)
         await Send(peer, "offer", Packet(mine.versions, mine.vector, (number, share)))
         try:
@@ -96,7 +96,7 @@ class Delta(Exchange):
             if number <= self._passed.get(initiator, 0):
                 continue
             self._passed[initiator] = number
-            mine = self.weights.snapshot()
+            mine = self.weights.offer()
             await Send(initiator, "answer", Packet(mine.versions, mine.vector, number))
             if offer.body is not None:
                 await self.learner.blend(mine, Snapshot(offer.body, offer.versions), share)

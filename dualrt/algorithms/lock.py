@@ -52,7 +52,7 @@ class Lock(Exchange):
 
     async def initiate(self, peer: int, share: float) -> None:
         """The active end, in its turn."""
-        mine = self.weights.snapshot()
+        mine = self.weights.offer()
         await Send(peer, "request", Packet(mine.versions, mine.vector, share))
         _, answer = await Recv("answer", peer)
         await Send(peer, "receipt", Packet())
@@ -64,7 +64,7 @@ class Lock(Exchange):
         while True:
             active, request = await Recv("request")
             await self._take_turn()
-            mine = self.weights.snapshot()
+            mine = self.weights.offer()
             await Send(active, "answer", Packet(mine.versions, mine.vector))
             await Recv("receipt", active)
             theirs = Snapshot(request.body, request.versions)

@@ -42,11 +42,12 @@ class SDPSGD(Synchronous):
         """Repeat the equation above until the agreed end."""
         while not self.finished:
             row = self.mixing.row(self.step)  # T_k
-            mine = self.weights.snapshot()  # w_k
+            read = self.weights.snapshot()  # w_k
+            mine = self.weights.offer()
             for peer, _ in row:
                 await Send(peer, "weights", Packet(mine.versions, mine.vector))
-            gradient = await self.gradient(mine)  # g(w_k; xi_k)
+            gradient = await self.gradient(read)  # g(w_k; xi_k)
             for peer, share in row:
                 _, theirs = await Recv("weights", peer)
                 await self.blend(mine, Snapshot(theirs.body, theirs.versions), share)
-            await self.descend(gradient, mine)
+            await self.descend(gradient, read)

@@ -18,9 +18,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from dualrt.core.errors import UsageError
 from dualrt.core.versions import Staleness, VersionVector
 
 V = TypeVar("V")
+
+FULL = "full"
+"""Entries are sent as they are."""
 
 
 class Snapshot(NamedTuple, Generic[V]):
@@ -47,6 +51,8 @@ class Weights(ABC, Generic[V]):
     def __init__(self, rank: int, learners: int, versions: VersionVector | None = None) -> None:
         self.rank = rank
         self.versions = VersionVector(learners) if versions is None else versions
+        self.wire = FULL
+        """What is sent of an entry: `FULL`, or the name of a narrower type ("bfloat16")."""
         self._lock = threading.Lock()
         self._copied: V | None = None
 
@@ -83,12 +89,29 @@ class Weights(ABC, Generic[V]):
     def _replace(self, vector: V) -> None:
         """w = vector."""
 
+    def _narrowed(self, vector: V, wire: str) -> V:
+        """A copy of a vector with entries of the type that `wire` names."""
+        raise UsageError(
+            f"{type(self).__name__} cannot be sent as {wire}. Leave training.wire out, or define "
+            "_narrowed"
+        )
+
     def unexplained(self) -> V | None:
         """Weights less their start less all that gradients changed: what averaging moved in.
 
         Sums to zero over replicas, to within rounding. None unless the weights keep count.
         """
         return None
+
+    def offer(self) -> Snapshot[V]:
+        """The weights now, as they are sent to a peer: a snapshot, narrowed if `wire` says so.
+
+        Both ends blend with what was sent, so averaging conserves the sum however coarse it is.
+        """
+        snapshot = self.snapshot()
+        if self.wire == FULL:
+            return snapshot
+        return snapshot._replace(vector=self._narrowed(snapshot.vector, self.wire))
 
     def snapshot(self) -> Snapshot[V]:
         """The weights now; the caller may keep and send them, but not write to them.

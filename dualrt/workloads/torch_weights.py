@@ -33,6 +33,8 @@ _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 24
 
 
+_WIRES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
 # Of all learners of the process: weights and gradients that nobody reads any more.
 _VECTORS = Pool(4)
 
@@ -168,13 +170,20 @@ class TorchWeights(Weights[Tensor]):
         target = self._target()
         if self._flat.numel() <= self._block:
             # Cutting one block out costs more than blending it.
-            torch.add(self._flat, theirs - mine, alpha=share, out=target)
+            torch.add(self._flat, self._difference(theirs, mine), alpha=share, out=target)
         else:
             vectors = (target, self._flat, theirs, mine)
             blocks = (torch.split(vector, self._block) for vector in vectors)
             for changed, own, their, my in zip(*blocks, strict=True):
-                torch.add(own, their - my, alpha=share, out=changed)
+                torch.add(own, self._difference(their, my), alpha=share, out=changed)
         self._settle(target)
+
+    def _difference(self, theirs: Tensor, mine: Tensor) -> Tensor:
+        """In full precision, which both ends then agree on but for the sign."""
+        return theirs.to(self._flat.dtype) - mine.to(self._flat.dtype)
+
+    def _narrowed(self, vector: Tensor, wire: str) -> Tensor:
+        return vector.to(_WIRES[wire])
 
     def _replace(self, vector: Tensor) -> None:
         self._settle(self._target().copy_(vector))
