@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from dualrt.advice.report import Demand, Report, glance
 from dualrt.advice.setting import Setting
+from dualrt.observe import units
 from dualrt.topology import specs
 
 CLEARLY = 0.8
@@ -36,14 +37,19 @@ def with_better(report: Report, setting: Setting, demand: Demand) -> Report:
         name: getattr(found, name)
         for name in ("spec", "second_eigenvalue", "consensus_rounds", "bytes_per_step")
     }
-    times = found.bytes_per_step / report.bytes_per_step if report.bytes_per_step else None
-    price = "" if times is None else f" for {times:.2g} times the bytes"
     return replace(
         report,
         better=figures,
         verdict=f"{report.verdict} Nearest better: {found.spec}, "
-        f"{found.consensus_rounds:,} rounds{price}.",
+        f"{units.counted(found.consensus_rounds, 'round')}{_price(found, report)}.",
     )
+
+
+def _price(found: Report, report: Report) -> str:
+    if not report.bytes_per_step:
+        return ""
+    times = f"{found.bytes_per_step / report.bytes_per_step:.2g}"
+    return " for the same bytes" if times == "1" else f" for {times} times the bytes"
 
 
 def _nearest(report: Report, setting: Setting, demand: Demand) -> Report | None:
@@ -51,7 +57,8 @@ def _nearest(report: Report, setting: Setting, demand: Demand) -> Report | None:
     sent = report.messages_per_step
     if report.passed and report.consensus_rounds == 1:
         return None
-    near = sorted(candidates(report.learners), key=lambda one: abs(one.messages_per_step - sent))
+    known = [*_renumbered(report, setting), *candidates(report.learners, setting)]
+    near = sorted(known, key=lambda one: abs(one.messages_per_step - sent))
     for candidate in near:
         if report.passed and candidate.messages_per_step > sent:
             continue
@@ -64,6 +71,9 @@ def _nearest(report: Report, setting: Setting, demand: Demand) -> Report | None:
 MANY = 2048
 """Learners beyond which only what mixes well at any size is looked at."""
 
+PLACED = 512
+"""Learners up to which graphs are numbered anew for the cluster: a second for each."""
+
 
 class Candidate(NamedTuple):
     """A topology that may be better, and about what a learner sends in a step of it."""
@@ -72,7 +82,27 @@ class Candidate(NamedTuple):
     messages_per_step: float
 
 
-def candidates(learners: int) -> Iterator[Candidate]:
+def _renumbered(report: Report, setting: Setting) -> Iterator[Candidate]:
+    """The graph itself, with fewer edges between racks and between servers."""
+    aware = _aware(report.learners, setting)
+    name = report.spec.partition(":")[0]
+    whole = name not in ("cluster-aware", *specs.PLAN_OF, *specs.DIRECTED)
+    if aware and whole and report.connected and not report.passed:
+        yield Candidate(f"{aware}/{report.spec}", report.messages_per_step)
+
+
+def _aware(learners: int, setting: Setting) -> str | None:
+    """What numbers learners for the cluster; None where that can save nothing."""
+    cluster = setting.cluster
+    gpus, servers = cluster.gpus_per_server, cluster.servers_per_rack
+    rack = gpus * (servers or 1)
+    if not rack < learners <= PLACED:
+        return None
+    shape = f"{servers}x{gpus}" if servers and gpus > 1 else f"{rack}"
+    return f"cluster-aware:{-(-learners // rack)}x{shape}" if rack > 1 else None
+
+
+def candidates(learners: int, setting: Setting) -> Iterator[Candidate]:
     """What there is for that many learners."""
     if learners < 2:
         return
@@ -85,6 +115,8 @@ def candidates(learners: int) -> Iterator[Candidate]:
         yield Candidate(f"ring:{learners}", 2.0)
         if learners % 2 == 0:
             yield Candidate(f"alternating-ring:{learners}", 1.0)
+        else:  # bipartite where no ring is
+            yield Candidate(f"path:{learners}", 2.0 - 2.0 / learners)
     rows = max(side for side in range(1, int(learners**0.5) + 1) if learners % side == 0)
     if rows > 2:
         yield Candidate(f"torus:{rows}x{learners // rows}", 4.0)
@@ -96,6 +128,11 @@ def candidates(learners: int) -> Iterator[Candidate]:
         yield Candidate(f"bipartite-exponential:{learners}", 2.0 * hops - 1)
     if learners > 2:
         yield Candidate(f"exponential:{learners}", 2.0 * hops - 1)
+    aware = _aware(learners, setting)
+    if aware:
+        yield Candidate(f"{aware}/exponential:{learners}", 2.0 * hops - 1)
+        if learners > 8:
+            yield Candidate(f"{aware}/random-regular:{learners}x4", 4.0)
     if learners <= COMPLETE:
         yield Candidate(f"complete:{learners}", learners - 1.0)
 

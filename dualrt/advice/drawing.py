@@ -41,6 +41,9 @@ td, th {{ padding: 0.1em 1em; text-align: right }}
 td:first-child, th:first-child {{ text-align: left }}
 """
 
+FRAME = "#f4f6f8"
+"""Behind a server."""
+
 GAP = 1.5
 """Between two servers, in GPUs."""
 
@@ -63,7 +66,9 @@ def draw_picture(path: Path, topology: Topology, setting: Setting) -> None:
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axis("off")
-        scene = _Scene(axes, setting, learners, carried)
+        scene = _Scene(
+            axes, setting, learners, carried, 0.8 * width / (_x(setting, learners - 1) + 2)
+        )
         scene.hardware()
         scene.exchanges(messages)
         scene.scale(figure)
@@ -107,12 +112,14 @@ def _x(setting: Setting, learner: int) -> float:
 class _Scene:
     """One drawing under way."""
 
-    def __init__(self, axes: Axes, setting: Setting, learners: int, carried: list[Load]) -> None:
+    def __init__(
+        self, axes: Axes, setting: Setting, learners: int, carried: list[Load], inches: float
+    ) -> None:
         from matplotlib import colormaps
         from matplotlib.colors import Normalize
 
         self.axes, self.setting, self.learners = axes, setting, learners
-        self.top = SWITCH
+        self.top, self.inches = SWITCH, inches  # of a GPU's place on the page
         self.busy_s = {load.link: load.busy_s for load in carried}
         self.norm = Normalize(0.0, max(self.busy_s.values(), default=1.0))
         self.colours = colormaps["YlOrRd"]
@@ -242,7 +249,7 @@ class _Scene:
                 width,
                 NIC - GPU + 0.75,
                 boxstyle="round,pad=0,rounding_size=0.3",
-                facecolor="#f4f6f8",
+                facecolor=FRAME,
                 edgecolor="#b8c0c8",
                 zorder=0,
             )
@@ -261,7 +268,7 @@ class _Scene:
         self.axes.add_patch(
             Rectangle(corner, width, 0.44, facecolor=colour, edgecolor=INK, linewidth=0.8, zorder=3)
         )
-        if width >= 2.0:
+        if width * self.inches >= 0.45:
             ink = INK if sum(to_rgb(colour)) > 1.2 else "#ffffff"
             self.axes.text(x, y, text, size=7, ha="center", va="center", zorder=4, color=ink)
 
@@ -269,7 +276,8 @@ class _Scene:
         x = _x(self.setting, learner)
         self._dot(x, GPU, "o", ORANGE, 46)
         if self.learners <= 64:
-            self.axes.text(x, GPU + 0.22, str(learner), size=6, ha="center", color=INK, zorder=5)
+            self.axes.text(x, GPU + 0.22, str(learner), size=6, ha="center", color=INK, zorder=5,
+                           bbox={"pad": 0.4, "facecolor": FRAME, "edgecolor": "none"})  # fmt: skip
 
     def _dot(self, x: float, y: float, marker: str, colour: str, size: float) -> None:
         self.axes.scatter([x], [y], s=size, marker=marker, color=colour, edgecolors=INK,

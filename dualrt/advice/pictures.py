@@ -53,7 +53,11 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
         _frame(by_round, "By rounds", "rounds", max(12, *_shown(courses, enough)))
         _frame(by_second, "By seconds on the cluster", "seconds, with a gradient a round", None)
         by_round.set_ylabel("disagreement, of the first")
-        by_round.legend(loc="center right", title="second eigenvalue; dotted: its prediction")
+        figure.legend(
+            *by_round.get_legend_handles_labels(),
+            loc="outside right upper",
+            title="second eigenvalue;\ndotted: its prediction",
+        )
 
     subtitle = (
         f"synchronous averaging in the simulator on {setting.name}  ·  "

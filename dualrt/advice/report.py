@@ -39,6 +39,9 @@ TRIED = 512
 
 TRIAL_STEPS = 16
 TRIAL_MESSAGES = 8_000
+RACKED_MESSAGES = 3_000
+"""Where racks share a spine, every flow bears on every other, and a message costs ten times as
+much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,8 @@ def _judged(
     measured = None
     runs = fair and shape.connected and schedule.learners <= TRIED and topology.plan is not None
     if trial and runs and topology.plan is not None:
-        steps = affordable_rounds(float(sent.sum()), TRIAL_STEPS, TRIAL_MESSAGES)
+        budget = RACKED_MESSAGES if setting.cluster.servers_per_rack else TRIAL_MESSAGES
+        steps = affordable_rounds(float(sent.sum()), TRIAL_STEPS, budget)
         measured = _trial(topology.plan(), setting, demand, steps)
     report = Report(
         spec=topology.spec,
@@ -332,7 +336,7 @@ def _verdict(report: Report) -> str:
     if report.problems:
         return f"{report.spec} fails: {'; '.join(report.problems)}."
     notes = [
-        f"consensus to a thousandth in {report.consensus_rounds:,} rounds",
+        f"consensus to a thousandth in {units.counted(report.consensus_rounds, 'round')}",
         "no deadlock" if report.bipartite else "no deadlock with the delta exchange",
     ]
     busiest = report.bottleneck
@@ -340,8 +344,9 @@ def _verdict(report: Report) -> str:
         busy = f"the busiest link {busiest.link} takes {units.seconds(busiest.busy_s)} a step"
         notes.append(f"{busy}, {_against_the_gradient(report, busiest)}")
     if report.single_points:
-        lost = len(report.single_points)
-        notes.append(f"the loss of any of {lost} learner{'s' * (lost > 1)} would split it")
+        lost = report.single_points
+        which = f"learner {lost[0]}" if len(lost) == 1 else f"any of {len(lost)} learners"
+        notes.append(f"the loss of {which} would split it")
     return f"{report.spec} passes: {'; '.join(notes)}."
 
 

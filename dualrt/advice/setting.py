@@ -55,7 +55,7 @@ def setting(
 
     Raises UsageError for a cluster that is not there or has too few GPUs.
     """
-    name = cluster or ASSUMED
+    name = ASSUMED if cluster is None else cluster
     described = _described(name)
     if cluster is None:
         gpus = described.gpus_per_server or 1

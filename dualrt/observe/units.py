@@ -59,6 +59,11 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
+def counted(number: int | None, noun: str) -> str:
+    """1 round, 133 rounds."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def rate(per_s: float | None) -> str:
     """123 /s."""
     return MISSING if per_s is None else f"{significant(per_s)} /s"

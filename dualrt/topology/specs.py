@@ -133,7 +133,7 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
             plan = mixing.plan(called, FAMILIES[family](_number(spec, size)), seed)
         return Topology(spec, called, None, schedules.of_plan(plan), lambda: plan)
     graph = draft(spec, base=base)
-    mix = mix or "metropolis"
+    mix = "metropolis" if mix is None else mix
     if mix in mixing.PLANS and mix != "neighbours":
         made = mixing.plan(mix, graph, seed)
         return Topology(spec, mix, graph, schedules.of_plan(made), lambda: made)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dualrt.advice.better import with_better
-from dualrt.advice.report import Demand, Report, examine
+from dualrt.advice.report import Demand, Report, examine, glance
 from dualrt.advice.setting import setting
 from dualrt.core.errors import UsageError
 from dualrt.scenario import shipped
@@ -98,6 +98,24 @@ def test_what_is_better_mixes_faster_for_no_more_bytes() -> None:
     assert report.better["consensus_rounds"] < 133
     assert report.better["bytes_per_step"] <= report.bytes_per_step
     assert report.better["spec"] in report.verdict
+
+
+def test_a_graph_that_racks_cannot_carry_is_numbered_for_them() -> None:
+    # Any order of learners but the racks' own, and a model whose own connections hide.
+    topology = specs.read("random-regular:192x4")
+    where = setting(192, "leaf-spine-10g", model_bytes=40_000_000)
+    report = with_better(glance(topology, where), where, Demand())
+    assert not report.passed
+    assert report.better is not None
+    assert report.better["spec"] == "cluster-aware:4x48/random-regular:192x4"
+    assert report.better["bytes_per_step"] == report.bytes_per_step
+    assert report.verdict.endswith("rounds for the same bytes.")
+
+
+def test_an_odd_number_of_learners_with_locks_is_given_a_path() -> None:
+    report = judged("ring:15", protocol="lock")
+    assert report.better is not None
+    assert report.better["spec"] == "path:15"
 
 
 def test_nothing_beats_everyone_at_once() -> None:

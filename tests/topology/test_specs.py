@@ -9,7 +9,7 @@ import networkx as nx
 import pytest
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import checks, graphs, mixing, placement, specs
+from dualrt.topology import checks, files, graphs, mixing, placement, specs
 
 SHIPPED = Path(__file__).resolve().parents[2] / "topologies"
 
@@ -143,3 +143,14 @@ def test_a_shipped_graph_has_its_source_and_can_be_mixed_on(file: Path) -> None:
 )
 def test_a_shipped_graph_is_the_one_of_its_name(name: str, spec: str) -> None:
     assert nx.utils.graphs_equal(specs.build(str(SHIPPED / f"{name}.json")), specs.build(spec))
+
+
+def test_what_is_pushed_along_may_be_a_directed_file(tmp_path: Path) -> None:
+    graph = nx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)])
+    files.write(graph, tmp_path / "oneway.graphml")
+    assert specs.pushes("oneway.graphml", 3, base=tmp_path).initiates(0, 0) == (
+        (1, 1 / 3),
+        (2, 1 / 3),
+    )
+    with pytest.raises(TopologyError, match="with the algorithm sgp"):
+        specs.build("oneway.graphml", 3, base=tmp_path)
