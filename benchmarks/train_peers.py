@@ -31,13 +31,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+Reply: TypeAlias = dict[str, Any]
+"""What train_peers_worker.py says of a turn."""
 
 WORKER = Path(__file__).with_name("train_peers_worker.py")
 MEDIA = (
@@ -122,8 +125,8 @@ class Crew:
             for _ in range(processes)
         ]
 
-    def take(self, cell: Cell, medium: str, steps: int) -> list[list[list[float]]] | str:
-        """Everyone's stamps, or why there are none."""
+    def take(self, cell: Cell, medium: str, steps: int) -> list[Reply] | str:
+        """Everyone's replies, or why there are none."""
         turn = {
             "task": cell.task,
             "medium": medium,
@@ -140,14 +143,14 @@ class Crew:
         for reply in replies:
             if "skipped" in reply:
                 return str(reply["skipped"])
-        return [reply["stamps"] for reply in replies]
+        return replies
 
-    def _reply(self, worker: subprocess.Popen[str]) -> dict[str, Any]:
+    def _reply(self, worker: subprocess.Popen[str]) -> Reply:
         assert worker.stdout is not None
         line = worker.stdout.readline()
         if not line:
             raise SystemExit(f"a process ended with exit code {worker.wait()}")
-        answer: dict[str, Any] = json.loads(line)
+        answer: Reply = json.loads(line)
         return answer
 
     def end(self) -> None:
@@ -176,22 +179,25 @@ def free_port() -> int:
         return port
 
 
-def result(stamps: Sequence[Sequence[Sequence[float]]]) -> Result:
+def result(replies: Sequence[Reply]) -> Result:
     """Rates while everyone trained, after a warm-up."""
-    begin_s = max(rows[int(WARM * len(rows))][0] for rows in stamps)
-    end_s = min(rows[-1][0] for rows in stamps)
-    rate, cpu_s, steps = 0.0, 0.0, 0
-    for rows in stamps:
-        warm = [row for row in rows if begin_s <= row[0] <= end_s]
+    steps = [np.array(reply["steps"]) for reply in replies]
+    begin_s = max(rows[int(WARM * len(rows)), 0] for rows in steps)
+    end_s = min(rows[-1, 0] for rows in steps)
+    rate, cpu_s, counted = 0.0, 0.0, 0
+    for rows, reply in zip(steps, replies, strict=True):
+        warm = rows[(begin_s <= rows[:, 0]) & (rows[:, 0] <= end_s), 0]
         if len(warm) < 2:
             # A straggler's: one step in this time, or none.
             rate += len(warm) / (end_s - begin_s)
             continue
-        rate += (len(warm) - 1) / (warm[-1][0] - warm[0][0])
-        cpu_s += warm[-1][1] - warm[0][1]
-        steps += len(warm) - 1
-    merged = sorted((row for rows in stamps for row in rows), key=itemgetter(0))
-    return Result(rate, cpu_s / max(1, steps), [loss for _, _, loss in merged])
+        rate += (len(warm) - 1) / (warm[-1] - warm[0])
+        clock, processor = np.array(reply["processor"]).T
+        cpu_s += float(np.diff(np.interp((warm[0], warm[-1]), clock, processor))[0])
+        counted += len(warm) - 1
+    merged = np.concatenate(steps)
+    losses = merged[np.argsort(merged[:, 0], kind="stable"), 1]
+    return Result(float(rate), cpu_s / max(1, counted), losses.tolist())
 
 
 def measure(

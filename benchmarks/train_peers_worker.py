@@ -5,13 +5,14 @@ comparison run in the same processes, one after another, on the same model, mini
 weights. Not to be run by hand.
 
 A turn is a line {"task", "medium", "learners", "rank", "factors", "steps", "port"}; `steps` are all
-learners' together. The reply is a line {"stamps": [[second, processor second, loss], ...]}, one
-stamp a step, on the machine's monotonic clock, or {"skipped": reason}.
+learners' together. The reply is a line {"steps": [[second, loss], ...], "processor": [[second,
+processor second], ...]}, on the machine's monotonic clock, or {"skipped": reason}.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -29,7 +30,7 @@ from torch.distributed.optim import PostLocalSGDOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from dualrt import api
-from dualrt.core.records import Span, Update
+from dualrt.core.records import Lane, Row, Span, Update
 from dualrt.core.seeds import derive
 from dualrt.real.rendezvous import Launch
 from dualrt.scenario import load
@@ -38,6 +39,8 @@ from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_task import Figure, Samples, TorchTask
 
 SEED = 1
+LOOK_S = 0.05
+"""Between two looks at the processor's clock."""
 PERIOD = 4
 """Steps between two averages of local SGD, theirs and ours."""
 
@@ -149,21 +152,50 @@ class Turn(NamedTuple):
 
 
 class Stamps:
-    """When this process's steps were over; listens to dualrt."""
+    """When this process's steps were over, and its processor time; listens to dualrt."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[float, float, float]] = []
+        self.steps: list[tuple[float, float]] = []
+        self.processor: list[tuple[float, float]] = []
+        self._lead_s = math.inf
+        """The clock's, of that of dualrt's run: the least that was seen between them."""
 
     def add(self, loss: float) -> None:
         """A step is over."""
-        self.rows.append((time.monotonic(), time.process_time(), loss))
+        now_s = time.monotonic()
+        self.steps.append((now_s, loss))
+        self._look(now_s)
 
     def span(self, span: Span) -> None:
         """Nothing: steps are what counts."""
 
-    def update(self, _: float, update: Update) -> None:
+    def update(self, time_s: float, update: Update) -> None:
         """A step of dualrt is over."""
-        self.add(float("nan") if update.loss is None else update.loss)
+        self.bulk_updates([(time_s, update)])
+
+    def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Nothing."""
+
+    def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
+        """Steps of dualrt are over."""
+        if not applied:
+            return
+        now_s = time.monotonic()
+        self._lead_s = min(self._lead_s, now_s - applied[-1][0])
+        self.steps += [(time_s, update.loss or 0.0) for time_s, update in applied]
+        self._look(now_s)
+
+    def told(self) -> dict[str, Any]:
+        """The reply: everything on the machine's clock."""
+        lead_s = self._lead_s if math.isfinite(self._lead_s) else 0.0
+        return {
+            "steps": [(time_s + lead_s, loss) for time_s, loss in self.steps],
+            "processor": self.processor,
+        }
+
+    def _look(self, now_s: float) -> None:
+        if not self.processor or now_s >= self.processor[-1][0] + LOOK_S:
+            self.processor.append((now_s, time.process_time()))
 
 
 class Course:
@@ -340,7 +372,7 @@ def reply(turn: Turn) -> dict[str, Any]:
         MEDIA[turn.medium](turn, stamps)
     except ModuleNotFoundError as missing:
         return {"skipped": f"{missing.name} is not installed"}
-    return {"stamps": stamps.rows}
+    return stamps.told()
 
 
 def main() -> None:

@@ -43,11 +43,15 @@ from dualrt.core.effects import (
 )
 from dualrt.core.errors import DualrtError, RunError, StalledError, StrandError
 from dualrt.core.faults import Slowdown, slowness
+from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
-from dualrt.core.records import Observer, Span
+from dualrt.core.records import Lane, Observer, Update
 from dualrt.real.collectives import Collectives
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
+
+FLUSH_S = 0.1
+"""How long an update may wait to be told to an observer that takes records in bulk."""
 
 STORY_LENGTH = 8
 """How many last effects an error tells."""
@@ -93,7 +97,9 @@ class RealDriver:
         slowdowns: Sequence[Slowdown] = (),
     ) -> None:
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
-        self._observer, self._observing = observer, threading.Lock()
+        # Guards the journal, into which all strands write.
+        self._journal, self._writing = Journal(observer), threading.Lock()
+        self._flushed_s = 0.0
         self._timeout_s, self._device, self._slowdowns = timeout_s, device, slowdowns
         self._stopping = threading.Event()
         # Guards and announces the counts below.
@@ -121,6 +127,9 @@ class RealDriver:
         except BaseException:
             self.stop()
             raise
+        finally:
+            with self._writing:
+                self._journal.flush()
         # The daemons wait for messages that nobody sends, until the gossip is closed.
         self._stopping.set()
         return elapsed_s
@@ -219,8 +228,7 @@ class RealDriver:
                 self._span(course, "send " + tag, start_s, packet.nbytes, peer)
                 return None
             case Report(update=update):
-                with self._observing:
-                    self._observer.update(start_s, update)
+                self._write_update(start_s, update)
                 return None
             case Together(children=children):
                 return self._together(course, children)
@@ -292,7 +300,14 @@ class RealDriver:
     def _span(
         self, course: _Course, kind: str, start_s: float, nbytes: int, peer: int = -1
     ) -> None:
-        rank, draws = self._learner.rank, self._learner.draws
-        span = Span(rank, course.name, kind, start_s, self._now_s(), nbytes, peer, draws)
-        with self._observing:
-            self._observer.span(span)
+        lane = Lane(self._learner.rank, course.name, kind)
+        row = start_s, self._now_s(), nbytes, peer, self._learner.draws
+        with self._writing:
+            self._journal.pen(lane)(row)
+
+    def _write_update(self, now_s: float, update: Update) -> None:
+        with self._writing:
+            self._journal.update(now_s, update)
+            if now_s - self._flushed_s >= FLUSH_S:
+                self._flushed_s = now_s
+                self._journal.flush()

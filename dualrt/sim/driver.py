@@ -40,6 +40,7 @@ from dualrt.core.effects import (
 )
 from dualrt.core.errors import DeadlockError, RunError, UsageError
 from dualrt.core.faults import Slowdown, Toll
+from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
 from dualrt.core.seeds import derive, stream
@@ -49,7 +50,6 @@ from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.garbage import collected_rarely
 from dualrt.sim.interference import Disturbed
-from dualrt.sim.journal import Journal
 from dualrt.sim.network import Network
 from dualrt.sim.numerics import Numerics
 from dualrt.sim.process import PENDING, Process

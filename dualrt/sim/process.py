@@ -19,8 +19,8 @@ from typing import Any, Protocol, cast
 
 from dualrt.core.effects import Body, Effect, describe
 from dualrt.core.errors import StrandError
+from dualrt.core.journal import Pen
 from dualrt.core.learner import Learner
-from dualrt.sim.journal import Pen
 
 STORY_LENGTH = 8
 """How many last effects an error tells."""

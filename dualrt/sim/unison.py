@@ -24,11 +24,11 @@ from typing import Any, TypeAlias
 
 from dualrt.core.effects import AllReduce, Broadcast, Compute, Effect, Place, Report
 from dualrt.core.errors import RunError
+from dualrt.core.journal import Journal, Pen
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Update
 from dualrt.sim.clock import Clock
 from dualrt.sim.device import Device
-from dualrt.sim.journal import Journal, Pen
 from dualrt.sim.process import PENDING, Process
 
 Join: TypeAlias = Callable[

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dualrt.core.journal import Journal
 from dualrt.core.records import Span
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.tally import Tally
-from dualrt.sim.journal import Journal
 from tests.observe.examples import update
 from tests.support.simulated import Log
 

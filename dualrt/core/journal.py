@@ -1,8 +1,8 @@
 """The journal: what happened, on its way to the observer.
 
-Owns when records are passed on. Must not know what they mean.
+Owns how records are passed on. Must not know what they mean, nor a driver or a thread.
 
-An observer that takes records in bulk gets them lane by lane, every few thousand events; any other
+An observer that takes records in bulk gets them lane by lane, when the driver flushes; any other
 gets each at once. A driver writes into a lane through a *pen*, which it keeps: so a span costs one
 call and one tuple, and its lane is looked up no more.
 """
