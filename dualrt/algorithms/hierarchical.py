@@ -91,4 +91,4 @@ class HierarchicalADPSGD(Gossiper):
     async def group_gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
         """g_s: the mean over the super-learner's mini-batches, all taken at the same weights."""
         mine = await self.gradient(read)
-        return mine._replace(vector=await AllReduce(self.group, mine.vector))
+        return mine._replace(vector=await AllReduce(self.group, mine.vector, spent=True))

@@ -35,7 +35,7 @@ class SSGD(Collective):
         while not self.finished:
             read = self.weights.snapshot()  # w_k
             mine = await self.gradient(read)  # g(w_k; xi_i)
-            mean = await AllReduce(self.everyone, mine.vector)
+            mean = await AllReduce(self.everyone, mine.vector, spent=True)
             await self.descend(mine._replace(vector=mean), read)
             # Everyone's update is this same one, so it has entered these weights too.
             self.weights.witness(self.everyone.ranks, self.step)

@@ -168,11 +168,13 @@ class Recv(Effect[Delivery]):
 class AllReduce(Effect[Any]):
     """Mean of one vector a member; every member of the group must call it.
 
-    The simulator sums in rank order; gloo and NCCL choose theirs, so the last bits may differ.
+    The simulator sums in rank order; gloo and NCCL choose theirs, so the last bits may differ. With
+    `spent`, nobody reads the vector afterwards, and the mean may be written into its memory.
     """
 
     group: Group
     vector: Any
+    spent: bool = False
 
 
 @value

@@ -75,12 +75,13 @@ class Collectives:
         if wide and store is not None:
             self._wait(lambda: self._join(store, learners, wide))
 
-    def allreduce(self, group: Group, vector: torch.Tensor) -> torch.Tensor:
-        """The mean of the group's vectors, as a new tensor like `vector`."""
+    def allreduce(self, group: Group, vector: torch.Tensor, *, spent: bool) -> torch.Tensor:
+        """The mean of the group's vectors: a new tensor, or `vector` itself if that is `spent`."""
+        mine = vector if spent else vector.clone()
         if len(group.ranks) == 1:
-            return vector.clone()
+            return mine
         handle = self._handle(group)
-        mean: torch.Tensor = self._wait(lambda: self._allreduce(handle, vector))
+        mean: torch.Tensor = self._wait(lambda: _allreduce(handle, mine))
         return mean
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
@@ -140,11 +141,6 @@ class Collectives:
         for group in groups:
             self._groups[group] = dist.new_group(list(group.ranks), timeout=timeout)
 
-    def _allreduce(self, group: dist.ProcessGroup, vector: torch.Tensor) -> torch.Tensor:
-        total = vector.clone()
-        dist.all_reduce(total, group=group)
-        return total.div_(dist.get_world_size(group))
-
     def _broadcast(self, group: dist.ProcessGroup, root: int, packet: Packet | None) -> Packet:
         def send(tensor: torch.Tensor) -> torch.Tensor:
             there = tensor.to(self._device)
@@ -166,6 +162,12 @@ class Collectives:
             assembly.add(0, body.numpy().data)
         packet = assembly.packet()
         return Packet(packet.versions, _on(packet.body, self._device), packet.note)
+
+
+def _allreduce(group: dist.ProcessGroup, vector: torch.Tensor) -> torch.Tensor:
+    """The mean, in place."""
+    dist.all_reduce(vector, group=group)
+    return vector.div_(dist.get_world_size(group))
 
 
 def _on(body: Any, device: torch.device) -> Any:

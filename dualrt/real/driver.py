@@ -49,6 +49,7 @@ from dualrt.core.records import Lane, Observer, Update
 from dualrt.real.collectives import Collectives
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
+from dualrt.real.helpers import Helpers
 
 FLUSH_S = 0.1
 """How long an update may wait to be told to an observer that takes records in bulk."""
@@ -101,6 +102,7 @@ class RealDriver:
         self._journal, self._writing = Journal(observer), threading.Lock()
         self._flushed_s = 0.0
         self._timeout_s, self._device, self._slowdowns = timeout_s, device, slowdowns
+        self._helpers = Helpers()
         self._stopping = threading.Event()
         # Guards and announces the counts below.
         self._gate = Gate()
@@ -128,6 +130,7 @@ class RealDriver:
             self.stop()
             raise
         finally:
+            self._helpers.close()
             with self._writing:
                 self._journal.flush()
         # The daemons wait for messages that nobody sends, until the gossip is closed.
@@ -154,11 +157,9 @@ class RealDriver:
         if self._collectives is not None:
             self._collectives.stop(error)
 
-    def _thread(self, run: Callable[[], None]) -> threading.Thread:
+    def _thread(self, run: Callable[[], None]) -> None:
         # A Python daemon: a computation that never returns must not keep the process alive.
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
+        threading.Thread(target=run, daemon=True).start()
 
     def _strand(self, strand: Strand) -> None:
         # What a daemon waits for may never come, and nobody waits for the daemon.
@@ -232,8 +233,8 @@ class RealDriver:
                 return None
             case Together(children=children):
                 return self._together(course, children)
-            case AllReduce(group=group, vector=vector):
-                answer = self._groups.allreduce(group, vector)
+            case AllReduce(group=group, vector=vector, spent=spent):
+                answer = self._groups.allreduce(group, vector, spent=spent)
                 self._span(course, "allreduce", start_s, vector.nbytes)
                 return answer
             case Broadcast(group=group, root=root, packet=packet):
@@ -263,12 +264,12 @@ class RealDriver:
                 self._fail(part, cause)
 
         parts = [partial(run, place, body) for place, body in enumerate(bodies)]
-        helpers = [self._thread(part) for part in parts[1:]]
+        waits = [self._helpers.start(part) for part in parts[1:]]
         for part in parts[:1]:
             part()
-        for helper in helpers:
+        for wait in waits:
             # Bounded: whatever the helper waits for is, and ends when the run is stopped.
-            helper.join()
+            wait()
         if self._stopping.is_set():
             raise StoppedError()
         return tuple(results)

@@ -26,6 +26,10 @@ def test_an_allreduce_leaves_alone_what_was_brought(found: Findings) -> None:
     assert brought == [[0, 0], [1, 10], [2, 20]]
 
 
+def test_a_vector_that_is_spent_has_the_same_mean(found: Findings) -> None:
+    assert [mine["mean of what was spent"] for mine in found] == [[1, 10]] * 3
+
+
 def test_a_group_needs_nobody_else(found: Findings) -> None:
     assert [found[rank]["mean of the ends"] for rank in ENDS.ranks] == [[1, 10]] * 2
 

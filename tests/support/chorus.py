@@ -39,6 +39,9 @@ async def sing(rank: int, found: dict[str, Any]) -> None:
     found["mean of all"] = (await AllReduce(ALL, mine)).tolist()
     found["what was brought, afterwards"] = mine.tolist()
 
+    spent = AllReduce(ALL, mine.clone(), spent=True)
+    found["mean of what was spent"] = (await spent).tolist()
+
     if rank in ENDS.ranks:
         found["mean of the ends"] = (await AllReduce(ENDS, mine)).tolist()
 
