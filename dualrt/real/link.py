@@ -22,7 +22,7 @@ from dualrt.real.ring import RingError, RingWriter
 from dualrt.real.stream import Outgoing
 from dualrt.real.wire import Frame, Hello, Letter, Parts, Share, Slots, encode
 
-BURST_FRAMES = 32
+BURST_FRAMES = 16
 """Frames that one socket may send or receive before the others get their turn."""
 
 SHARED_LEAST_BYTES = 64 * 1024

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualrt.core.effects import Packet
-from dualrt.real import sockets
+from dualrt.real import session, sockets
 from dualrt.real.gossip import Gossip
+from dualrt.real.rendezvous import Launch
 from dualrt.real.ring import SLOT_BYTES, SLOTS, RingWriter
+from dualrt.real.session import Session, Terms
 from dualrt.real.wire import AnyFrame, Chunk, Hello, Share, Slots, Welcome, decode, encode, seal
 from dualrt.real.wire import chunks as cut
 
@@ -194,6 +197,22 @@ def test_a_sender_that_is_killed_in_the_middle_leaves_nothing_behind(beside: lis
         process.close()
         ours.close()
         theirs.close()
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_scenario_says_whether_memory_is_shared(
+    shared_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+
+    def gossip(rank: int, **settings: Any) -> Gossip:
+        made.update(settings)
+        return Gossip(rank, **settings)
+
+    monkeypatch.setattr(session, "Gossip", gossip)
+    terms = Terms(PATIENCE_S, "127.0.0.1", shared_memory, torch.device("cpu"))
+    with Session(Launch(0, 1, 0, 1), terms, groups=(), body_bytes=0):
+        assert made["shares_memory"] is shared_memory
 
 
 class Stranger:
