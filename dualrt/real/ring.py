@@ -3,11 +3,12 @@
 Owns the memory, its slots, and what makes a ring that somebody offers acceptable. Must not know how
 the two ends tell each other of it.
 
-The sender creates the memory as a *memfd*: a file without a name, gone when the last process that
-has it is gone, however they end. The receiver opens it as /proc/PID/fd/FD and maps it read-only. It
-trusts nothing that it was told. The file must be a memfd of exactly our size whose size is sealed,
-so that reading cannot fault, and must begin with the nonce that the sender said, so that it is the
-sender's: in another container the same PID and FD are somebody else's.
+The sender creates the memory as a *memfd*: a file in no folder, gone when the last process that has
+it is gone, however they end. The receiver opens it as /proc/PID/fd/FD and maps it read-only. It
+trusts nothing that it was told: the file must be a memfd called as ours are, of exactly our size,
+and its size must be sealed, so that reading cannot fault. It must begin with the nonce that the
+sender said, so that it is the sender's: in another container the same PID and FD are somebody
+else's.
 
 Slots are filled in turn and numbered for ever; number n lies in slot n mod `SLOTS`. The receiver
 frees them in the same order, so one count says which are free, and a count that is lost is made
@@ -30,6 +31,9 @@ SLOT_BYTES = CHUNK_BYTES
 SLOTS = 8
 """8 MiB keep both ends busy and stay in the caches that cores share."""
 
+NAME = "dualrt-ring"
+"""What /proc shows of it."""
+
 NONCE_BYTES = 16
 HEAD_BYTES = mmap.PAGESIZE
 """In front of the slots: the nonce, and nothing else."""
@@ -51,9 +55,9 @@ class RingWriter:
         """Slots that were ever filled."""
         self._freed = 0
         if sys.platform != "linux":
-            raise RingError("only Linux has files without a name")
+            raise RingError("only Linux has memfd")
         try:
-            self.fd = os.memfd_create("dualrt-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            self.fd = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError as error:
             raise RingError(f"no memory to share: {error}") from error
         try:
@@ -135,14 +139,14 @@ def _start(number: int) -> int:
 def _map(path: str) -> mmap.mmap:
     """A stranger's memfd, or `RingError`."""
     if sys.platform != "linux":
-        raise RingError("only Linux has files without a name")
+        raise RingError("only Linux has memfd")
     try:
-        # To open something else could wait for ever, or ring somebody's bell.
-        if not Path(path).is_file():
-            raise RingError("no regular file")
+        # Its name is read without touching it: to open, or even to stat, what somebody else chose
+        # could wait for ever, or ring a bell.
+        if str(Path(path).readlink()) != f"/memfd:{NAME} (deleted)":
+            raise RingError("no memfd of ours")
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            # Files on a disk have no seals, and the question is an error.
             sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
             if not sealed or os.fstat(fd).st_size != RING_BYTES:
                 raise RingError("no ring")

@@ -33,7 +33,7 @@ from dualrt.real.wire import (
 
 LIMIT_BYTES = 4 * SLOTS * CHUNK_BYTES
 PATIENCE_S = 3.0
-linux = pytest.mark.skipif(sys.platform != "linux", reason="needs files without a name")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs memfd")
 
 
 class Wire:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dualrt.real.ring import (
     HEAD_BYTES,
+    NAME,
     NONCE_BYTES,
     RING_BYTES,
     SLOT_BYTES,
@@ -25,7 +26,7 @@ from dualrt.real.ring import (
     RingWriter,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs files without a name")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs memfd")
 
 NONCE = bytes(NONCE_BYTES)
 
@@ -146,7 +147,7 @@ def test_nothing_is_left_of_it() -> None:
 
 
 def memfd(size: int, seals: int) -> int:
-    fd = os.memfd_create("dualrt-ring", os.MFD_ALLOW_SEALING)
+    fd = os.memfd_create(NAME, os.MFD_ALLOW_SEALING)
     os.truncate(fd, size)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
@@ -162,6 +163,13 @@ def half_sealed(_: Path) -> int:
 
 def too_short(_: Path) -> int:
     return memfd(HEAD_BYTES, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+
+
+def of_another_name(_: Path) -> int:
+    fd = os.memfd_create("ring", os.MFD_ALLOW_SEALING)
+    os.truncate(fd, RING_BYTES)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return fd
 
 
 def on_a_disk(folder: Path) -> int:
@@ -195,6 +203,7 @@ def folder_itself(folder: Path) -> int:
         unsealed,
         half_sealed,
         too_short,
+        of_another_name,
         on_a_disk,
         pipe_that_would_wait,
         connection,

@@ -26,7 +26,7 @@ from dualrt.real.session import Session, Terms
 from dualrt.real.wire import AnyFrame, Chunk, Hello, Share, Slots, Welcome, decode, encode, seal
 from dualrt.real.wire import chunks as cut
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs files without a name")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs memfd")
 
 PATIENCE_S = 20.0
 LIMIT_BYTES = 32_000_000
