@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from dualrt.observe.recorder import Recorder
 from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FaultFigures, FittedKey, Summary, summarise
 from dualrt.observe.tally import Tally
+from dualrt.parting import Final, gather, hashed, imbalance
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error
 from dualrt.workloads.phantom import Phantom
@@ -102,7 +102,7 @@ def simulate(
         elapsed_s = simulator.run()
     present = simulator.present
     replicas = [present[rank] for rank in composition.layout.replicas if rank in present]
-    finals = [_final(learner, workload) for learner in replicas]
+    finals = [Final.of(learner) for learner in replicas]
     if not finals:
         raise RunError("every learner with weights of its own had crashed at the end")
     summary, model = _summed_up(
@@ -323,6 +323,17 @@ def check_real(scenario: Scenario) -> None:
         )
 
 
+def check_reachable(scenario: Scenario, launch: Launch) -> None:
+    """Raise ScenarioError if processes of other hosts would not find this one."""
+    if launch.local_learners < launch.learners and scenario.real.interface.startswith("127."):
+        raise scenario.error(
+            "real.interface",
+            f"learners on other hosts cannot reach this one there, and only {launch.local_learners}"
+            f" of {launch.learners} run here",
+            "Name the interface of the network between the hosts, say eth0.",
+        )
+
+
 def train(
     scenario: Scenario,
     launch: Launch,
@@ -339,17 +350,11 @@ def train(
     another process is gone.
     """
     from dualrt.real.hardware import choose_device
-    from dualrt.real.session import Contribution, Session, Terms
+    from dualrt.real.session import Session, Terms
 
     began_s = time.perf_counter()
     check_real(scenario)
-    if launch.local_learners < launch.learners and scenario.real.interface.startswith("127."):
-        raise scenario.error(
-            "real.interface",
-            f"learners on other hosts cannot reach this one there, and only {launch.local_learners}"
-            f" of {launch.learners} run here",
-            "Name the interface of the network between the hosts, say --set real.interface=eth0.",
-        )
+    check_reachable(scenario, launch)
     if launch.learners != scenario.learners:
         raise scenario.error(
             "learners",
@@ -375,43 +380,21 @@ def train(
         Session(launch, terms, groups, nbytes) as session,
     ):
         slowdowns = composition.slowdowns(launch.rank)
-        elapsed_s = session.run(learner, watch.observer, slowdowns)
-        final = _final(learner, workload)
-        vectors = final.vectors if launch.rank in composition.layout.replicas else ()
-        figures = _Figures(elapsed_s, watch.tally.to_builtins(), watch.digest.hexdigest())
-        mine = Contribution(
-            tuple(vector.cpu() for vector in vectors), msgspec.msgpack.encode(figures)
-        )
-        gathered = session.gather(mine)
-    if launch.rank != 0:
+        session.run(learner, watch.observer, slowdowns)
+        whole = gather(session, learner, watch.tally, watch.digest, device)
+    if whole is None:
         return None
-    parts = [msgspec.msgpack.decode(part.figures, type=_Figures) for part in gathered]
-    tally = Tally(scenario.learners)
-    for part in parts:
-        tally.merge(Tally.from_builtins(part.tally))
-    finals = [
-        _Final(*(vector.to(device) for vector in gathered[rank].vectors))
-        for rank in composition.layout.replicas
-    ]
     summary, model = _summed_up(
         composition,
         workload,
-        finals,
-        tally,
+        whole.finals,
+        whole.tally,
         mode="real",
         wall_s=time.perf_counter() - began_s,
-        timing_digest=_hashed(part.timing_digest.encode() for part in parts),
+        timing_digest=whole.timing_digest,
     )
-    outcome = Outcome(summary, tally, model, tuple(composition.warnings()))
+    outcome = Outcome(summary, whole.tally, model, tuple(composition.warnings()))
     return _kept(scenario, outcome, out)
-
-
-class _Figures(msgspec.Struct):
-    """What each process of a real run sends to rank 0 beside its weights."""
-
-    elapsed_s: float
-    tally: Any
-    timing_digest: str
 
 
 class _Watch:
@@ -471,27 +454,10 @@ class _Progress:
             self.update(*applied[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class _Final:
-    """A replica at the end: its weights, and what averaging moved in if that was audited."""
-
-    weights: Any
-    unexplained: Any = None
-
-    @property
-    def vectors(self) -> tuple[Any, ...]:
-        """Both, as far as they are there."""
-        return (self.weights,) if self.unexplained is None else (self.weights, self.unexplained)
-
-
-def _final(learner: Learner, workload: Workload[Any]) -> _Final:
-    return _Final(learner.weights.snapshot().vector, learner.weights.unexplained())
-
-
 def _summed_up(
     composition: Composition,
     workload: Workload[Any],
-    finals: Sequence[_Final],
+    finals: Sequence[Final],
     tally: Tally,
     **figures: Any,
 ) -> tuple[Summary, Any]:
@@ -499,7 +465,6 @@ def _summed_up(
     scenario = composition.scenario
     vectors = [final.weights for final in finals]
     model, distance = workload.consensus(vectors)
-    audited = [final.unexplained for final in finals if final.unexplained is not None]
     summary = summarise(
         tally,
         title=scenario.title,
@@ -510,29 +475,11 @@ def _summed_up(
         extrapolated=composition.epochs < scenario.training.epochs,
         evaluation=workload.evaluate(model),
         consensus_distance=distance,
-        conservation_error=_imbalance(workload, audited),
-        numerics_digest=_hashed(workload.digest(vector) for vector in vectors),
+        conservation_error=imbalance(workload, finals),
+        numerics_digest=hashed(workload.digest(vector) for vector in vectors),
         **figures,
     )
     return summary, model
-
-
-def _imbalance(workload: Workload[Any], unexplained: Sequence[Any]) -> float | None:
-    """The largest entry of the sum over replicas of what no gradient explains; 0 is ideal."""
-    if not unexplained:
-        return None
-    mean, _ = workload.consensus(unexplained)
-    return float(abs(mean).max()) * len(unexplained)
-
-
-def _hashed(parts: Iterable[bytes]) -> str | None:
-    """One hash over the parts in order; None if there is nothing to hash."""
-    joined = blake2b(digest_size=16)
-    empty = True
-    for part in parts:
-        joined.update(part)
-        empty = empty and not part
-    return None if empty else joined.hexdigest()
 
 
 def _set_threads(scenario: Scenario) -> None:

@@ -17,6 +17,7 @@ from dualrt.core.errors import TopologyError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Layout, Learner, Seat, Shares
 from dualrt.core.progress import Progress
+from dualrt.core.weights import Weights
 from dualrt.core.workload import Workload
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error, check_settings, find_class
@@ -72,14 +73,14 @@ class Row:
         return tuple((self._ranks[vertex], share) for vertex, share in shares)
 
 
-class Composition:
-    """What a scenario says, as objects.
+class Ensemble:
+    """An algorithm and its learners, whatever they learn: who averages with whom, and how.
 
-    `epochs` is where the run is to end. Raises ScenarioError for what cannot be.
+    Raises ScenarioError for what cannot be.
     """
 
-    def __init__(self, scenario: Scenario, epochs: float) -> None:
-        self.scenario, self.epochs = scenario, epochs
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
         name = scenario.algorithm.name
         self.algorithm: type[Learner] = find_class(scenario, "algorithm.name", name, ALGORITHMS)
         if not issubclass(self.algorithm, Learner):
@@ -95,6 +96,81 @@ class Composition:
         self._check_call("algorithm.name", self.algorithm, "seat", **self.settings)
         self.layout = self._layout()
         self._plan = self._mixing_plan()
+
+    def seated(
+        self, workload: Workload[Any], weights: Weights[Any], progress: Progress, incarnation: int
+    ) -> Learner:
+        """The learner that these weights are of, in its seat."""
+        weights.wire = self.scenario.training.wire
+        seat = Seat(
+            rank=weights.rank,
+            learners=self.scenario.learners,
+            weights=weights,
+            workload=workload,
+            progress=progress,
+            layout=self.layout,
+            mixing=self._row(weights.rank),
+            incarnation=incarnation,
+        )
+        return self.algorithm(seat, **self.settings)
+
+    def _check_call(self, key: str, cls: type[Any], *given: object, **settings: object) -> None:
+        """Raise ScenarioError unless the constructor takes what it will be given, and no more."""
+        try:
+            inspect.signature(cls).bind(*given, **settings)
+        except TypeError as error:
+            takes = ", ".join((*map(str, given), *settings))
+            raise self.scenario.error(
+                key,
+                f"{cls.__name__} cannot be made of ({takes}): {error}",
+                "Declare its own settings as keyword-only parameters, after a `*`.",
+            ) from None
+
+    def _layout(self) -> Layout:
+        scenario = self.scenario
+        try:
+            return self.algorithm.layout(scenario.learners, **self.settings)
+        except UsageError as error:
+            raise as_scenario_error(
+                scenario, "learners", error, "algorithm", self.settings
+            ) from error
+
+    def _mixing_plan(self) -> topology.Mixing | topology.Pushes | None:
+        scenario, vertices = self.scenario, len(self.layout.gossipers)
+        if not vertices:
+            return None
+        try:
+            if self.layout.directed:
+                return topology.pushes(scenario.topology.graph, vertices, base=scenario.folder)
+            graph = topology.build(scenario.topology.graph, vertices, base=scenario.folder)
+            if self.layout.one_sided:
+                topology.require_bipartite(graph)
+        except TopologyError as error:
+            raise as_scenario_error(scenario, "topology.graph", error) from error
+        try:
+            plan = topology.plan(
+                scenario.topology.mixing, graph, scenario.seed, base=scenario.folder
+            )
+            return topology.one_sided(plan) if self.layout.one_sided else plan
+        except TopologyError as error:
+            raise as_scenario_error(scenario, "topology.mixing", error) from error
+
+    def _row(self, rank: int) -> Row | None:
+        ranks = self.layout.gossipers
+        if self._plan is None or rank not in ranks:
+            return None
+        return Row(self._plan, ranks.index(rank), ranks)
+
+
+class Composition(Ensemble):
+    """What a scenario says, as objects.
+
+    `epochs` is where the run is to end. Raises ScenarioError for what cannot be.
+    """
+
+    def __init__(self, scenario: Scenario, epochs: float) -> None:
+        super().__init__(scenario)
+        self.epochs = epochs
         self._workload_class: type[Any] = find_class(
             scenario, "workload.name", scenario.workload.name, WORKLOADS
         )
@@ -148,19 +224,7 @@ class Composition:
             samples_per_update=workload.batch * self.layout.batches_per_update,
             schedule=self.scenario.training.schedule.build(),
         )
-        weights = workload.weights(rank)
-        weights.wire = self.scenario.training.wire
-        seat = Seat(
-            rank=rank,
-            learners=self.scenario.learners,
-            weights=weights,
-            workload=workload,
-            progress=progress,
-            layout=self.layout,
-            mixing=self._row(rank),
-            incarnation=incarnation,
-        )
-        return self.algorithm(seat, **self.settings)
+        return self.seated(workload, workload.weights(rank), progress, incarnation)
 
     def slowdowns(self, rank: int) -> Sequence[Slowdown]:
         """When learner `rank` is a straggler."""
@@ -196,50 +260,3 @@ class Composition:
     def _with_numbers(self) -> tuple[str, ...]:
         accepted = inspect.signature(self._workload_class).parameters
         return tuple(name for name in WITH_NUMBERS if name in accepted)
-
-    def _check_call(self, key: str, cls: type[Any], *given: object, **settings: object) -> None:
-        """Raise ScenarioError unless the constructor takes what it will be given, and no more."""
-        try:
-            inspect.signature(cls).bind(*given, **settings)
-        except TypeError as error:
-            takes = ", ".join((*map(str, given), *settings))
-            raise self.scenario.error(
-                key,
-                f"{cls.__name__} cannot be made of ({takes}): {error}",
-                "Declare its own settings as keyword-only parameters, after a `*`.",
-            ) from None
-
-    def _layout(self) -> Layout:
-        scenario = self.scenario
-        try:
-            return self.algorithm.layout(scenario.learners, **self.settings)
-        except UsageError as error:
-            raise as_scenario_error(
-                scenario, "learners", error, "algorithm", self.settings
-            ) from error
-
-    def _mixing_plan(self) -> topology.Mixing | topology.Pushes | None:
-        scenario, vertices = self.scenario, len(self.layout.gossipers)
-        if not vertices:
-            return None
-        try:
-            if self.layout.directed:
-                return topology.pushes(scenario.topology.graph, vertices, base=scenario.folder)
-            graph = topology.build(scenario.topology.graph, vertices, base=scenario.folder)
-            if self.layout.one_sided:
-                topology.require_bipartite(graph)
-        except TopologyError as error:
-            raise as_scenario_error(scenario, "topology.graph", error) from error
-        try:
-            plan = topology.plan(
-                scenario.topology.mixing, graph, scenario.seed, base=scenario.folder
-            )
-            return topology.one_sided(plan) if self.layout.one_sided else plan
-        except TopologyError as error:
-            raise as_scenario_error(scenario, "topology.mixing", error) from error
-
-    def _row(self, rank: int) -> Row | None:
-        ranks = self.layout.gossipers
-        if self._plan is None or rank not in ranks:
-            return None
-        return Row(self._plan, ranks.index(rank), ranks)

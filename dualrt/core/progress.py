@@ -56,24 +56,26 @@ class Progress:
 
     `samples_per_epoch` is the size of the pool, `samples_per_update` what one count of a version
     vector stands for: the batch of a learner, or of a super-learner. The run is over once
-    `epochs` times the pool have been drawn.
+    `epochs` times the pool have been drawn; with `math.inf` never.
     """
 
     epochs: float
     samples_per_epoch: int
     samples_per_update: int
     schedule: Schedule
-    updates: int = field(init=False)
-    """Updates, by all learners together, that make the whole run."""
+    updates: float = field(init=False)
+    """Updates, by all learners together, that make the whole run: a whole number, or infinity."""
 
     def __post_init__(self) -> None:
         # The margin undoes rounding: 0.1 * 30 is above 3, and must not cost one more update.
         samples = self.epochs * self.samples_per_epoch
-        updates = max(1, math.ceil(samples / self.samples_per_update - 1e-9))
+        updates = samples / self.samples_per_update
+        if math.isfinite(updates):
+            updates = max(1, math.ceil(updates - 1e-9))
         # Once and not when asked: each learner compares with it in each step.
         object.__setattr__(self, "updates", updates)
 
-    def epoch(self, updates: int) -> float:
+    def epoch(self, updates: float) -> float:
         """Passes over the pool after `updates` updates by all learners together."""
         return updates * self.samples_per_update / self.samples_per_epoch
 

@@ -44,6 +44,7 @@ class Collectives:
 
     Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
     the run in the same order everywhere, `device` where vectors live: NCCL on CUDA, else gloo.
+    Where torch.distributed is in use already, the groups are made within it, and it stays.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class Collectives:
         self._gate = Gate()
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._groups: dict[Group, dist.ProcessGroup] = {}
+        self._ours = False
+        """Whether torch.distributed was brought up here."""
         self._thread = threading.Thread(target=self._serve, name="collectives", daemon=True)
         self._thread.start()
         name = name_of(interface)
@@ -128,18 +131,23 @@ class Collectives:
             with self._gate:
                 call.over = True
                 self._gate.announce()
-        if dist.is_initialized():
+        if self._ours:
             dist.destroy_process_group()
+            return
+        for group in self._groups.values():
+            dist.destroy_process_group(group)
 
     def _join(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
         timeout = timedelta(seconds=self._timeout_s)
         backend = "nccl" if self._device.type == "cuda" else "gloo"
-        dist.init_process_group(
-            backend, store=store, rank=self._rank, world_size=learners, timeout=timeout
-        )
+        if not dist.is_initialized():
+            self._ours = True
+            dist.init_process_group(
+                backend, store=store, rank=self._rank, world_size=learners, timeout=timeout
+            )
         # Every process must make every group, in the same order, also those that it is not in.
         for group in groups:
-            self._groups[group] = dist.new_group(list(group.ranks), timeout=timeout)
+            self._groups[group] = dist.new_group(list(group.ranks), timeout, backend)
 
     def _broadcast(self, group: dist.ProcessGroup, root: int, packet: Packet | None) -> Packet:
         def send(tensor: torch.Tensor) -> torch.Tensor:

@@ -57,12 +57,23 @@ FLUSH_S = 0.1
 STORY_LENGTH = 8
 """How many last effects an error tells."""
 
+FAILURE = "failure"
+"""The tag under which a process that fails tells the others why, in a note."""
+
 
 class StoppedError(RunError):
     """The run was stopped from outside, or by another strand's error."""
 
     def __init__(self) -> None:
         super().__init__("the run was stopped")
+
+
+class FailedElsewhereError(RunError):
+    """Learner `peer` has failed, and said so."""
+
+    def __init__(self, peer: int, why: str) -> None:
+        self.peer = peer
+        super().__init__(f"learner {peer} failed, and the run ended: {why}")
 
 
 class _Course(NamedTuple):
@@ -115,7 +126,7 @@ class RealDriver:
         Raises StrandError when a strand raised, StalledError when another learner does not end,
         StoppedError when `stop` was called.
         """
-        strands = self._learner.strands()
+        strands = (*self._learner.strands(), Strand("heed", _heed, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
         self._mains = len(strands) - self._daemons
         self._began_s = time.monotonic()
@@ -183,6 +194,9 @@ class RealDriver:
     def _fail(self, course: _Course, cause: BaseException) -> None:
         if self._stopping.is_set():
             # The end of another strand, seen from here; the first error is the one to tell.
+            return
+        if isinstance(cause, FailedElsewhereError):
+            self.stop(cause)
             return
         story = [describe(effect) for effect in course.story]
         error = StrandError(self._learner.rank, course.name, self._learner.draws, story, cause)
@@ -312,3 +326,9 @@ class RealDriver:
             if now_s - self._flushed_s >= FLUSH_S:
                 self._flushed_s = now_s
                 self._journal.flush()
+
+
+async def _heed() -> None:
+    """What every learner does beside its strands: end when another one fails."""
+    failed, told = await Recv(FAILURE)
+    raise FailedElsewhereError(failed, told.note)

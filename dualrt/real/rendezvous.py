@@ -54,9 +54,12 @@ class Launch:
 
 
 class Rendezvous:
-    """The store that all processes of a run share. Raises StalledError if it is not reached."""
+    """The store that all processes of a run share. Raises StalledError if it is not reached.
 
-    def __init__(self, launch: Launch, timeout_s: float) -> None:
+    `number` tells apart the runs of one launch, whose store is the same.
+    """
+
+    def __init__(self, launch: Launch, timeout_s: float, number: int = 0) -> None:
         self._launch, self._timeout = launch, timedelta(seconds=timeout_s)
         self.store: Store | None = None
         if launch.learners > 1:
@@ -69,7 +72,7 @@ class Rendezvous:
                 ) from error
             # A restarted launch may find the store of the last one.
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            self.store = PrefixStore(f"dualrt/{attempt}", store)
+            self.store = PrefixStore(f"dualrt/{attempt}/{number}", store)
             self.store.set_timeout(self._timeout)
 
     def run_id(self) -> str:

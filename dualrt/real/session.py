@@ -22,7 +22,7 @@ from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
 from dualrt.real.collectives import Collectives
-from dualrt.real.driver import RealDriver
+from dualrt.real.driver import FAILURE, RealDriver
 from dualrt.real.gossip import Gossip
 from dualrt.real.rendezvous import Launch, Rendezvous
 
@@ -52,15 +52,21 @@ class Contribution:
 class Session:
     """The transport of one process. Use as a context: leaving it frees every port and thread.
 
-    Raises StalledError if the others are not there within the timeout.
+    `body_bytes` is the most that a message carries, `number` how many sessions these processes had
+    before. Raises StalledError if the others are not there within the timeout.
     """
 
     def __init__(
-        self, launch: Launch, terms: Terms, groups: Sequence[Group], body_bytes: int
+        self,
+        launch: Launch,
+        terms: Terms,
+        groups: Sequence[Group],
+        body_bytes: int,
+        number: int = 0,
     ) -> None:
         self._launch, self._terms = launch, terms
         self._driver: RealDriver | None = None
-        meeting = Rendezvous(launch, terms.timeout_s)
+        meeting = Rendezvous(launch, terms.timeout_s, number)
         # The audit's vectors are float64, twice as large.
         max_body_bytes = 2 * body_bytes + SLACK_BYTES
         self._gossip = Gossip(
@@ -122,12 +128,36 @@ class Session:
         if self._driver is not None:
             self._driver.stop(error)
 
+    def fail(self, why: str) -> None:
+        """Tell all others that this process fails, which ends the run there and here."""
+        for peer in range(self._launch.learners):
+            if peer != self._launch.rank:
+                self._gossip.send(peer, FAILURE, Packet(note=why))
+        self.stop()
+
+    def spread(self, packet: Packet | None = None) -> Packet:
+        """Rank 0's packet, at everyone once everyone has it; the others bring none."""
+        if self._launch.rank != 0:
+            spread = self._gossip.recv("spread", 0).packet
+            self._gossip.send(0, "taken", Packet())
+            return spread
+        if packet is None:
+            raise ValueError("rank 0 spreads a packet, and brought none")
+        others = range(1, self._launch.learners)
+        for peer in others:
+            self._gossip.send(peer, "spread", packet)
+        for peer in others:
+            self._gossip.recv("taken", peer)
+        return packet
+
     def gather(self, mine: Contribution) -> list[Contribution]:
         """Everyone's contributions in rank order at rank 0; empty elsewhere."""
         rank, learners = self._launch.rank, self._launch.learners
         if rank != 0:
-            figures = torch.frombuffer(bytearray(mine.figures), dtype=torch.uint8)
-            self._gossip.send(0, "figures", Packet(note=len(mine.vectors), body=figures))
+            # torch makes no tensor of an empty buffer.
+            figures = torch.frombuffer(bytearray(mine.figures or b"\0"), dtype=torch.uint8)
+            body = figures[: len(mine.figures)]
+            self._gossip.send(0, "figures", Packet(note=len(mine.vectors), body=body))
             for vector in mine.vectors:
                 self._gossip.send(0, "vector", Packet(body=vector))
             self._gossip.recv("gathered", 0)

@@ -7,8 +7,8 @@ no algorithm, no workload and no driver. Imports pydantic and core, and is quick
 
 from __future__ import annotations
 
-from dualrt.scenario.load import load, load_cluster
+from dualrt.scenario.load import load, load_cluster, made
 from dualrt.scenario.models import Scenario
 from dualrt.scenario.schema import json_schema
 
-__all__ = ["Scenario", "json_schema", "load", "load_cluster"]
+__all__ = ["Scenario", "json_schema", "load", "load_cluster", "made"]

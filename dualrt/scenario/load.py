@@ -54,6 +54,17 @@ def load(path: str | Path, overrides: Sequence[str] = (), seed: int | None = Non
     return scenario
 
 
+def made(table: Table, source: str) -> Scenario:
+    """A scenario that no file says but a program, which errors call `source`.
+
+    Paths in it start at the current folder. Raises ScenarioError for anything that cannot be.
+    """
+    origin = Origin(Path(source), {}, tuple(leaves(table)))
+    scenario = _validated(Scenario, {**table, "cluster": _cluster(table, origin)}, origin)
+    _check(scenario)
+    return scenario
+
+
 def _forget_device(table: Table) -> None:
     """What the file says of the device was said of another cluster than the one to be named."""
     cluster = table.get("cluster")

@@ -51,8 +51,7 @@ def count(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Work:
     return Work(counter.flops, sum(kept.values()))
 
 
-# torch does not say the types of the base's methods.
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(TorchDispatchMode):
     """Adds up the flops of every operation that torch has a formula for.
 
     Not torch's `FlopCounterMode`, which loads torch's compiler: seconds in every process.

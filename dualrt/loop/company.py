@@ -1,0 +1,207 @@
+"""Company: whom a loop averages with: the learners of other processes, or nobody.
+
+Owns the learner's whole life beside the loop: it starts as all others do, runs on threads of its
+own, and ends with what all agree on. Must not know what the user calls, nor an optimizer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol, final
+
+from torch import Tensor
+
+from dualrt.composition import Ensemble
+from dualrt.core.effects import Packet
+from dualrt.core.errors import DualrtError, UsageError
+from dualrt.core.progress import Progress
+from dualrt.core.records import Span, Update
+from dualrt.loop.leftovers import Buffers, Leftovers
+from dualrt.loop.logbook import Logbook
+from dualrt.loop.parameters import FlatParameters
+from dualrt.loop.workload import OwnLoop
+from dualrt.parting import Final, Whole, gather
+from dualrt.real.rendezvous import Launch
+from dualrt.real.session import Contribution, Session, Terms
+
+
+class Company(Protocol):
+    """What a loop's group does beside it. All methods are the loop's thread's."""
+
+    @property
+    def updates(self) -> int:
+        """Updates by all learners together, as far as is known here."""
+
+    def step(self) -> bool:
+        """Average what the loop did since the last turn; returns whether there is another turn."""
+
+    def mean_gradient(self, gradient: Tensor) -> Tensor:
+        """What to apply instead of a gradient."""
+
+    def leave(self) -> Whole | None:
+        """Come to the common end, with the delivered model; rank 0 gets the run as a whole."""
+
+    def fail(self, why: str) -> None:
+        """End because the loop has raised; returns once everything of ours is gone."""
+
+
+@final
+class Alone:
+    """One process: there is nobody to average with, and the loop is as it would be without us."""
+
+    def __init__(self, parameters: FlatParameters, logbook: Logbook, progress: Progress) -> None:
+        self._parameters, self._logbook, self._progress = parameters, logbook, progress
+        self._began_s = time.monotonic()
+        self._turn_s = 0.0
+        self.updates = 0
+
+    def step(self) -> bool:
+        """Count."""
+        now_s, epoch = time.monotonic() - self._began_s, self._progress.epoch(self.updates)
+        self._logbook.span(Span(0, "train", "gradient", self._turn_s, now_s, 0, -1, self.updates))
+        self.updates, self._turn_s = self.updates + 1, now_s
+        samples = self._progress.samples_per_update
+        self._logbook.update(now_s, Update(0, self.updates, epoch, 0.0, None, 0, 0, samples))
+        return not self._progress.finished(self.updates)
+
+    def mean_gradient(self, gradient: Tensor) -> Tensor:
+        """The same."""
+        return gradient
+
+    def leave(self) -> Whole:
+        """Everything is here."""
+        final = Final(self._parameters.vector)
+        return Whole([final], self._logbook.tally, self._logbook.digest.hexdigest())
+
+    def fail(self, why: str) -> None:
+        """Nobody has to be told."""
+
+
+@final
+class Others:
+    """The learners of several processes.
+
+    When it is made, all processes have rank 0's model, and the learner runs. Raises UsageError if
+    the models differ in form, RunError if other processes are not there or fail.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        ensemble: Ensemble,
+        loop: OwnLoop,
+        parameters: FlatParameters,
+        leftovers: Leftovers,
+        buffers: Buffers,
+        logbook: Logbook,
+        progress: Progress,
+        number: int,
+    ) -> None:
+        self._rank, self._loop, self._logbook = launch.rank, loop, logbook
+        self._parameters, self._leftovers, self._buffers = parameters, leftovers, buffers
+        real, vector = ensemble.scenario.real, parameters.vector
+        self._session = Session(
+            launch,
+            Terms(real.timeout_s, real.interface, vector.device),
+            ensemble.layout.groups,
+            # Float buffers travel in float64, four times as large as the smallest of them.
+            max(vector.nbytes, 4 * leftovers.nbytes),
+            number,
+        )
+        try:
+            self._begin_alike()
+            self._learner = ensemble.seated(loop, loop.weights(launch.rank), progress, 0)
+            self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
+            self._thread.start()
+            self._going = loop.await_turn()
+        except BaseException as error:
+            self.fail(f"{type(error).__name__}: {error}")
+            raise
+
+    @property
+    def updates(self) -> int:
+        """Updates by all learners together, as far as is known here."""
+        return self._learner.updates
+
+    def step(self) -> bool:
+        """Give the learner what the loop did, and wait for its next turn."""
+        if self._loop.gives_gradients:
+            self._loop.give_step()
+        else:
+            self._loop.give_update()
+        self._going = self._loop.await_turn()
+        return self._going
+
+    def mean_gradient(self, gradient: Tensor) -> Tensor:
+        """The mean over all learners."""
+        return self._loop.exchange_gradient(gradient)
+
+    def leave(self) -> Whole | None:
+        """The learner ends when all others have; then all models become their mean."""
+        try:
+            self._logbook.close_updates()
+            if self._going:
+                self._loop.leave()
+                self._loop.await_turn()
+            self._thread.join()
+            device = self._parameters.vector.device
+            whole = gather(
+                self._session, self._learner, self._logbook.tally, self._logbook.digest, device
+            )
+            self._deliver(whole)
+        finally:
+            self._session.close()
+        return whole
+
+    def fail(self, why: str) -> None:
+        """Tell the others."""
+        # If ours was the learner that failed, or another's, the transport is closed already.
+        with suppress(DualrtError):
+            self._session.fail(why)
+        self._session.close()
+
+    def _begin_alike(self) -> None:
+        form, vector = self._leftovers.form(), self._parameters.vector
+        first = self._from_first(lambda: Packet(note=form, body=vector.cpu()))
+        rest = self._from_first(lambda: Packet(body=self._leftovers.packed()))
+        # Not before: rank 0 waits until everyone has taken both.
+        if first.note != form:
+            raise UsageError(
+                f"the model of process {self._rank} is not the one of process 0: names, shapes or "
+                "types of parameters or buffers differ. Make the same model everywhere"
+            )
+        vector.copy_(first.body)
+        self._leftovers.unpack(rest.body)
+
+    def _deliver(self, whole: Whole | None) -> None:
+        """The mean over replicas to everyone's model, and buffers as they were asked for."""
+
+        def mean() -> Packet:
+            assert whole is not None
+            model, _ = self._loop.consensus([final.weights for final in whole.finals])
+            return Packet(body=model.cpu())
+
+        self._parameters.vector.copy_(self._from_first(mean).body)
+        if self._buffers == "mean":
+            gathered = self._session.gather(Contribution((self._leftovers.figures(),), b""))
+            if gathered:
+                figures, _ = self._loop.consensus([part.vectors[0] for part in gathered])
+                self._leftovers.set_figures(figures)
+        if self._buffers != "local":
+            rest = self._from_first(lambda: Packet(body=self._leftovers.packed()))
+            self._leftovers.unpack(rest.body)
+
+    def _from_first(self, packet: Callable[[], Packet]) -> Packet:
+        return self._session.spread(packet() if self._rank == 0 else None)
+
+    def _run(self) -> None:
+        try:
+            self._session.run(self._learner, self._logbook)
+        except BaseException as error:
+            # Whatever it is: the loop's thread waits, and is the one that can raise it.
+            self._loop.close(error)
+        else:
+            self._loop.end()

@@ -1,0 +1,138 @@
+"""Course: what the caller of `join` says of the run, as a scenario.
+
+Owns the translation and its checks, so that settings have the names, the meaning and the errors
+that they have in a scenario's file. Must not know a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dualrt.algorithms import BUILT_IN as ALGORITHMS
+from dualrt.algorithms.asgd import ASGD
+from dualrt.core.errors import UsageError
+from dualrt.core.progress import Constant, Progress
+from dualrt.scenario import Scenario, made
+from dualrt.settings import check_settings, find_class
+
+SOURCE = "dualrt.join"
+"""What errors name instead of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """How far a run goes, as far as the caller says it."""
+
+    batch: int | None
+    samples_per_epoch: int | None
+    epochs: float | None
+
+    def __post_init__(self) -> None:
+        if (self.batch is None) != (self.samples_per_epoch is None):
+            raise UsageError(
+                f"{SOURCE}: an epoch is counted in samples; give batch and samples_per_epoch both"
+            )
+        if self.samples_per_epoch is not None and self.samples_per_epoch < 1:
+            raise UsageError(
+                f"{SOURCE}: samples_per_epoch = {self.samples_per_epoch!r}: a pool has 1 or more"
+            )
+        if self.epochs is not None and not self.counted:
+            raise UsageError(
+                f"{SOURCE}: epochs = {self.epochs!r} is counted in samples; give batch and "
+                "samples_per_epoch too"
+            )
+
+    @property
+    def counted(self) -> bool:
+        """Whether samples are counted."""
+        return self.batch is not None
+
+    @property
+    def samples_per_step(self) -> int:
+        """1 where samples are not counted: then steps are."""
+        return 1 if self.batch is None else self.batch
+
+    @property
+    def samples(self) -> int:
+        """Samples of one epoch."""
+        return 1 if self.samples_per_epoch is None else self.samples_per_epoch
+
+
+@dataclass(frozen=True, slots=True)
+class UntilLeft(Progress):
+    """The course of a run that is over, for this learner, as soon as its loop was left."""
+
+    left: Callable[[], bool]
+
+    def finished(self, updates: int) -> bool:
+        """Whether the agreed end has been reached, or the loop was left."""
+        # Not super(): a class with slots is made anew, and is not the one written here.
+        return self.left() or Progress.finished(self, updates)
+
+
+def scenario(
+    learners: int,
+    pool: Pool,
+    *,
+    algorithm: str,
+    topology: str,
+    mixing: str,
+    settings: Mapping[str, Any],
+    seed: int,
+    audit: bool,
+    timeout_s: float,
+    interface: str,
+) -> Scenario:
+    """The scenario of a run whose workload is the caller's loop.
+
+    Raises ScenarioError, which names the key and the remedy, for anything that cannot be.
+    """
+    return made(
+        {
+            "title": f"{algorithm} in a loop of one's own",
+            "seed": seed,
+            "learners": learners,
+            "algorithm": {**settings, "name": algorithm},
+            "workload": {"name": "own-loop", "batch": pool.samples_per_step},
+            "topology": {"graph": topology, "mixing": mixing},
+            # The optimizer has the rate; what a learner applies is what the optimizer did.
+            "training": {
+                "epochs": 1.0 if pool.epochs is None else pool.epochs,
+                "schedule": {"kind": "constant", "rate": 1.0},
+                "audit": audit,
+            },
+            "real": {"timeout_s": timeout_s, "interface": interface},
+        },
+        SOURCE,
+    )
+
+
+def check_algorithm(scenario: Scenario) -> None:
+    """Raise ScenarioError for an algorithm or a setting that a loop cannot have.
+
+    Whatever the number of processes: what was written for many is often tried with one.
+    """
+    key, name = "algorithm.name", scenario.algorithm.name
+    algorithm = find_class(scenario, key, name, ALGORITHMS)
+    if issubclass(algorithm, ASGD):
+        raise scenario.error(
+            key,
+            "its server applies other learners' gradients, and here each loop has an optimizer of "
+            "its own",
+            "Take adpsgd, h-adpsgd, sd-psgd, ssgd, delay-by-one, local-sgd, sgp, or your own as "
+            "module:Class.",
+        )
+    check_settings(scenario, "algorithm", algorithm)
+
+
+def progress(pool: Pool, batches_per_update: int, left: Callable[[], bool]) -> UntilLeft:
+    """The course that the learner follows; without `epochs` no end is agreed."""
+    return UntilLeft(
+        epochs=float("inf") if pool.epochs is None else pool.epochs,
+        samples_per_epoch=pool.samples,
+        samples_per_update=pool.samples_per_step * batches_per_update,
+        schedule=Constant(1.0),
+        left=left,
+    )

@@ -1,0 +1,324 @@
+"""Group: what `join` gives to a training loop.
+
+Owns the user's side: when parameters, optimizer and schedulers are touched, and that nothing is
+called out of turn. Must not know how averaging is done.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final, get_args
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from dualrt.algorithms.ssgd import SSGD
+from dualrt.api import check_reachable
+from dualrt.composition import Ensemble
+from dualrt.core.errors import UsageError
+from dualrt.loop import course
+from dualrt.loop.company import Alone, Company, Others
+from dualrt.loop.leftovers import Buffers, Leftovers
+from dualrt.loop.logbook import Logbook
+from dualrt.loop.parameters import FlatParameters
+from dualrt.loop.workload import OwnLoop
+from dualrt.observe.summary import Summary, summarise
+from dualrt.parting import Whole, hashed, imbalance
+from dualrt.real.rendezvous import Launch
+from dualrt.scenario import Scenario
+
+_meetings = count()
+"""How often the processes of this launch have met: all of them join the same groups in turn."""
+
+
+def join(
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    algorithm: str = "adpsgd",
+    topology: str = "ring",
+    mixing: str = "pairwise",
+    batch: int | None = None,
+    samples_per_epoch: int | None = None,
+    epochs: float | None = None,
+    buffers: Buffers = "mean",
+    seed: int = 1,
+    timeout_s: float = 600.0,
+    interface: str = "127.0.0.1",
+    audit: bool = False,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Group:
+    """Average a model with those of the other processes, inside a loop of one's own.
+
+        with dualrt.join(model, optimizer, algorithm="adpsgd", topology="ring") as group:
+            for inputs, targets in loader:
+                optimizer.zero_grad()
+                loss_of(model(inputs), targets).backward()
+                optimizer.step()
+                group.step()
+
+    Started by torchrun, or by whatever sets its variables, one process is one learner; started
+    plainly there is one learner, nothing is averaged, and the loop does what it does without us.
+
+    Inside the `with`, the parameters that require a gradient are views into one flat buffer, and
+    everything begins as on rank 0. Between two calls of `group.step()` the loop may do what it
+    likes to them: any optimizer, clipping, accumulation, autocast. Meanwhile the learner averages
+    with others, on copies; `group.step()` brings both together. Leaving the `with` waits for all
+    others, and leaves the mean of all learners' models in every process.
+
+    Parameters
+    - `algorithm`, with its own `settings` as further keywords, `topology` and `mixing`: those of a
+      scenario. `ssgd` averages the gradients when `optimizer.step()` is called; all others average
+      weights.
+    - `batch` and `samples_per_epoch`: the samples of one step of one learner, and of all data.
+      With both there is `group.epoch`.
+    - `epochs`: where the run ends, for all learners together: then `group.finished`, and the loop
+      should be left. Without it each loop ends by itself, and should do so within `timeout_s` of
+      the others.
+    - `buffers`: see `dualrt.loop.leftovers.Buffers`.
+    - `timeout_s`, `interface`, `seed`, `audit`: those of a scenario. Time that a loop spends on
+      something else, such as evaluation, others may have to wait for.
+    - `out`: a folder for records and results, as `dualrt train --out` keeps them.
+
+    Raises UsageError for what cannot be, when it is entered also for models that differ; then
+    RunError if another process is not there.
+    """
+    launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
+    if buffers not in get_args(Buffers):
+        raise UsageError(
+            f"{course.SOURCE}: buffers = {buffers!r}; give one of {', '.join(get_args(Buffers))}"
+        )
+    pool = course.Pool(batch, samples_per_epoch, epochs)
+    scenario = course.scenario(
+        launch.learners,
+        pool,
+        algorithm=algorithm,
+        topology=topology,
+        mixing=mixing,
+        settings=settings,
+        seed=seed,
+        audit=audit,
+        timeout_s=timeout_s,
+        interface=interface,
+    )
+    check_reachable(scenario, launch)
+    course.check_algorithm(scenario)
+    ensemble = Ensemble(scenario) if launch.learners > 1 else None
+    folder = None if out is None else Path(out)
+    return Group(model, optimizer, launch, scenario, ensemble, pool, buffers, folder)
+
+
+@final
+class Group:
+    """The processes that train together, as one of their loops sees them. Made by `join`.
+
+    To be entered once; all else is for inside the `with`, but `summary`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        launch: Launch,
+        scenario: Scenario,
+        ensemble: Ensemble | None,
+        pool: course.Pool,
+        buffers: Buffers,
+        out: Path | None,
+    ) -> None:
+        self.rank, self.learners = launch.rank, launch.learners
+        self.summary: Summary | None = None
+        """The figures of the run, at rank 0, once the `with` was left in good order."""
+        self._model, self._optimizer, self._launch = model, optimizer, launch
+        self._scenario, self._ensemble, self._pool = scenario, ensemble, pool
+        self._buffers, self._out = buffers, out
+        self._gives_gradients = ensemble is not None and issubclass(ensemble.algorithm, SSGD)
+        self._schedulers: list[LRScheduler] = []
+        self._going = False
+        """Whether the loop has a step to make."""
+        self._stepping = False
+        """Whether the optimizer has a mean gradient, which `step` was not told of yet."""
+
+    def __enter__(self) -> Self:
+        self._began_s = time.perf_counter()
+        self._parameters = FlatParameters(self._model)
+        self._parameters.require(
+            [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
+        )
+        self._loop = OwnLoop(
+            self._parameters,
+            learners=self.learners,
+            batch=self._pool.samples_per_step,
+            samples_per_epoch=self._pool.samples,
+            gradients=self._gives_gradients,
+            audit=self._scenario.training.audit,
+        )
+        batches = 1 if self._ensemble is None else self._ensemble.layout.batches_per_update
+        self._progress = course.progress(self._pool, batches, lambda: self._loop.left)
+        with ExitStack() as stack:
+            stack.callback(self._parameters.release)
+            self._logbook = stack.enter_context(Logbook(self.rank, self.learners, self._out))
+            self._company = self._gathered()
+            if self._gives_gradients:
+                hook = self._optimizer.register_step_pre_hook(self._before_step)
+                stack.callback(hook.remove)
+            self._resources = stack.pop_all()
+        self._going = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._resources:
+            if kind is not None:
+                self._going = False
+                self._company.fail(f"{kind.__name__}: {error}")
+                return
+            if self._stepping:
+                self.step()
+            self._going = False
+            whole = self._company.leave()
+            if whole is not None:
+                self.summary = self._summed_up(whole)
+                self._logbook.keep(self.summary, whole.tally)
+
+    @property
+    def updates(self) -> int:
+        """Updates by all learners together, as far as this process knows."""
+        return self._company.updates
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data by all learners together, as far as this process knows.
+
+        Raises UsageError if `join` was not told what an epoch is.
+        """
+        if not self._pool.counted:
+            raise UsageError("group.epoch: give join() batch and samples_per_epoch")
+        return self._progress.epoch(self.updates)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the agreed end has been reached, so that the loop has nothing more to do."""
+        return not self._going
+
+    @property
+    def staleness(self) -> int | None:
+        """Of this process's last update: the most versions of any learner that it had not seen.
+
+        None before the first, and for followers in a super-learner, who apply none.
+        """
+        return self._logbook.staleness
+
+    def step(self, loss: float | Tensor | None = None) -> None:
+        """Average; to be called after each `optimizer.step()`, and where that was skipped.
+
+        The parameters change. `loss` is for the records only. Raises UsageError if the run is over
+        or the parameters are no longer where they were, RunError if another process failed.
+        """
+        self._require_turn()
+        self._parameters.check()
+        if self._gives_gradients and not self._stepping:
+            self._step_with_others()
+        rate = float(self._optimizer.param_groups[0].get("lr", 0.0))
+        self._logbook.tell(loss.item() if isinstance(loss, Tensor) else loss, rate)
+        self._stepping = False
+        self._going = self._company.step()
+        self._schedule()
+
+    def follow(self, scheduler: LRScheduler) -> None:
+        """Step a scheduler once for each whole epoch, instead of the loop.
+
+        So a fast learner's rate does not run ahead of a slow one's. Raises UsageError for one that
+        follows anything but a count, and if `join` was not told what an epoch is.
+        """
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise UsageError(
+                "group.follow: ReduceLROnPlateau follows a figure, and not the epoch; step it "
+                "yourself"
+            )
+        self._schedulers.append(scheduler)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        for scheduler in self._schedulers:
+            while scheduler.last_epoch < int(self.epoch):
+                scheduler.step()
+
+    def _require_turn(self) -> None:
+        if not self._going:
+            raise UsageError(
+                "the run is over, and there is nothing more to average. Leave the loop when "
+                "group.finished is true"
+            )
+
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Ahead of every `optimizer.step()`: give it the mean gradient."""
+        self._require_turn()
+        if self._stepping:
+            raise UsageError("optimizer.step() twice: call group.step() after each")
+        # The optimizer itself is the first argument, as of any method.
+        if any(argument is not None for argument in (*args[1:], *kwargs.values())):
+            raise UsageError(
+                "ssgd averages gradients before optimizer.step(), and a closure computes them "
+                "inside. Compute them before, or choose an algorithm that averages weights"
+            )
+        if getattr(optimizer, "found_inf", None) is not None:
+            raise UsageError(
+                "ssgd averages gradients before optimizer.step(), and a fused optimizer is given "
+                "them scaled by GradScaler. Make the optimizer with fused=False, or choose an "
+                "algorithm that averages weights"
+            )
+        mean = self._company.mean_gradient(self._parameters.gradient())
+        self._parameters.set_gradient(mean)
+        self._stepping = True
+
+    def _step_with_others(self) -> None:
+        """Our gradient was not fit for a step; the others' mean is, in which ours counts as 0."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.step()
+
+    def _gathered(self) -> Company:
+        if self._ensemble is None:
+            return Alone(self._parameters, self._logbook, self._progress)
+        return Others(
+            self._launch,
+            self._ensemble,
+            self._loop,
+            self._parameters,
+            Leftovers(self._model),
+            self._buffers,
+            self._logbook,
+            self._progress,
+            next(_meetings),
+        )
+
+    def _summed_up(self, whole: Whole) -> Summary:
+        vectors = [final.weights for final in whole.finals]
+        _, distance = self._loop.consensus(vectors)
+        pool = self._pool
+        return summarise(
+            whole.tally,
+            title=self._scenario.title,
+            mode="real",
+            algorithm=self._scenario.algorithm.name,
+            batch=pool.samples_per_step,
+            samples_per_epoch=pool.samples,
+            epochs_total=pool.epochs or whole.tally.samples / pool.samples,
+            wall_s=time.perf_counter() - self._began_s,
+            consensus_distance=distance,
+            conservation_error=imbalance(self._loop, whole.finals),
+            timing_digest=whole.timing_digest,
+            numerics_digest=hashed(self._loop.digest(vector) for vector in vectors),
+        )

@@ -1,0 +1,77 @@
+"""Logbook: the records of a loop, and what becomes of them.
+
+Owns the observers of one process, and completes what a learner reports with what only the loop
+knows. Must not know how many processes there are beside this one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from dualrt.core.records import Span, Update
+from dualrt.observe.digest import TimingDigest
+from dualrt.observe.fan import fan
+from dualrt.observe.recorder import Recorder
+from dualrt.observe.summary import Summary
+from dualrt.observe.tally import Tally
+
+
+class Logbook:
+    """An observer. With a folder `out`, records and results are kept there as `--out` keeps them.
+
+    Use as a context: leaving it closes the file. Raises UsageError if there are records already.
+    """
+
+    def __init__(self, rank: int, learners: int, out: Path | None) -> None:
+        self.tally, self.digest = Tally(learners), TimingDigest()
+        self.staleness: int | None = None
+        """Of the last update; None before the first."""
+        self._out = out
+        self._recorder = None if out is None else Recorder(out, rank=rank)
+        listening = (self.tally, self.digest)
+        self._listening = fan(*listening, *([self._recorder] if self._recorder else []))
+        self._loss: float | None = None
+        self._rate = 0.0
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def tell(self, loss: float | None, learning_rate: float) -> None:
+        """What the loop knows of the update that comes next."""
+        self._loss, self._rate = loss, learning_rate
+
+    def close_updates(self) -> None:
+        """Whatever is applied from now on is none of the loop's: it was left."""
+        self._closed = True
+
+    def span(self, span: Span) -> None:
+        """An effect was answered."""
+        self._listening.span(span)
+
+    def update(self, time_s: float, update: Update) -> None:
+        """An update was applied."""
+        if self._closed:
+            return
+        self.staleness = update.staleness
+        told = update._replace(loss=self._loss, learning_rate=self._rate)
+        self._listening.update(time_s, told)
+
+    def keep(self, summary: Summary, tally: Tally) -> None:
+        """Write the results beside the records, if there is a folder."""
+        if self._out is not None:
+            (self._out / "summary.json").write_text(summary.to_json() + "\n")
+            (self._out / "tally.json").write_bytes(msgspec.json.encode(tally.to_builtins()))

@@ -1,0 +1,110 @@
+"""Parting: what the processes of a run leave when it is over, and how rank 0 comes by it.
+
+Owns what a replica leaves, what each process of a real run adds to it, and the two figures that
+follow from all replicas' leavings alone. Must not know how a run was made or what is told of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from dualrt.core.learner import Learner
+from dualrt.core.workload import Workload
+from dualrt.observe.digest import TimingDigest
+from dualrt.observe.tally import Tally
+
+if TYPE_CHECKING:
+    import torch
+
+    from dualrt.real.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A replica at the end: its weights, and what averaging moved in if that was audited."""
+
+    weights: Any
+    unexplained: Any = None
+
+    @classmethod
+    def of(cls, learner: Learner) -> Final:
+        """What this learner leaves."""
+        return cls(learner.weights.snapshot().vector, learner.weights.unexplained())
+
+    @property
+    def vectors(self) -> tuple[Any, ...]:
+        """Both, as far as they are there."""
+        return (self.weights,) if self.unexplained is None else (self.weights, self.unexplained)
+
+
+class Whole(NamedTuple):
+    """A real run as rank 0 has it in the end."""
+
+    finals: list[Final]
+    """Of the replicas, in the order of their ranks."""
+    tally: Tally
+    timing_digest: str | None
+
+
+class _Figures(msgspec.Struct):
+    """What each process of a real run sends to rank 0 beside its weights."""
+
+    tally: Any
+    timing_digest: str
+
+
+def gather(
+    session: Session,
+    learner: Learner,
+    tally: Tally,
+    digest: TimingDigest,
+    device: torch.device,
+) -> Whole | None:
+    """Bring together what the processes of a run leave; None but at rank 0.
+
+    All of them call it, and replicas' vectors go to `device`.
+    """
+    from dualrt.real.session import Contribution
+
+    replicas = learner.seat.layout.replicas
+    vectors = Final.of(learner).vectors if learner.rank in replicas else ()
+    figures = msgspec.msgpack.encode(_Figures(tally.to_builtins(), digest.hexdigest()))
+    gathered = session.gather(Contribution(tuple(vector.cpu() for vector in vectors), figures))
+    if not gathered:
+        return None
+    parts = [msgspec.msgpack.decode(part.figures, type=_Figures) for part in gathered]
+    total = Tally(learner.seat.learners)
+    for part in parts:
+        total.merge(Tally.from_builtins(part.tally))
+    return Whole(
+        [Final(*(vector.to(device) for vector in gathered[rank].vectors)) for rank in replicas],
+        total,
+        hashed(part.timing_digest.encode() for part in parts),
+    )
+
+
+def imbalance(workload: Workload[Any], finals: Sequence[Final]) -> float | None:
+    """The largest entry of the sum over replicas of what no gradient explains; 0 is ideal.
+
+    None where that was not audited.
+    """
+    unexplained = [final.unexplained for final in finals if final.unexplained is not None]
+    if not unexplained:
+        return None
+    mean, _ = workload.consensus(unexplained)
+    return float(abs(mean).max()) * len(unexplained)
+
+
+def hashed(parts: Iterable[bytes]) -> str | None:
+    """One hash over the parts in order; None if there is nothing to hash."""
+    joined = blake2b(digest_size=16)
+    empty = True
+    for part in parts:
+        joined.update(part)
+        empty = empty and not part
+    return None if empty else joined.hexdigest()

@@ -1,0 +1,60 @@
+"""Several processes that find each other as torchrun's do, without a launcher's start-up time.
+
+The store is served from here, at a port that is bound before anyone hears of it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.distributed import TCPStore
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PATIENCE_S = 90.0
+"""For what takes a few seconds on a machine that is not busy."""
+
+
+@contextmanager
+def started(module: str, *words: str, processes: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run a module of the tests in so many processes; whatever is left of them is killed."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    launched = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "error",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            cwd=ROOT,
+            env={**launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for its end; returns its exit code and what it printed, out and err."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out, err
