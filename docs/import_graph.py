@@ -149,6 +149,8 @@ ROLE = {
     "settings": "from a scenario's\nkeys to a class",
     "composition": "from a scenario\nto learners",
     "api": "simulate, train",
+    "parting": "what processes\nleave at the end",
+    "loop": "join: a loop of\none's own",
     "advice": "a topology on\na cluster",
     "profile": "this machine\nas a cluster",
     "sweep": "many simulations,\na row each",

@@ -105,7 +105,7 @@ class Others:
         real, vector = ensemble.scenario.real, parameters.vector
         self._session = Session(
             launch,
-            Terms(real.timeout_s, real.interface, vector.device),
+            Terms(real.timeout_s, real.interface, real.shared_memory, vector.device),
             ensemble.layout.groups,
             # Float buffers travel in float64, four times as large as the smallest of them.
             max(vector.nbytes, 4 * leftovers.nbytes),

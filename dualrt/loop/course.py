@@ -84,6 +84,8 @@ def scenario(
     audit: bool,
     timeout_s: float,
     interface: str,
+    shared_memory: bool,
+    wire: str,
 ) -> Scenario:
     """The scenario of a run whose workload is the caller's loop.
 
@@ -102,8 +104,13 @@ def scenario(
                 "epochs": 1.0 if pool.epochs is None else pool.epochs,
                 "schedule": {"kind": "constant", "rate": 1.0},
                 "audit": audit,
+                "wire": wire,
             },
-            "real": {"timeout_s": timeout_s, "interface": interface},
+            "real": {
+                "timeout_s": timeout_s,
+                "interface": interface,
+                "shared_memory": shared_memory,
+            },
         },
         SOURCE,
     )

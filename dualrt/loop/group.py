@@ -50,6 +50,8 @@ def join(
     seed: int = 1,
     timeout_s: float = 600.0,
     interface: str = "127.0.0.1",
+    shared_memory: bool = True,
+    wire: str = "full",
     audit: bool = False,
     out: str | Path | None = None,
     **settings: Any,
@@ -82,8 +84,8 @@ def join(
       should be left. Without it each loop ends by itself, and should do so within `timeout_s` of
       the others.
     - `buffers`: see `dualrt.loop.leftovers.Buffers`.
-    - `timeout_s`, `interface`, `seed`, `audit`: those of a scenario. Time that a loop spends on
-      something else, such as evaluation, others may have to wait for.
+    - `seed`, `timeout_s`, `interface`, `shared_memory`, `wire`, `audit`: those of a scenario. What
+      a loop does between two steps counts as waiting for those who wait for it, evaluation too.
     - `out`: a folder for records and results, as `dualrt train --out` keeps them.
 
     Raises UsageError for what cannot be, when it is entered also for models that differ; then
@@ -106,6 +108,8 @@ def join(
         audit=audit,
         timeout_s=timeout_s,
         interface=interface,
+        shared_memory=shared_memory,
+        wire=wire,
     )
     check_reachable(scenario, launch)
     course.check_algorithm(scenario)

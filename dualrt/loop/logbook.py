@@ -21,7 +21,9 @@ from dualrt.observe.tally import Tally
 
 
 class Logbook:
-    """An observer. With a folder `out`, records and results are kept there as `--out` keeps them.
+    """An observer, of one record at a time: what it adds to an update is of that moment.
+
+    With a folder `out`, records and results are kept there as `--out` keeps them.
 
     Use as a context: leaving it closes the file. Raises UsageError if there are records already.
     """

@@ -185,4 +185,4 @@ class SteppedWeights(LoopWeights):
     """Weights whose descent is a step of the user's optimizer, on the model itself."""
 
     def _step(self, gradient: Tensor, learning_rate: float) -> None:
-        self._flat.copy_(self.loop.stepped(gradient))
+        self._replace(self.loop.stepped(gradient))

@@ -45,9 +45,9 @@ def test_topology_takes_nothing_from_core_but_the_errors() -> None:
 @pytest.mark.parametrize("heavy", ["torch", "zmq"])
 def test_only_workloads_and_the_real_runtime_load_what_is_slow(heavy: str) -> None:
     loading = {edge.importer for edge in EDGES if edge.imported == heavy and edge.when == LOADING}
-    assert loading <= {"workloads", "real"}
+    assert loading <= {"workloads", "real", "loop"}
 
 
 def test_drivers_are_imported_by_the_composition_root_alone() -> None:
     importers = {edge.importer for edge in EDGES if edge.imported in ("sim", "real")}
-    assert importers <= {"advice", "api", "cli", "profile", "sweep"}
+    assert importers <= {"advice", "api", "cli", "loop", "parting", "profile", "sweep"}
