@@ -268,7 +268,7 @@ class _Scene:
         self.axes.add_patch(
             Rectangle(corner, width, 0.44, facecolor=colour, edgecolor=INK, linewidth=0.8, zorder=3)
         )
-        if width * self.inches >= 0.45:
+        if width * self.inches >= 0.07 * len(text):
             ink = INK if sum(to_rgb(colour)) > 1.2 else "#ffffff"
             self.axes.text(x, y, text, size=7, ha="center", va="center", zorder=4, color=ink)
 
