@@ -55,7 +55,7 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
         by_round.set_ylabel("disagreement, of the first")
         figure.legend(
             *by_round.get_legend_handles_labels(),
-            loc="outside center right",
+            loc="outside right center",
             title="second eigenvalue;\ndotted: its prediction",
         )
 
