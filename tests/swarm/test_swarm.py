@@ -72,6 +72,15 @@ class TestOtherAlgorithms:
         assert any(one.stopped for one in found.trials)
         assert {"duplicate", "reorder"}.isdisjoint(found.plan.kinds)
 
+    @pytest.mark.parametrize(
+        "overrides", [["algorithm.name=asgd"], ["algorithm.exchange=lock", "learners=4"]]
+    )
+    def test_a_link_that_is_slow_enough_is_as_good_as_none(self, overrides: list[str]) -> None:
+        # Slow by a hundred, so that a message takes longer than anybody is waited for.
+        found = swarm("swarm-small", 1, first_seed=28, overrides=overrides, jobs=1)
+        assert found.failed == ()
+        assert [(one.kinds, one.stopped) for one in found.trials] == [(("links",), True)]
+
     def test_timing_alone_has_no_sum_to_conserve_and_says_so(self) -> None:
         found = swarm("swarm-small", 4, overrides=["simulation.numerics=false"], jobs=1)
         assert found.failed == ()
