@@ -78,7 +78,7 @@ class Strand(NamedTuple):
     """A named coroutine function of a learner, run concurrently with its other strands.
 
     A run is over when every strand of every learner that is no `daemon` has returned; daemons
-    answer others until then and are dropped.
+    answer others until then and are dropped. One that goes on by itself then is an error.
     """
 
     name: str

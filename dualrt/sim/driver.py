@@ -64,6 +64,9 @@ EVENTS_PER_FLUSH, EVENTS_PER_LANE = 8192, 16
 """Events between two flushes of the journal: so many, and so many more for each of its lanes. Fewer
 would leave a lane with a row or two, more would hold records in memory for nothing."""
 
+EFFECTS_AFTER_THE_END = 1000
+"""Computations and messages, for each learner, that daemons may take to answer what is left."""
+
 
 class _Kinds(dict[str, str]):
     """The kinds of spans about messages, by tag: joined once, not a hundred thousand times."""
@@ -140,6 +143,7 @@ class Simulator:
         self._mains: dict[Process, None] = {}
         self._daemons: dict[Process, None] = {}
         self._under_way = 0
+        self._allowed = EFFECTS_AFTER_THE_END * len(learners)
         self._sends, self._recvs = _Kinds("send"), _Kinds("recv")
         # By exact type: a `match` would ask for each class in turn.
         self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
@@ -256,6 +260,21 @@ class Simulator:
         self.elapsed_s = self._env.now
         if not self._mains:
             self._env.halt()
+            # Here and not in each answer, which is asked for a hundred thousand times before.
+            for kind in (Compute, Send):
+                self._answers[kind] = partial(self._after_the_end, self._answers[kind])
+
+    def _after_the_end(
+        self, answer: Callable[[Process, Any], Any], process: Process, effect: Effect[Any]
+    ) -> Any:
+        """As long as daemons work off what is left; RunError for one that goes on by itself."""
+        self._allowed -= 1
+        if self._allowed < 0:
+            raise RunError(
+                "all learners have ended, and this daemon goes on by itself. A daemon only answers "
+                "others; a strand that does more has to be none, and to return at the end"
+            )
+        return answer(process, effect)
 
     def _daemon_over(self, process: Process, _: Any) -> None:
         del self._daemons[process]

@@ -23,7 +23,7 @@ from dualrt.core.effects import (
     Sleep,
     Together,
 )
-from dualrt.core.errors import DeadlockError, UsageError
+from dualrt.core.errors import DeadlockError, StrandError, UsageError
 from dualrt.sim.driver import SHOWN, Simulator
 from tests.support.simulated import Log, machine, simulate
 from tests.support.stage import actors, daemon, in_simulation, main
@@ -198,6 +198,28 @@ class TestEnd:
 
         in_simulation([[main(sleep), daemon(tick)]])
         assert course == [1.0, 2.0]
+
+    def test_a_daemon_that_computes_for_ever_is_told(self) -> None:
+        async def toil() -> None:
+            while True:
+                await work()
+
+        with pytest.raises(StrandError, match="this daemon goes on by itself"):
+            in_simulation([[main(work), daemon(toil)]])
+
+    def test_daemons_that_keep_each_other_busy_are_told(self) -> None:
+        async def serve() -> None:
+            while True:
+                await Send(1, "ball", Packet())
+                await Recv("ball", 1)
+
+        async def serve_back() -> None:
+            while True:
+                await Recv("ball", 0)
+                await Send(0, "ball", Packet())
+
+        with pytest.raises(StrandError, match="this daemon goes on by itself"):
+            in_simulation([[main(work), daemon(serve)], [daemon(serve_back)]])
 
     def test_a_daemon_s_parts_are_daemons(self) -> None:
         async def wait() -> None:
