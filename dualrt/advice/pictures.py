@@ -56,7 +56,7 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
         figure.legend(
             *by_round.get_legend_handles_labels(),
             loc="outside right center",
-            title="second eigenvalue;\ndotted: its prediction",
+            title="second eigenvalue;\ndashed: its prediction",
         )
 
     subtitle = (

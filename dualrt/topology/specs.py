@@ -134,10 +134,11 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
         return Topology(spec, called, None, schedules.of_plan(plan), lambda: plan)
     graph = draft(spec, base=base)
     mix = "metropolis" if mix is None else mix
-    if mix in mixing.PLANS and mix != "neighbours":
+    # No plan joins what is in parts; judged by any shares, such a graph fails for that alone.
+    if mix in mixing.PLANS and mix != "neighbours" and nx.is_connected(graph):
         made = mixing.plan(mix, graph, seed)
         return Topology(spec, mix, graph, schedules.of_plan(made), lambda: made)
-    matrix = weights.weigh("metropolis" if mix == "neighbours" else mix, graph, base)
+    matrix = weights.weigh("metropolis" if mix in mixing.PLANS else mix, graph, base)
     return Topology(
         spec, mix, graph, schedules.constant(matrix), lambda: mixing.from_matrix(graph, matrix)
     )

@@ -53,9 +53,12 @@ def test_the_step_is_that_of_the_protocol_that_is_asked_for() -> None:
     assert lock.step_time_s > delta.step_time_s
 
 
-def test_a_graph_in_parts_fails_and_a_better_one_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixing", [None, "pairwise", "random-pairs"])
+def test_a_graph_in_parts_fails_and_a_better_one_is_named(
+    tmp_path: Path, mixing: str | None
+) -> None:
     (tmp_path / "parts.edgelist").write_text("0 1\n2 3\n")
-    report = judged(str(tmp_path / "parts.edgelist"))
+    report = judged(str(tmp_path / "parts.edgelist"), mixing)
     assert (report.connected, report.passed, report.diameter) == (False, False, None)
     assert report.spectral_gap == 0
     assert "not connected" in report.verdict
