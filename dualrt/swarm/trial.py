@@ -29,8 +29,8 @@ TWICE_EVERY = 10
 """Seeds of which one is run twice, to compare what happened when."""
 
 LOSING = ("crashes", "partitions", "links", "messages")
-"""Keys of faults by which a learner or a message may be lost, or be as late as if it were: on a link
-that is a hundred times as slow, one takes longer than a peer is waited for."""
+"""Keys of faults by which a learner or a message may be lost, or be as late as if it were: on a
+link that is a hundred times as slow, one takes longer than a peer is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
