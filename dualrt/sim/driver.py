@@ -374,33 +374,25 @@ class Simulator:
         self._span(process, self._recvs[effect.tag], process.since_s, nbytes, sender)
 
     def _together(self, parent: Process, effect: Together[Any]) -> Any:
-        results: list[Any] = [None] * len(effect.children)
-        remaining = len(results)
-        pending = False
-
-        def part_over(part: Process, result: Any) -> None:
-            nonlocal remaining
-            results[part.place] = result
-            remaining -= 1
-            if pending and not remaining:
-                parent.parts = ()
-                parent.resume(tuple(results))
-
-        learner, name, pens = parent.learner, parent.name, parent.pens
-        parent.parts = tuple(
-            [
-                Process(self, learner, name, body, part_over, pens, place)
-                for place, body in enumerate(effect.children)
-            ]
-        )
-        for part in parent.parts:
+        parts = parent.split(effect.children, self._part_over)
+        for part in parts:
             part.resume()
-        if not remaining:
-            # Answered, not resumed: a strand may do this any number of times in one instant.
+        # Counted among those under way until here, so that none of its parts has resumed it: a
+        # strand may do this any number of times in one instant.
+        parent.remaining -= 1
+        if parent.remaining:
+            return PENDING
+        parent.parts = ()
+        return tuple(parent.results)
+
+    def _part_over(self, part: Process, result: Any) -> None:
+        parent = part.parent
+        assert parent is not None
+        parent.results[part.place] = result
+        parent.remaining -= 1
+        if not parent.remaining:
             parent.parts = ()
-            return tuple(results)
-        pending = True
-        return PENDING
+            parent.resume(tuple(parent.results))
 
     def _allreduce(self, process: Process, effect: AllReduce) -> Any:
         process.since_s = self._env.now

@@ -9,12 +9,16 @@ because a step costs several effects and each process switch would cost as much 
 
 It waits for one answer at a time. So what its driver must remember until then (the effect, and
 since when) has its place in the process itself, and needs no closure for each effect.
+
+Bodies that it waits for together are its *parts*, processes like itself. They serve again and again
+for the bodies of its next `Together`, because a training step has one.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 from dualrt.core.effects import Body, Effect, describe
@@ -44,9 +48,8 @@ class Answerer(Protocol):
 class Process:
     """Advances `body`, a part of a strand; calls `done` with what it returns.
 
-    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; `pens`, which
-    the strand's parts share, has what writes its spans, by kind; `place` is the part's among those
-    that run beside it.
+    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; for a part its
+    `parent`, whose pens (what writes spans, by kind) it shares, and its `place` among the results.
     """
 
     __slots__ = (
@@ -54,13 +57,17 @@ class Process:
         "_done",
         "_driver",
         "_send",
+        "_spare",
         "effect",
         "learner",
         "name",
         "over",
+        "parent",
         "parts",
         "pens",
         "place",
+        "remaining",
+        "results",
         "since_s",
         "story",
         "work",
@@ -72,6 +79,10 @@ class Process:
     """Since when, or from when on it was under way; set by the driver, as is the next."""
     work: Callable[[], Any]
     """What is to be computed when the time has passed."""
+    results: list[Any]
+    """What its parts have returned so far."""
+    remaining: int
+    """How many of them are under way, and itself while it starts them."""
 
     def __init__(
         self,
@@ -80,17 +91,36 @@ class Process:
         name: str,
         body: Body[Any],
         done: Callable[[Process, Any], None],
-        pens: dict[str, Pen] | None = None,
+        parent: Process | None = None,
         place: int = 0,
     ) -> None:
         self._driver, self.learner, self.name = driver, learner, name
         self._body, self._send, self._done = body, body.send, done
-        self.pens: dict[str, Pen] = {} if pens is None else pens
-        self.place = place
-        self.parts: tuple[Process, ...] = ()
+        self.parent, self.place = parent, place
+        self.pens: dict[str, Pen] = {} if parent is None else parent.pens
+        self.parts: Sequence[Process] = ()
         """Those that run in its stead while it waits for them together."""
+        self._spare: list[Process] = []
         self.over = False
         self.story: deque[Effect[Any]] = deque(maxlen=STORY_LENGTH)
+
+    def split(
+        self, bodies: Sequence[Body[Any]], done: Callable[[Process, Any], None]
+    ) -> Sequence[Process]:
+        """Its parts from now on, one for each body, to be resumed; `done` as for a process."""
+        spare, many = self._spare, len(bodies)
+        self.results, self.remaining = [None] * many, many + 1
+        if len(spare) != many:
+            make = partial(Process, self._driver, self.learner, self.name)
+            spare = [make(body, done, self, place) for place, body in enumerate(bodies)]
+            self._spare = spare
+        else:
+            for part, body in zip(spare, bodies, strict=True):
+                part._body, part._send, part._done = body, body.send, done
+                part.over = False
+                part.story.clear()
+        self.parts = spare
+        return spare
 
     def resume(self, answer: Any = None) -> None:
         """Push an answer in, and go on until an answer is pending or the body returns.
