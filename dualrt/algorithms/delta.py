@@ -25,6 +25,7 @@ or never answered are counted as abandoned (docs/decisions/0015-lost-peers.md).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 from dualrt.algorithms.exchange import Exchange
@@ -65,16 +66,14 @@ class Delta(Exchange):
         self._given_up: dict[tuple[int, int], _Offer] = {}
         """By peer and number, oldest first."""
 
-    async def average(self, shares: Shares) -> None:
+    def average(self, shares: Shares) -> Body[None]:
         """All exchanges at once."""
-        exchanges: list[Body[None]] = [self.initiate(peer, share) for peer, share in shares]
-        match exchanges:
-            case []:
-                pass
-            case [only]:
-                await only
-            case _:
-                await Together(*exchanges)
+        exchanges = [self.initiate(peer, share) for peer, share in shares]
+        return exchanges[0] if len(exchanges) == 1 else self._at_once(exchanges)
+
+    async def _at_once(self, exchanges: Sequence[Body[None]]) -> None:
+        if exchanges:
+            await Together(*exchanges)
 
     async def initiate(self, peer: int, share: float) -> None:
         """Offer, wait for the answer, apply the difference."""
@@ -101,9 +100,9 @@ class Delta(Exchange):
             if offer.body is not None:
                 await self.learner.blend(mine, Snapshot(offer.body, offer.versions), share)
 
-    async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+    def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """At once: a difference that is under way stays right."""
-        await self.learner.descend(gradient, read)
+        return self.learner.descend(gradient, read)
 
     async def ask(self, peer: int) -> Snapshot[Any]:
         """An offer of nothing, which is answered like any other."""

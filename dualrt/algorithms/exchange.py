@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from dualrt.core.effects import Body
 from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
@@ -27,7 +28,7 @@ class Exchange(ABC):
         self.weights = learner.weights
 
     @abstractmethod
-    async def average(self, shares: Shares) -> None:
+    def average(self, shares: Shares) -> Body[None]:
         """Start the exchanges with these peers, and return when all have been averaged with."""
 
     @abstractmethod
@@ -39,7 +40,7 @@ class Exchange(ABC):
         """Respond to the exchanges that others start, for ever: the body of a daemon strand."""
 
     @abstractmethod
-    async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+    def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """w <- w - a g, when the exchanges that are under way allow it."""
 
     async def finish(self) -> None:  # noqa: B027 - most ways leave nothing open

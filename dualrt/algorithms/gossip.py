@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 from dualrt.algorithms.delta import Delta
 from dualrt.algorithms.exchange import Exchange
 from dualrt.algorithms.lock import Lock
-from dualrt.core.effects import Packet, Recv, Send
+from dualrt.core.effects import Body, Packet, Recv, Send
 from dualrt.core.errors import PeerLostError, UsageError
 from dualrt.core.learner import Learner, Mixing, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
@@ -51,13 +51,13 @@ class Gossiper(Learner):
             Strand("hear", self.hear_the_end, daemon=True),
         )
 
-    async def average(self, round_: int) -> None:
+    def average(self, round_: int) -> Body[None]:
         """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a round that are this learner's to start."""
-        await self.exchange.average(self.mixing.initiates(round_))
+        return self.exchange.average(self.mixing.initiates(round_))
 
-    async def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> None:
+    def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """w_{k+1} = w_{k+1/2} - a g, when the exchange allows it."""
-        await self.exchange.update(gradient, read)
+        return self.exchange.update(gradient, read)
 
     async def rejoin(self) -> None:
         """Take the weights of the first learner that answers, neighbours before others.

@@ -162,7 +162,7 @@ class Learner(ABC):
     ) -> None:
         """w <- w - scale a g, at the current weights, and the report of how stale g was."""
         progress, weights = self.seat.progress, self.weights
-        epoch = progress.epoch(self.updates)
+        epoch = progress.epoch(weights.versions.total)
         rate = progress.schedule(epoch)
         staleness = await Compute(
             lambda: weights.descend(gradient.vector, scale * rate, read.versions),
@@ -170,15 +170,16 @@ class Learner(ABC):
             on,
         )
         await Report(
+            # By position: it takes half the time, once a step.
             Update(
-                learner=self.rank,
-                step=self.step,
-                epoch=epoch,
-                learning_rate=rate,
-                loss=gradient.loss,
-                staleness=staleness.steps,
-                missed=staleness.missed,
-                samples=progress.samples_per_update,
+                self.rank,
+                weights.versions[self.rank],
+                epoch,
+                rate,
+                gradient.loss,
+                staleness.steps,
+                staleness.missed,
+                progress.samples_per_update,
             )
         )
 

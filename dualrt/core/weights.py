@@ -55,6 +55,7 @@ class Weights(ABC, Generic[V]):
         """What is sent of an entry: `FULL`, or the name of a narrower type ("bfloat16")."""
         self._lock = threading.Lock()
         self._copied: V | None = None
+        self._taken: Snapshot[V] | None = None
 
     @property
     @abstractmethod
@@ -119,9 +120,11 @@ class Weights(ABC, Generic[V]):
         Until the next change it is the same copy: a gradient and an offer often start together.
         """
         with self._lock:
-            if self._copied is None:
-                self._copied = self._copy()
-            return Snapshot(self._copied, self.versions.freeze())
+            if self._taken is None:
+                if self._copied is None:
+                    self._copied = self._copy()
+                self._taken = Snapshot(self._copied, self.versions.freeze())
+            return self._taken
 
     def descend(self, gradient: V, learning_rate: float, read: Sequence[int]) -> Staleness:
         """Apply a gradient that was taken at weights whose versions were `read`.
@@ -130,7 +133,7 @@ class Weights(ABC, Generic[V]):
         """
         with self._lock:
             staleness = self.versions.since(read)
-            self._copied = None
+            self._copied = self._taken = None
             self._descend(gradient, learning_rate)
             self.versions.advance(self.rank)
             return staleness
@@ -138,14 +141,14 @@ class Weights(ABC, Generic[V]):
     def blend(self, mine: Snapshot[V], theirs: Snapshot[V], share: float) -> None:
         """w += share * (theirs - mine), where `mine` is what the peer was or will be sent."""
         with self._lock:
-            self._copied = None
+            self._copied = self._taken = None
             self._add(share, theirs.vector, mine.vector)
             self.versions.merge(theirs.versions)
 
     def adopt(self, theirs: Snapshot[V]) -> None:
         """w = theirs: what a follower does with its leader's weights."""
         with self._lock:
-            self._copied = None
+            self._copied = self._taken = None
             self._replace(theirs.vector)
             self.versions.merge(theirs.versions)
 
@@ -157,9 +160,11 @@ class Weights(ABC, Generic[V]):
     def hear(self, versions: Sequence[int]) -> None:
         """Learn of progress that no weights came with."""
         with self._lock:
+            self._taken = None
             self.versions.merge(versions)
 
     def witness(self, learners: Sequence[int], count: int) -> None:
         """A synchronous step proved that each of `learners` has applied `count` updates."""
         with self._lock:
+            self._taken = None
             self.versions.witness(learners, count)

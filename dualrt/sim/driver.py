@@ -310,11 +310,10 @@ class Simulator:
         self._journal.update(self._env.now, effect.update)
 
     def _compute(self, process: Process, effect: Compute[Any]) -> Any:
-        now = self._env.now
         process.work = effect.work if self._numerics is None else self._numerics.begin(effect.work)
         self._under_way += 1
         if effect.on is Place.HOST:
-            process.since_s = now
+            process.since_s = self._env.now
             self._network.transfer(
                 self.cluster.host_route(process.learner.rank),
                 effect.cost.bytes_moved,
@@ -327,8 +326,9 @@ class Simulator:
             self._disturbed.compute(process.learner.rank, effect.cost, done)
             return PENDING
         # One kernel sequence at a time: what is asked for meanwhile starts when the last ends.
-        rank, free_s = process.learner.rank, self._device_free_s
-        start_s = process.since_s = max(now, free_s[rank])
+        rank, free_s, start_s = process.learner.rank, self._device_free_s, self._env.now
+        start_s = max(start_s, free_s[rank])
+        process.since_s = start_s
         end_s = free_s[rank] = start_s + self._devices[rank].duration_s(effect.cost, start_s)
         self._env.at(end_s, self._computed, process)
         return PENDING

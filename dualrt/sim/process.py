@@ -48,8 +48,9 @@ class Answerer(Protocol):
 class Process:
     """Advances `body`, a part of a strand; calls `done` with what it returns.
 
-    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; for a part its
-    `parent`, whose pens (what writes spans, by kind) it shares, and its `place` among the results.
+    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; for a part
+    its `parent`, whose pens (what writes spans, by kind) it shares, and its `place` among the
+    results.
     """
 
     __slots__ = (

@@ -25,7 +25,7 @@ def test_a_step_is_gradient_and_average_at_once_and_then_the_update() -> None:
     train = initiator.train()
     together = train.send(None)
     assert isinstance(together, Together)
-    assert repr(together) == "Together(Learner.gradient, Gossiper.average)"
+    assert repr(together) == "Together(Learner.gradient, Delta.initiate)"
     gradient = together.children[0].send(None)
     together.children[1].close()
     update = train.send((work(gradient), None))

@@ -51,7 +51,7 @@ def test_a_leader_s_step_is_broadcast_gradient_beside_average_and_update() -> No
     assert told.packet == Packet((0, 0, 0, 0), number(1), False)
     together = lead.send(told.packet)
     assert isinstance(together, Together)
-    assert repr(together) == ("Together(HierarchicalADPSGD.group_gradient, Gossiper.average)")
+    assert repr(together) == ("Together(HierarchicalADPSGD.group_gradient, Delta.initiate)")
     gradient, average = together.children
     sent(first(average), 2, "offer")
     average.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.composition import Composition
-from dualrt.core.effects import Delivery, Packet, Place, Recv
+from dualrt.core.effects import Compute, Delivery, Packet, Place, Recv
 from dualrt.core.errors import DeadlockError, ScenarioError
 from dualrt.core.learner import Learner
 from dualrt.core.records import Span
@@ -47,6 +47,7 @@ def test_the_active_end_takes_its_turn_asks_and_confirms_before_it_averages() ->
     sent(average.send(Delivery(0, Packet((4, 0), number(8)))), 0, "receipt")
     blend = average.send(None)
     computed(blend, "blend")
+    assert isinstance(blend, Compute)
     assert blend.on is Place.HOST
     assert value(active) == 5
     sent(average.send(None), 1, "turn")
