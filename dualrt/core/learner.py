@@ -143,7 +143,7 @@ class Learner(ABC):
     @property
     def finished(self) -> bool:
         """Whether, as far as this learner knows, the agreed end has been reached."""
-        return self.seat.progress.finished(self.updates)
+        return self.seat.progress.finished(self.weights.versions.total)
 
     async def gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
         """g(w; xi): the next mini-batch's gradient at the weights that were read."""

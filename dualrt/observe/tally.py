@@ -80,16 +80,19 @@ class Tally:
 
     def update(self, time_s: float, update: Update) -> None:
         """Add up one update."""
-        self.staleness.add(update.staleness)
-        self.missed += update.missed
-        self.samples += update.samples
-        self.curve.add(time_s, update.epoch, update.loss, update.samples)
-        self.last_s = max(self.last_s, time_s)
+        self.bulk_updates(((time_s, update),))
 
     def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
         """Add up updates."""
-        for time_s, update in applied:
-            self.update(time_s, update)
+        count, draw, last_s = self.staleness.add, self.curve.add, self.last_s
+        for time_s, (_, _, epoch, _, loss, staleness, missed, samples) in applied:
+            count(staleness)
+            draw(time_s, epoch, loss, samples)
+            self.missed += missed
+            self.samples += samples
+            if time_s > last_s:  # noqa: PLR1730 - as above
+                last_s = time_s
+        self.last_s = last_s
 
     def merge(self, other: Tally) -> None:
         """Add the tally of another process of the same run.

@@ -171,8 +171,9 @@ class Device:
 
     def duration_s(self, cost: Cost, now_s: float) -> float:
         """Seconds that a computation takes if it starts at `now_s`, with nothing to disturb it."""
-        work_s = self.work_s(cost)
-        return self._slowness.stretched_s(work_s, now_s) if self._slows else work_s
+        if self._slows:
+            return self._slowness.stretched_s(self.work_s(cost), now_s)
+        return self.work_s(cost)
 
     def work_s(self, cost: Cost) -> float:
         """Seconds that the next computation takes, if no slow period covers it."""
@@ -180,7 +181,7 @@ class Device:
         nominal_s = self._known_s.get(cost)
         if nominal_s is None:
             nominal_s = self._known_s[cost] = self._spec.nominal_s(cost) * self._fixed
-        if cost.kind in self._places:
+        if self._places and cost.kind in self._places:
             nominal_s *= self._replayed(cost.kind)
         elif self._scale:
             if not self._drawn:

@@ -248,7 +248,7 @@ class Network:
                 f"{cap_bytes_per_s} bytes/s and weight {weight}: size and overhead must not be "
                 f"negative, cap and weight must be positive"
             )
-        way = self._way(tuple(route))
+        way = self._ways.get(route := tuple(route)) or self._way(route)
         latency_s = overhead_s + way.latency_s
         self._transfers += 1
         if not size_bytes or not route:
@@ -337,18 +337,16 @@ class Network:
 
     def _way(self, route: tuple[Link, ...]) -> _Way:
         """What a route adds up to, worked out when it is first taken."""
-        way = self._ways.get(route)
-        if way is None:
-            if len(set(route)) < len(route):
-                raise UsageError(
-                    f"route {[link.name for link in route]} crosses a link twice. Give every "
-                    f"crossing a link of its own"
-                )
-            way = self._ways[route] = _Way(
-                tuple((link, 1) for link in route),
-                sum(link.latency_s for link in route),
-                min((link.capacity_bytes_per_s for link in route), default=math.inf),
+        if len(set(route)) < len(route):
+            raise UsageError(
+                f"route {[link.name for link in route]} crosses a link twice. Give every "
+                f"crossing a link of its own"
             )
+        way = self._ways[route] = _Way(
+            tuple((link, 1) for link in route),
+            sum(link.latency_s for link in route),
+            min((link.capacity_bytes_per_s for link in route), default=math.inf),
+        )
         return way
 
     def _begin(self, flow: _Flow, latency_s: float) -> None:

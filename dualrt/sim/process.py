@@ -54,6 +54,7 @@ class Process:
     """
 
     __slots__ = (
+        "_answer_to",
         "_body",
         "_done",
         "_driver",
@@ -96,6 +97,7 @@ class Process:
         place: int = 0,
     ) -> None:
         self._driver, self.learner, self.name = driver, learner, name
+        self._answer_to = driver.answer
         self._body, self._send, self._done = body, body.send, done
         self.parent, self.place = parent, place
         self.pens: dict[str, Pen] = {} if parent is None else parent.pens
@@ -123,33 +125,25 @@ class Process:
         self.parts = spare
         return spare
 
-    def resume(self, answer: Any = None) -> None:
+    def resume(self, answer: Any = None, push: Callable[[Any], Effect[Any]] | None = None) -> None:
         """Push an answer in, and go on until an answer is pending or the body returns.
 
-        Raises StrandError when the body raises.
+        `push` says how it is pushed in, if it is no answer. Raises StrandError when the body
+        raises.
         """
-        self._advance(self._send, answer)
-
-    def raise_at_await(self, error: Exception) -> None:
-        """Let an error of awaited work arise at the await, as it does in a real strand.
-
-        Raises StrandError when the body does not catch it.
-        """
-        self._advance(self._body.throw, error)
-
-    def _advance(self, push: Callable[[Any], Effect[Any]], pushed: Any) -> None:
-        answer_to, send, tell = self._driver.answer, self._send, self.story.append
+        send, answer_to, tell = self._send, self._answer_to, self.story.append
+        push = push or send
         try:
-            while pushed is not PENDING:
-                effect = self.effect = push(pushed)
+            while answer is not PENDING:
+                effect = self.effect = push(answer)
                 tell(effect)
                 try:
-                    push, pushed = send, answer_to(self, effect)
+                    push, answer = send, answer_to(self, effect)
                 except StrandError:
                     # Not ours: the answer woke another process, which failed.
                     raise
                 except Exception as error:
-                    push, pushed = self._body.throw, error
+                    push, answer = self._body.throw, error
         except StopIteration as returned:
             self.over = True
             self._done(self, returned.value)
@@ -157,6 +151,13 @@ class Process:
             raise
         except Exception as cause:
             raise self._failure(cause) from cause
+
+    def raise_at_await(self, error: Exception) -> None:
+        """Let an error of awaited work arise at the await, as it does in a real strand.
+
+        Raises StrandError when the body does not catch it.
+        """
+        self.resume(error, self._body.throw)
 
     def close(self) -> None:
         """Drop the body, and those of its parts, without running them further."""

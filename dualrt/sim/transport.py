@@ -7,7 +7,7 @@ who waits for which message. Must not know what a message is for.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -41,16 +41,16 @@ class Transport:
         self._overhead_s = cluster.spec.message_overhead_s
         self._disturbed = disturbed
         self._slow_start = SlowStart(cluster) if cluster.spec.tcp_initial_window_bytes else None
-        self._connections: dict[tuple[int, int], deque[_Message]] = {}
-        self._mail: dict[tuple[int, str], deque[Delivery]] = {}
+        self._connections: dict[tuple[int, int], deque[_Message]] = defaultdict(deque)
+        self._mail: dict[tuple[int, str], deque[Delivery]] = defaultdict(deque)
         self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
-        self._waiting = {}
+        self._waiting = defaultdict(list)
         self.in_flight = 0
 
     def send(self, sender: int, receiver: int, tag: str, packet: Packet) -> None:
         """Queue a message on the connection; delivered in order."""
         self.in_flight += 1
-        queue = self._connections.setdefault((sender, receiver), deque())
+        queue = self._connections[sender, receiver]
         queue.append(_Message(tag, packet))
         if len(queue) == 1:
             self._start(sender, receiver, queue)
@@ -109,7 +109,7 @@ class Transport:
                     del waiting[place]
                     wake(delivery)
                     return
-        self._mail.setdefault(box, deque()).append(delivery)
+        self._mail[box].append(delivery)
 
     def receive(
         self, receiver: int, tag: str, peer: int | None, wake: Callable[[Delivery], None]
@@ -122,5 +122,5 @@ class Transport:
                 if peer is None or peer == delivery.sender:
                     del mail[place]
                     return delivery
-        self._waiting.setdefault(box, []).append((peer, wake))
+        self._waiting[box].append((peer, wake))
         return None

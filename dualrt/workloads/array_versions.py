@@ -78,7 +78,7 @@ class ArrayVersions(VersionVector):
         self._ice: FrozenArray | None = None
 
     def __getitem__(self, learner: int) -> int:
-        return int(self._array[learner])
+        return self._array.item(learner)
 
     def __len__(self) -> int:
         return len(self._array)
@@ -93,8 +93,8 @@ class ArrayVersions(VersionVector):
         self._ice = None
         if self._total is not None:
             self._total += 1
-        self._array[learner] += 1
-        return int(self._array[learner])
+        count = self._array[learner] = self._array.item(learner) + 1
+        return count
 
     def merge(self, other: Sequence[int]) -> None:
         self._ice = self._total = None
