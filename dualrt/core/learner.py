@@ -143,7 +143,7 @@ class Learner(ABC):
     @property
     def finished(self) -> bool:
         """Whether, as far as this learner knows, the agreed end has been reached."""
-        return self.seat.progress.finished(self.weights.versions.total)
+        return self.seat.progress.finished(self.updates)
 
     async def gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
         """g(w; xi): the next mini-batch's gradient at the weights that were read."""
@@ -162,7 +162,7 @@ class Learner(ABC):
     ) -> None:
         """w <- w - scale a g, at the current weights, and the report of how stale g was."""
         progress, weights = self.seat.progress, self.weights
-        epoch = progress.epoch(weights.versions.total)
+        epoch = progress.epoch(self.updates)
         rate = progress.schedule(epoch)
         staleness = await Compute(
             lambda: weights.descend(gradient.vector, scale * rate, read.versions),
@@ -173,7 +173,7 @@ class Learner(ABC):
             # By position: it takes half the time, once a step.
             Update(
                 self.rank,
-                weights.versions[self.rank],
+                self.step,
                 epoch,
                 rate,
                 gradient.loss,
