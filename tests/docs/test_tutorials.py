@@ -91,7 +91,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 
 def test_there_is_no_tutorial_that_is_not_followed() -> None:
-    assert [page.name for page in TUTORIALS.glob("*.md")] == ["your-own-algorithm.md"]
+    pages = sorted(page.name for page in TUTORIALS.glob("*.md"))
+    assert pages == ["your-own-algorithm.md", "your-own-loop.md"]
 
 
 def test_every_fence_of_a_tutorial_is_closed() -> None:
@@ -118,3 +119,28 @@ def test_both_modes_send_the_same_but_for_chance(reader: Reader) -> None:
 
 def test_the_two_runs_are_shown_beside_each_other(reader: Reader) -> None:
     assert (reader.folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Someone who has followed the tutorial about a training loop of one's own to its end."""
+    someone = Reader(tmp_path_factory.mktemp("loop"))
+    for block in blocks(TUTORIALS / "your-own-loop.md"):
+        someone.follow(block)
+    return someone
+
+
+@pytest.mark.parametrize("run", ["alone", "two", "synchronous"])
+def test_a_loop_of_ones_own_makes_the_agreed_number_of_updates(owner: Reader, run: str) -> None:
+    # 12 epochs of 400 samples in batches of 16, and what was under way when they were over.
+    assert 300 <= owner.summary(run)["updates"] <= 400
+
+
+def test_a_loop_alone_is_never_stale_and_a_synchronous_one_neither(owner: Reader) -> None:
+    assert owner.summary("alone")["staleness"]["max"] == 0
+    assert owner.summary("synchronous")["staleness"]["max"] == 0
+
+
+def test_the_loops_are_shown(owner: Reader) -> None:
+    for picture in ("compare.png", "when.png"):
+        assert (owner.folder / picture).read_bytes().startswith(b"\x89PNG")

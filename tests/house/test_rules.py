@@ -32,7 +32,7 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("folder", ["dualrt", "tests", "docs", "benchmarks"])
+@pytest.mark.parametrize("folder", ["dualrt", "tests", "docs", "benchmarks", "examples"])
 def test_nothing_is_pickled(folder: str) -> None:
     """docs/decisions/0009: bytes from elsewhere must never become code."""
     for path in (ROOT / folder).rglob("*.py"):

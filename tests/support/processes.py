@@ -27,7 +27,6 @@ def started(module: str, *words: str, processes: int) -> Iterator[list[subproces
     launched = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "error",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
