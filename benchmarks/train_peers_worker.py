@@ -11,6 +11,7 @@ processor second], ...]}, on the machine's monotonic clock, or {"skipped": reaso
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -252,6 +253,9 @@ def gloo(turn: Turn) -> Iterator[None]:
     )
     try:
         yield
+        # Whatever holds the group goes first: its last owner joins the group's threads, and one
+        # that is garbage of Python's does so with the interpreter's lock, which they may want.
+        gc.collect()
         dist.barrier()
     finally:
         dist.destroy_process_group()
@@ -273,6 +277,7 @@ def ddp(turn: Turn, stamps: Stamps, **options: Any) -> None:
         course.run(
             turn.steps_in_step, model, course.sgd(model.parameters()), clock=time.thread_time
         )
+        del model
 
 
 def ddp_one_bucket(turn: Turn, stamps: Stamps) -> None:
@@ -313,6 +318,7 @@ def decent_dp(turn: Turn, stamps: Stamps) -> None:
         )
         model.train()
         course.run(turn.steps_in_step, model, clock=time.thread_time)
+        del model
 
 
 def ours(turn: Turn, stamps: Stamps, **settings: Any) -> None:
