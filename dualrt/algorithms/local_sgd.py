@@ -56,5 +56,5 @@ class LocalSGD(Collective):
         for _ in range(self.period):
             if self.finished:
                 return
-            read = self.weights.snapshot()
+            read = self.weights.view()
             await self.descend(await self.gradient(read), read)

@@ -33,7 +33,7 @@ class SSGD(Collective):
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""
         while not self.finished:
-            read = self.weights.snapshot()  # w_k
+            read = self.weights.view()  # w_k
             mine = await self.gradient(read)  # g(w_k; xi_i)
             mean = await AllReduce(self.everyone, mine.vector, spent=True)
             await self.descend(mine._replace(vector=mean), read)

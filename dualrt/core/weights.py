@@ -78,6 +78,10 @@ class Weights(ABC, Generic[V]):
     def _copy(self) -> V:
         """A vector that later mutations do not change."""
 
+    def _live(self) -> V:
+        """The vector itself, which mutations change; a copy where there is nothing to gain."""
+        return self._copy()
+
     @abstractmethod
     def _descend(self, gradient: V, learning_rate: float) -> None:
         """One optimizer step."""
@@ -125,6 +129,15 @@ class Weights(ABC, Generic[V]):
                     self._copied = self._copy()
                 self._taken = Snapshot(self._copied, self.versions.freeze())
             return self._taken
+
+    def view(self) -> Snapshot[V]:
+        """The weights themselves, for who is done with them before they change.
+
+        So is a learner of a single strand that takes a gradient and then applies it. It spares the
+        change from having to go elsewhere, which a snapshot's reader would need.
+        """
+        with self._lock:
+            return Snapshot(self._live(), self.versions.freeze())
 
     def descend(self, gradient: V, learning_rate: float, read: Sequence[int]) -> Staleness:
         """Apply a gradient that was taken at weights whose versions were `read`.

@@ -129,6 +129,9 @@ class TorchWeights(Weights[Tensor]):
         self._lent = True
         return self._flat.detach()
 
+    def _live(self) -> Tensor:
+        return self._flat.detach()
+
     def _target(self) -> Tensor:
         """Where a change is to be written: the vector itself, unless a snapshot shows it."""
         return fresh_like(self._flat) if self._lent else self._flat

@@ -172,6 +172,24 @@ def test_weights_that_nobody_was_shown_change_where_they_are() -> None:
     assert vector_of(weights).data_ptr() == alone != before.data_ptr()
 
 
+def test_a_view_follows_the_weights_and_they_stay_where_they_are() -> None:
+    weights = TorchWeights(0, 1, normal(0))
+    seen = weights.view()
+    for _ in range(3):
+        weights.descend(normal(1), 0.1, seen.versions)
+        assert torch.equal(weights.view().vector, seen.vector)
+    assert weights.view().vector.data_ptr() == seen.vector.data_ptr()
+    assert not torch.equal(seen.vector, normal(0))
+
+
+def test_a_view_of_weights_that_a_snapshot_shows_does_not_change_the_snapshot() -> None:
+    weights = TorchWeights(0, 1, normal(0))
+    kept = weights.snapshot()
+    weights.descend(normal(1), 0.1, weights.view().versions)
+    assert torch.equal(kept.vector, normal(0))
+    assert not torch.equal(weights.view().vector, normal(0))
+
+
 def test_adopting_copies() -> None:
     weights = TorchWeights(0, 2, normal(0))
     theirs = normal(1)
