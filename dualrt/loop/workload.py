@@ -28,7 +28,7 @@ from dualrt.core.weights import Gradient, Weights
 from dualrt.loop.handover import Handover
 from dualrt.loop.parameters import FlatParameters
 from dualrt.real.gate import Gate
-from dualrt.workloads.torch_weights import TorchWeights, consensus, digest
+from dualrt.workloads.torch_weights import TorchWeights, consensus, digest, fresh_like
 
 
 @final
@@ -119,7 +119,8 @@ class OwnLoop:
 
     def give_update(self) -> None:
         """Give what the loop did to the parameters since `await_turn`."""
-        update = self._at - self._parameters.vector
+        vector = self._parameters.vector
+        update = torch.sub(self._at, vector, out=fresh_like(vector))
         self._settle()
         self._given.put(update)
 

@@ -23,6 +23,7 @@ from dualrt.core.errors import DualrtError
 from dualrt.loop.leftovers import Buffers
 
 RANK, LEARNERS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+DEVICE = os.environ.get("LOOPS_DEVICE", "cpu")
 BATCH = 8
 STEPS = 12
 
@@ -32,7 +33,7 @@ def batches(rank: int) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(100 + rank)
     while True:
         inputs = torch.randn(BATCH, 4, generator=generator)
-        yield inputs, inputs.sin().sum(1, keepdim=True)
+        yield inputs.to(DEVICE), inputs.sin().sum(1, keepdim=True).to(DEVICE)
 
 
 def mine() -> Iterator[tuple[Tensor, Tensor]]:
@@ -43,7 +44,7 @@ def network(seed: int = RANK) -> nn.Sequential:
     """Another one on every rank, unless told otherwise."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).to(DEVICE)
 
 
 def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -132,7 +133,7 @@ def asynchronous() -> Any:
         while not group.finished:
             optimizer.zero_grad()
             for batch in islice(stream, 2):
-                with torch.autocast("cpu", torch.bfloat16):
+                with torch.autocast(DEVICE, torch.bfloat16):
                     loss = loss_of(model, batch)
                 loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
