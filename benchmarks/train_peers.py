@@ -82,6 +82,8 @@ KEYS = {
 WARM = 0.2
 """Share of a turn's steps that is not counted."""
 FIRST_STEPS = {"mlp": 400, "wide": 40, "blstm": 16}
+GROWTH = 4
+"""Of a turn's steps from one to the next, at most."""
 LOSSES = 16
 """Steps whose mean loss is given."""
 
@@ -218,7 +220,9 @@ def measure(
             got = result(taken)
             if round_ > 0:
                 results[medium].append(got)
-            steps[medium] = max(FIRST_STEPS[cell.task], round(got.steps_per_s * turn_s))
+            # A first turn is short, and its rate may be far off.
+            fitting = min(GROWTH * steps[medium], round(got.steps_per_s * turn_s))
+            steps[medium] = max(FIRST_STEPS[cell.task], fitting)
     return {medium: found for medium, found in results.items() if found}, skipped
 
 
