@@ -19,7 +19,7 @@ machine, where SimGrid is installed. SimPy alone does
 
 That is what the run would need of SimPy if each wait were a timeout and nothing else were done:
 no learner code, no network, no records. `part_of_simpy_by_events` is the same with only what the
-run did put on SimPy's queue, which is less, as an exchange under way is no event.
+run did put on its clock's queue, which is less, as an exchange under way is no event.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ KEYS = {
     "hierarchical_steps_per_s_64": "learner steps a second, H-ADPSGD, 8 super-learners of 8",
     "hierarchical_16_epochs_s": "seconds of all 16 epochs: at that rate, or run if --whole",
     "ssgd_steps_per_s_64": "learner steps a second, SSGD on the same cluster",
-    "events_per_step": "events that the run with 64 learners put on SimPy's queue, for each step",
+    "events_per_step": "events that the run with 64 learners put on its queue, for each step",
     "waits_per_step": "simulated waits of that run, for each step",
     "callbacks_per_step": "its callbacks, for each step",
     "simpy_timeouts_per_s": "of SimPy alone, a callback each: what this machine can do just now",
@@ -166,8 +166,9 @@ def counts(scenario: Scenario) -> Counts:
     asked = Simulator.answer
     with ExitStack() as patched:
         for owner, name, keys in (
-            (simpy.Environment, "schedule", ("events",)),
+            (Clock, "schedule", ("events",)),
             (Clock, "at", ("events",)),
+            (Clock, "at_last", ("events",)),
             (Process, "resume", ("callbacks",)),
             (Network, "transfer", ("waits", "callbacks")),
             (Network, "lockstep", ("waits", "callbacks")),

@@ -125,7 +125,7 @@ class Collectives:
             return
         phase, rest = plan[0], plan[1:]
         self._network.lockstep(
-            phase.pattern.crossings,
+            phase.pattern.loads,
             phase.edge_bytes,
             (lambda: self._flow(rest, on_done)) if rest else on_done,
             latency_s=phase.latency_s,

@@ -145,6 +145,7 @@ class Simulator:
         self._under_way = 0
         self._allowed = EFFECTS_AFTER_THE_END * len(learners)
         self._sends, self._recvs = _Kinds("send"), _Kinds("recv")
+        self._broadcasts = [f"broadcast from {learner.rank}" for learner in learners]
         # By exact type: a `match` would ask for each class in turn.
         self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
             Compute: self._compute,
@@ -424,8 +425,8 @@ class Simulator:
                 end = self._collective(group, meeting, mean)
                 self._collectives.allreduce(group.ranks, vector.nbytes, end)
             return
-        name = f"broadcast from {effect.root}"
-        meeting = self._rendezvous.arrive(group, learner.rank, name, effect.packet, wake, others)
+        name, packet = self._broadcasts[effect.root], effect.packet
+        meeting = self._rendezvous.arrive(group, learner.rank, name, packet, wake, others)
         if meeting is not None:
             sent: Packet = meeting.brought[group.ranks.index(effect.root)]
             end = self._collective(group, meeting, lambda: sent)

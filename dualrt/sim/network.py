@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple, TypeAlias
 
@@ -125,6 +125,11 @@ class Link:
 
 Crossings: TypeAlias = "tuple[tuple[Link, int], ...]"
 """The links of a flow, and how many times it crosses each."""
+
+
+def counted(links: Iterable[Link]) -> Crossings:
+    """Each link once, with how many times it is there."""
+    return tuple(Counter(links).items())
 
 
 class _Flow:
@@ -213,7 +218,6 @@ class Network:
         self._armed_s = math.inf
         self._touched: list[Link] = []
         self._ways: dict[tuple[Link, ...], _Way] = {}
-        self._counted: dict[tuple[Link, ...], Crossings] = {}
         self._settling = False
         self._mark = 0
 
@@ -262,7 +266,7 @@ class Network:
 
     def lockstep(
         self,
-        crossings: Sequence[Link],
+        crossings: Crossings,
         edge_bytes: float,
         on_done: Callable[[], None],
         *,
@@ -271,10 +275,10 @@ class Network:
     ) -> None:
         """Move `edge_bytes` over each of the `crossings`, all at one rate, and call `on_done`.
 
-        A link may be crossed several times. `latency_s` passes first, instead of the links' own;
-        then the bytes of every crossing flow at one rate, at most `cap_bytes_per_s`, which is the
-        weighted max-min fair one for a weight of 1 a crossing. Without bytes or crossings only the
-        latency passes.
+        A link may be crossed several times, and is there once (`counted`). `latency_s` passes first,
+        instead of the links' own; then the bytes of every crossing flow at one rate, at most
+        `cap_bytes_per_s`, which is the weighted max-min fair one for a weight of 1 a crossing.
+        Without bytes or crossings only the latency passes.
 
         Raises `UsageError` for negative bytes or latency, and for a cap that is not positive and
         finite.
@@ -290,10 +294,7 @@ class Network:
             self._env.at(self._env.now + latency_s, _call, on_done)
             return
         cap, order = cap_bytes_per_s, self._transfers
-        counted = self._counted.get(crossings := tuple(crossings))
-        if counted is None:
-            counted = self._counted[crossings] = tuple(Counter(crossings).items())
-        flow = _Flow(order, counted, edge_bytes, on_done, cap, weight=1.0, demand=cap)
+        flow = _Flow(order, crossings, edge_bytes, on_done, cap, weight=1.0, demand=cap)
         self._begin(flow, latency_s)
 
     def throttle(self, link: Link, factor: float) -> None:

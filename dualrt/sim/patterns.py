@@ -24,6 +24,7 @@ from typing import Literal, TypeAlias
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.cluster import Cluster
+from dualrt.sim.network import counted
 
 Edge: TypeAlias = tuple[int, int]
 """Sender and receiver of the same number of bytes as every other edge of its pattern."""
@@ -53,7 +54,8 @@ class Pattern:
         routes = [route_of(*edge) for edge in self.edges]
         self.crossings = tuple(link for route in routes for link in route)
         """A link as often as edges cross it."""
-        self._loads = tuple(Counter(self.crossings).items())
+        self.loads = counted(self.crossings)
+        """The same, each link once and how often."""
         near: list[float] = []
         far: list[float] = []
         sent = Counter[int]()
@@ -65,7 +67,7 @@ class Pattern:
         """Of the links of an edge inside a server, on average; 0 if there is none."""
         self.far_latency_s = _mean(far)
         """Of the links of an edge between servers, on average; 0 if there is none."""
-        pace = min(link.capacity_bytes_per_s / load for link, load in self._loads)
+        pace = min(link.capacity_bytes_per_s / load for link, load in self.loads)
         most = max(sent.values())
         if most:
             pace = min(pace, cluster.spec.collective_bytes_per_s / most)
@@ -74,7 +76,7 @@ class Pattern:
 
     def pace_bytes_per_s(self) -> float:
         """What an edge moves while all edges move as much, on the links as they are now."""
-        pace = min(link.available_bytes_per_s / load for link, load in self._loads)
+        pace = min(link.available_bytes_per_s / load for link, load in self.loads)
         return min(pace, self.cap_bytes_per_s)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.clock import Clock
-from dualrt.sim.network import Link, Network
+from dualrt.sim.network import Link, Network, counted
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def simulated_ends_s(
         route = [links[index] for index in job.route]
         if job.lockstep:
             network.lockstep(
-                route,
+                counted(route),
                 job.size_bytes,
                 note,
                 latency_s=sum(link.latency_s for link in route),
@@ -385,7 +385,7 @@ def test_a_link_counts_every_crossing_of_a_flow_in_lockstep() -> None:
     network = Network(env)
     often, once = Link("often", 10.0, 0.0), Link("once", 10.0, 0.0)
     route = [often, once, often]
-    network.lockstep(route, 50.0, lambda: None, latency_s=1.0, cap_bytes_per_s=5.0)
+    network.lockstep(counted(route), 50.0, lambda: None, latency_s=1.0, cap_bytes_per_s=5.0)
     env.run(until=5.0)
     assert (network.carried_bytes(often), network.carried_bytes(once)) == (40.0, 20.0)
     env.run()
@@ -414,10 +414,10 @@ def test_a_transfer_that_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="crosses a link twice"):
         network.transfer([link, link], 1, lambda: None)
     with pytest.raises(UsageError, match="lockstep of -1 bytes"):
-        network.lockstep([link], -1, lambda: None, latency_s=0.0, cap_bytes_per_s=1.0)
+        network.lockstep(counted([link]), -1, lambda: None, latency_s=0.0, cap_bytes_per_s=1.0)
     with pytest.raises(UsageError, match="latency -1"):
-        network.lockstep([link], 1, lambda: None, latency_s=-1.0, cap_bytes_per_s=1.0)
+        network.lockstep(counted([link]), 1, lambda: None, latency_s=-1.0, cap_bytes_per_s=1.0)
     with pytest.raises(UsageError, match="cap inf"):
-        network.lockstep([link], 1, lambda: None, latency_s=0.0, cap_bytes_per_s=math.inf)
+        network.lockstep(counted([link]), 1, lambda: None, latency_s=0.0, cap_bytes_per_s=math.inf)
     with pytest.raises(UsageError, match=r"factor 1\.5"):
         network.throttle(link, 1.5)
