@@ -275,8 +275,8 @@ class Network:
     ) -> None:
         """Move `edge_bytes` over each of the `crossings`, all at one rate, and call `on_done`.
 
-        A link may be crossed several times, and is there once (`counted`). `latency_s` passes first,
-        instead of the links' own; then the bytes of every crossing flow at one rate, at most
+        A link may be crossed several times, and is there once (`counted`). `latency_s` passes
+        first, instead of the links' own; then the bytes of every crossing flow at one rate, at most
         `cap_bytes_per_s`, which is the weighted max-min fair one for a weight of 1 a crossing.
         Without bytes or crossings only the latency passes.
 
