@@ -201,9 +201,11 @@ class TorchTask:
         return digest(vector)
 
     def _chosen(self, indices: NDArray[np.int64]) -> Samples:
-        chosen = torch.from_numpy(indices).to(self._device)
-        # A third of the time of inputs[chosen], which allows for any kind of index.
-        return Samples(*(part.index_select(0, chosen) for part in self._training))
+        """The samples of a batch, or of a stack of them: shape [*indices.shape, ...]."""
+        chosen = torch.from_numpy(indices.reshape(-1)).to(self._device)
+        # A third of the time of part[chosen], which allows for any kind of index.
+        taken = (part.index_select(0, chosen) for part in self._training)
+        return Samples(*(part.unflatten(0, indices.shape) for part in taken))
 
     def _mean_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self._loss(self._module(inputs), targets)
