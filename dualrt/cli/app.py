@@ -111,7 +111,7 @@ def simulate(
     runs.simulate(runs.Request(file, tuple(overrides or ()), seed, json, out, picture, percent))
 
 
-@app.command()
+@app.command(short_help="Run a scenario for real.")
 def train(
     file: File,
     local: Annotated[
@@ -133,7 +133,7 @@ def train(
     runs.train(runs.Request(file, tuple(overrides or ()), seed, json, out, picture), local)
 
 
-@app.command()
+@app.command(short_help="Set kept runs side by side.")
 def compare(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Folders that --out made.")
@@ -166,7 +166,7 @@ def timeline(
     kept.timeline(folder, picture, trace, window)
 
 
-@app.command()
+@app.command(short_help="Simulate every combination of values.")
 def sweep(
     file: File,
     over: Annotated[
@@ -219,7 +219,7 @@ def sweep(
     )
 
 
-@app.command()
+@app.command(short_help="Fit settings to measured figures.")
 def calibrate(
     table: Annotated[
         str, typer.Argument(metavar="TABLE", help="A file of measured points, or a shipped one.")
@@ -243,7 +243,7 @@ def calibrate(
     calibrations.calibrate(table, check, json, out, picture)
 
 
-@app.command()
+@app.command(short_help="Measure this machine, to simulate it.")
 def profile(
     what: Annotated[
         str,
@@ -303,7 +303,7 @@ def profile(
     )
 
 
-@app.command()
+@app.command(short_help="Random faults, and what must always hold.")
 def swarm(
     file: File,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 100,
