@@ -25,8 +25,10 @@ from itertools import pairwise
 
 from dualrt.core.records import Span, Update
 
-ROUNDS = 8
-"""Of the first batches; in a round each learner does one mini-batch on average."""
+ROUNDS, UPDATES = 8, 128
+"""Of the first batches, at least; in a round each learner does one mini-batch on average. Few
+learners are watched for more rounds: two that happen to be as fast as each other stay in step for
+hundreds, and there are no others among whom that would even out."""
 
 BATCHES = 32
 """At so many the interval is looked at; at twice as many every two become one."""
@@ -63,7 +65,7 @@ class Steadiness:
 
     def __init__(self, updates_per_round: int, percent: float, enough: Callable[[], None]) -> None:
         self._percent, self._enough = percent, enough
-        self._size = ROUNDS * updates_per_round
+        self._size = max(ROUNDS * updates_per_round, UPDATES)
         self._ends_s = [0.0]
         self._updates = 0
         self.rate: Rate | None = None

@@ -13,8 +13,8 @@ FILE = "swb2000-adpsgd-16"
 
 JITTER = ("learners=4", "cluster.device.step_cv=0.04", "cluster.device.device_sigma=0.01")
 
-LONG = "simulation.epochs=0.04"
-"""1,992 rounds of 4 learners."""
+LONG = "simulation.epochs=0.1"
+"""4,980 rounds of 4 learners."""
 
 
 def summary(*overrides: str) -> Summary:

@@ -9,11 +9,19 @@ from collections.abc import Iterable, Iterator
 import pytest
 from scipy.special import stdtrit
 
-from dualrt.observe.steady import BATCHES, ROUNDS, STUDENT_T, Rate, Steadiness, half_width
+from dualrt.observe.steady import (
+    BATCHES,
+    ROUNDS,
+    STUDENT_T,
+    UPDATES,
+    Rate,
+    Steadiness,
+    half_width,
+)
 from tests.observe.examples import update
 
-FIRST_LOOK = BATCHES * ROUNDS
-"""Rounds; an update is a round here."""
+FIRST_LOOK = BATCHES * UPDATES
+"""Of one learner, whose updates are rounds."""
 
 
 def watched(durations_s: Iterable[float], percent: float = 0.5) -> Steadiness:
@@ -34,7 +42,7 @@ def watched(durations_s: Iterable[float], percent: float = 0.5) -> Steadiness:
 
 
 def jitter(seed: int, shape: float = 400.0) -> Iterator[float]:
-    """For ever: independent, mean 1 s, 5 % about it."""
+    """For ever: independent, mean 1 s, by default 5 % about it."""
     draw = random.Random(seed)
     while True:
         yield draw.gammavariate(shape, 1 / shape)
@@ -59,6 +67,18 @@ def test_updates_at_one_pace_are_steady_at_the_first_look() -> None:
     assert rate.seconds_per_update == pytest.approx(0.25)
     assert rate.ci_percent < 1e-9
     assert (rate.updates, rate.time_s) == (FIRST_LOOK, FIRST_LOOK * 0.25)
+
+
+def test_many_learners_are_watched_for_a_few_rounds_and_few_for_more() -> None:
+    looks = []
+    for learners in (1, UPDATES // ROUNDS, 64):
+        steadiness = Steadiness(learners, 0.5, lambda: None)
+        step = 0
+        while not steadiness.reached:
+            step += 1
+            steadiness.update(float(step), update())
+        looks.append(step)
+    assert looks == [FIRST_LOOK, FIRST_LOOK, BATCHES * ROUNDS * 64]
 
 
 def test_it_calls_once_however_long_it_is_told_of_updates() -> None:
@@ -89,7 +109,7 @@ def test_the_interval_mostly_holds_the_mean(memory: float) -> None:
 def test_a_wide_interval_takes_a_longer_run() -> None:
     updates = []
     for percent in (2.0, 0.5, 0.25):
-        rate = watched(jitter(1), percent).rate
+        rate = watched(jitter(1, shape=25.0), percent).rate
         assert rate is not None
         assert rate.ci_percent < percent
         updates.append(rate.updates)
