@@ -269,13 +269,12 @@ class Cluster:
         The threads are links where `io_thread_bytes_per_s` limits them. Collectives, which have
         threads of their own, cross the wires alone: `route`.
         """
-        wires = self.route(sender, receiver)
-        if sender == receiver or self.spec.io_thread_bytes_per_s == math.inf:
-            return wires
         known = self._message_routes.get((sender, receiver))
         if known is None:
-            leaves, arrives = self._thread_of(sender), self._thread_of(receiver)
-            known = self.links[f"{leaves}.out"], *wires, self.links[f"{arrives}.in"]
+            known = self.route(sender, receiver)
+            if sender != receiver and self.spec.io_thread_bytes_per_s < math.inf:
+                leaves, arrives = self._thread_of(sender), self._thread_of(receiver)
+                known = self.links[f"{leaves}.out"], *known, self.links[f"{arrives}.in"]
             self._message_routes[sender, receiver] = known
         return known
 

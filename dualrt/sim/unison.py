@@ -56,7 +56,7 @@ class Unison:
     ) -> None:
         self._clock, self._journal = clock, journal
         self._ranks, self._others = tuple(ranks), tuple(ranks[1:])
-        self._devices = devices
+        self._durations_s = [device.duration_s for device in devices]
         self._join, self._over = join, over
         self._clocks_s = [clock.now] * len(ranks)
         self._reported: list[tuple[float, Update]] = []
@@ -91,9 +91,9 @@ class Unison:
             raise self._discord(process.learner.rank, "computes on the host, which others share")
         cost, clocks_s, step = effect.cost, self._clocks_s, process.learner.draws
         size, pens = cost.bytes_moved, self._writers(process, cost.kind)
-        for place, (write, device) in enumerate(zip(pens, self._devices, strict=True)):
+        for place, (write, duration_s) in enumerate(zip(pens, self._durations_s, strict=True)):
             start_s = clocks_s[place]
-            end_s = clocks_s[place] = start_s + device.duration_s(cost, start_s)
+            end_s = clocks_s[place] = start_s + duration_s(cost, start_s)
             write((start_s, end_s, size, -1, step))
         return effect.work()
 

@@ -112,12 +112,16 @@ class ArrayVersions(VersionVector):
 
     def since(self, read: Sequence[int]) -> Staleness:
         # Both totals are known, or asked for next: one reduction is spared.
-        known = read.total if isinstance(read, FrozenArray) else sum(read)
+        counts: Any = read
+        if isinstance(read, FrozenArray):
+            known, counts = read.total, read.counts
+        else:
+            known = sum(read)
         missed = self.total - known
         if missed < 2:
             # Counts only grow, so there is one gap at most, and no need to look for it.
             return Staleness(missed, missed)
-        return Staleness(int(np.maximum.reduce(self._array - _array(read))), missed)
+        return Staleness(int(np.maximum.reduce(self._array - counts)), missed)
 
 
 def _array(counts: Sequence[int]) -> Any:
