@@ -111,10 +111,11 @@ def test_the_lazy_run_sends_about_a_quarter_of_the_bytes(reader: Reader) -> None
     assert 3 < eager / lazy < 5
 
 
-def test_both_modes_send_the_same_but_for_chance(reader: Reader) -> None:
-    # Who starts more of the exchanges depends on who is faster: with two learners only one does.
+def test_a_real_run_sends_no_more_than_the_simulated_one_but_for_chance(reader: Reader) -> None:
+    # With two learners only one starts exchanges. The whole run takes a tenth of a second, in which
+    # the other may hardly get to answer it: so there is no floor.
     simulated, real = (reader.summary(run)["bytes_sent"] for run in ("lazy", "real"))
-    assert 1 / 3 < real / simulated < 3
+    assert 0 < real < 3 * simulated
 
 
 def test_the_two_runs_are_shown_beside_each_other(reader: Reader) -> None:
