@@ -5,8 +5,8 @@ import threading
 from dualrt.real.helpers import Helpers
 
 
-def names() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "helper"]
+def helping() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "helper"}
 
 
 def test_one_part_after_another_needs_one_thread() -> None:
@@ -47,18 +47,19 @@ def test_the_end_of_a_part_is_waited_for() -> None:
 
 
 def test_closing_ends_the_idle_and_who_is_busy_afterwards() -> None:
-    before, helpers, go = len(names()), Helpers(), threading.Event()
+    # Those of the tests before may still be about to end.
+    before, helpers, go = helping(), Helpers(), threading.Event()
 
     def busy() -> None:
         go.wait(30)
 
     wait = helpers.start(busy)
     helpers.start(lambda: None)()
-    threads = [thread for thread in threading.enumerate() if thread.name == "helper"]
-    assert len(threads) == before + 2
+    threads = helping() - before
+    assert len(threads) == 2
     helpers.close()
     go.set()
     wait()
-    for thread in threads[before:]:
+    for thread in threads:
         thread.join(30)
-    assert len(names()) == before
+    assert not any(thread.is_alive() for thread in threads)
