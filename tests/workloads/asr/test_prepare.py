@@ -102,10 +102,23 @@ if __name__ == "__main__":
 
 @pytest.mark.usefixtures("digits")  # for its reasons to skip
 def test_an_interrupt_leaves_no_file_and_no_process(tmp_path: Path) -> None:
-    script = tmp_path / "interrupted.py"
+    for attempt in range(3):
+        folder = tmp_path / f"out{attempt}"
+        folder.mkdir()
+        group, complaint = interrupted(tmp_path, folder)
+        assert ends_within(group, seconds=10)
+        # Python has nowhere to raise an interrupt that comes during a callback of its own.
+        if not complaint.startswith("Exception ignored in"):
+            break
+    assert complaint.rstrip().endswith("KeyboardInterrupt")
+    assert complaint.count("Traceback") == 1
+    assert list(folder.iterdir()) == []
+
+
+def interrupted(home: Path, folder: Path) -> tuple[int, str]:
+    """Prepare into a folder, and interrupt it as Ctrl-C does; its process group and last words."""
+    script = home / "interrupted.py"
     script.write_text(INTERRUPTED)
-    folder = tmp_path / "out"
-    folder.mkdir()
     with subprocess.Popen(
         [sys.executable, script, folder / "it.h5"],
         stdout=subprocess.PIPE,
@@ -119,10 +132,7 @@ def test_an_interrupt_leaves_no_file_and_no_process(tmp_path: Path) -> None:
         assert list(folder.iterdir()) != []
         os.killpg(process.pid, signal.SIGINT)
         _, complaint = process.communicate(timeout=60)
-    assert complaint.rstrip().endswith("KeyboardInterrupt")
-    assert complaint.count("Traceback") == 1
-    assert list(folder.iterdir()) == []
-    assert ends_within(process.pid, seconds=10)
+    return process.pid, complaint
 
 
 def ends_within(group: int, seconds: float) -> bool:
