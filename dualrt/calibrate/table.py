@@ -13,13 +13,13 @@ from typing import Literal, TypeAlias
 from pydantic import Field, PrivateAttr, ValidationError
 
 from dualrt.core.errors import ScenarioError
-from dualrt.scenario import Scenario, load, shipped
+from dualrt.scenario import Scenario, load
 from dualrt.scenario.diagnosis import translate
 from dualrt.scenario.keys import is_within
 from dualrt.scenario.origin import Origin
 from dualrt.scenario.quantities import Name, Positive, Text
 from dualrt.scenario.quantities import Table as Strict
-from dualrt.scenario.reading import absolute, is_file, nearest, read
+from dualrt.scenario.reading import is_file, locate, nearest, read
 
 Figure: TypeAlias = Literal["seconds_per_iteration", "hours_per_epoch", "hours_total"]
 """What can be measured, with its unit: fields of a run's summary."""
@@ -113,7 +113,7 @@ def read_table(path: str | Path) -> Table:
 
     Raises ScenarioError, which names file, key, value and remedy, for anything that cannot be.
     """
-    file = _locate(path)
+    file = locate(path, "calibrations", "table")
     origin = Origin(file)
     try:
         table = Table.model_validate(read(file), context=origin)
@@ -122,23 +122,6 @@ def read_table(path: str | Path) -> Table:
     for problem in _problems(table, origin):
         raise problem
     return table
-
-
-def _locate(path: str | Path) -> Path:
-    if is_file(Path(path)):
-        return Path(path)
-    found = shipped.find("calibrations", str(path))
-    if found is None:
-        known = shipped.names("calibrations")
-        raise ScenarioError(
-            str(path),
-            "",
-            None,
-            f"there is no such table: neither the file {absolute(Path(path))} nor one shipped with "
-            "dualrt",
-            f"{nearest(str(path), known)}Shipped are: {', '.join(known)}.",
-        )
-    return found
 
 
 def _problems(table: Table, origin: Origin) -> Iterator[ScenarioError]:

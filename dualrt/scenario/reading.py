@@ -16,21 +16,21 @@ from dualrt.scenario import shipped
 from dualrt.scenario.keys import Table
 
 
-def locate(path: str | Path) -> Path:
-    """The scenario file at `path`, or else the shipped scenario of that name.
+def locate(path: str | Path, kind: shipped.Kind = "sims", called: str = "scenario") -> Path:
+    """The file at `path`, or else what is shipped of that kind and name.
 
-    Raises ScenarioError if there is neither.
+    `called` is what an error calls it. Raises ScenarioError if there is neither.
     """
     if is_file(Path(path)):
         return Path(path)
-    found = shipped.find("sims", str(path))
+    found = shipped.find(kind, str(path))
     if found is None:
-        known = shipped.names("sims")
+        known = shipped.names(kind)
         raise ScenarioError(
             str(path),
             "",
             None,
-            f"there is no such scenario: neither the file {absolute(Path(path))} nor one shipped "
+            f"there is no such {called}: neither the file {absolute(Path(path))} nor one shipped "
             "with dualrt",
             f"{nearest(str(path), known)}Shipped are: {', '.join(known)}.",
         )
