@@ -4,7 +4,8 @@ Owns how records are passed on. Must not know what they mean, nor a driver or a 
 
 An observer that takes records in bulk gets them lane by lane, when the driver flushes; any other
 gets each at once. A driver writes into a lane through a *pen*, which it keeps: so a span costs one
-call and one tuple, and its lane is looked up no more.
+call and one tuple, and its lane is looked up no more. What an observer in bulk must know of at once
+(`HastyObserver`) it is told besides.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from dualrt.core.records import BulkObserver, Lane, Observer, Row, Span, Update
+from dualrt.core.records import BulkObserver, HastyObserver, Lane, Observer, Row, Span, Update
 
 Pen: TypeAlias = Callable[[Row], None]
 """Writes one span of a lane."""
@@ -24,6 +25,7 @@ class Journal:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._bulk = observer if isinstance(observer, BulkObserver) else None
+        self._heeds = tuple(observer.heeds) if isinstance(observer, HastyObserver) else ()
         self._rows: dict[Lane, list[Row]] = {}
         self._updates: list[tuple[float, Update]] = []
 
@@ -55,6 +57,8 @@ class Journal:
             self._observer.update(time_s, update)
         else:
             self._updates.append((time_s, update))
+            for heed in self._heeds:
+                heed(time_s, update)
 
     def flush(self) -> None:
         """Pass on what has been kept."""

@@ -8,7 +8,7 @@ Times are seconds since the run began, virtual or real.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 
@@ -91,3 +91,19 @@ class BulkObserver(Observer, Protocol):
 
     def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
         """Updates were applied, at these times and in this order."""
+
+
+Heed: TypeAlias = Callable[[float, Update], None]
+"""What is called with an update, and when it was applied, as soon as that is known."""
+
+
+@runtime_checkable
+class HastyObserver(BulkObserver, Protocol):
+    """One that takes records in bulk, but must know of an update at once: it may stop the run.
+
+    For its sake nobody else has to be told one record at a time.
+    """
+
+    @property
+    def heeds(self) -> Sequence[Heed]:
+        """Whom to tell of each update at once; `bulk_updates` tells of it again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from dualrt.core.records import BulkObserver, Lane, Observer, Row, Span, Update
+from dualrt.core.records import BulkObserver, HastyObserver, Heed, Lane, Observer, Row, Span, Update
 
 
 class Observers:
@@ -37,11 +37,18 @@ class Observers:
 class BulkObservers(Observers):
     """The same for observers who all take records in bulk, and so it does itself."""
 
-    __slots__ = ("_bulk",)
+    __slots__ = ("_bulk", "heeds")
 
     def __init__(self, *observers: BulkObserver) -> None:
         super().__init__(*observers)
         self._bulk = observers
+        self.heeds: tuple[Heed, ...] = tuple(
+            heed
+            for member in observers
+            if isinstance(member, HastyObserver)
+            for heed in member.heeds
+        )
+        """As of a `HastyObserver`, for the members that are."""
 
     def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
         """Pass effects of one lane on."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dualrt.core.records import Span, Update
+from dualrt.core.records import Heed, Lane, Row, Span, Update
 
 ROUNDS, UPDATES = 8, 128
 """Of the first batches, at least; in a round each learner does one mini-batch on average. Few
@@ -89,6 +89,17 @@ class Steadiness:
             batches = BATCHES
         if batches == BATCHES:
             self._look(time_s)
+
+    @property
+    def heeds(self) -> tuple[Heed, ...]:
+        """It may have seen enough at any update."""
+        return (self.update,)
+
+    def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Nothing, as for one."""
+
+    def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
+        """Nothing: they have been counted when they were applied."""
 
     def _look(self, now_s: float) -> None:
         kept_s = [end_s - start_s for start_s, end_s in pairwise(self._ends_s)][BATCHES // 4 :]

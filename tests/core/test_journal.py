@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dualrt.core.journal import Journal
-from dualrt.core.records import Span
+from dualrt.core.records import Heed, Span
 from dualrt.observe.digest import TimingDigest
+from dualrt.observe.fan import fan
 from dualrt.observe.tally import Tally
 from tests.observe.examples import update
 from tests.support.simulated import Log
@@ -52,3 +55,27 @@ def test_both_ways_give_one_digest() -> None:
     again.span(log.spans[0])
     again.update(*log.updates[0])
     assert again.hexdigest() == digest.hexdigest()
+
+
+class Hasty(Tally):
+    """Takes records in bulk, and keeps when it is told of updates at once."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.told_s: list[float] = []
+
+    @property
+    def heeds(self) -> tuple[Heed, ...]:
+        return (lambda time_s, _: self.told_s.append(time_s),)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_is_hasty_hears_of_updates_at_once_and_of_all_in_bulk(others: int) -> None:
+    hasty = Hasty()
+    journal = Journal(fan(hasty, *(Tally(1) for _ in range(others))))
+    assert journal.in_bulk
+    journal.pen(LANE)(ROW)
+    journal.update(1.0, update())
+    assert (hasty.told_s, hasty.updates, hasty.steps) == ([1.0], 0, 0)
+    journal.flush()
+    assert (hasty.told_s, hasty.updates, hasty.steps) == ([1.0], 1, 1)
