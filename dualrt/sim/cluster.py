@@ -182,6 +182,16 @@ class Placement(NamedTuple):
     """Within the server."""
 
 
+class _Stop(NamedTuple):
+    """Where a learner runs, and the wires by which one leaves its server and gets there."""
+
+    place: Placement
+    up: Link
+    out: Link
+    in_: Link
+    down: Link
+
+
 class Cluster:
     """The links of a cluster, and the ways through them.
 
@@ -194,6 +204,7 @@ class Cluster:
         self.links: dict[str, Link] = {}
         self._network = network
         self._ends: dict[str, tuple[str, str]] = {}
+        self._stops: dict[int, _Stop] = {}
         self._routes: dict[tuple[int, int], tuple[Link, ...]] = {}
         self._host_routes: dict[int, tuple[Link, ...]] = {}
         self._message_routes: dict[tuple[int, int], tuple[Link, ...]] = {}
@@ -291,29 +302,42 @@ class Cluster:
         """
         known = self._routes.get((sender, receiver))
         if known is None:
-            known = tuple(self.links[name] for name in self._way(sender, receiver))
-            self._routes[sender, receiver] = known
+            known = self._routes[sender, receiver] = self._wires(sender, receiver)
         return known
 
-    def _way(self, sender: int, receiver: int) -> tuple[str, ...]:
+    def _wires(self, sender: int, receiver: int) -> tuple[Link, ...]:
         if sender == receiver:
             return ()
-        home, away = self.place(sender), self.place(receiver)
-        if home.server == away.server and self.spec.nvlink_bytes_per_s:
-            server = f"server{home.server}"
-            return f"{server}.gpu{home.gpu}.nvlink.out", f"{server}.gpu{away.gpu}.nvlink.in"
-        return self._pcie(home, "up"), *self._between(home, away), self._pcie(away, "down")
+        home, away = self._stop(sender), self._stop(receiver)
+        server = home.place.server
+        if server != away.place.server:
+            return home.up, home.out, *self._spine(server, away.place.server), away.in_, away.down
+        if self.spec.nvlink_bytes_per_s:
+            source, target = (f"server{server}.gpu{stop.place.gpu}.nvlink" for stop in (home, away))
+            return self.links[f"{source}.out"], self.links[f"{target}.in"]
+        return home.up, away.down
 
-    def _pcie(self, place: Placement, way: str) -> str:
-        return f"server{place.server}.socket{self.socket_of(place.gpu)}.pcie.{way}"
+    def _stop(self, learner: int) -> _Stop:
+        stop = self._stops.get(learner)
+        if stop is None:
+            place, links = self.place(learner), self.links
+            server = f"server{place.server}"
+            socket, nic = f"{server}.socket{self.socket_of(place.gpu)}.pcie", f"{server}.nic"
+            stop = self._stops[learner] = _Stop(
+                place,
+                links[f"{socket}.up"],
+                links[f"{nic}.out"],
+                links[f"{nic}.in"],
+                links[f"{socket}.down"],
+            )
+        return stop
 
-    def _between(self, home: Placement, away: Placement) -> tuple[str, ...]:
-        """From server to server."""
-        if home.server == away.server:
+    def _spine(self, home: int, away: int) -> tuple[Link, ...]:
+        """From a server's rack to that of another."""
+        leaf, other = self.rack_of(home), self.rack_of(away)
+        if leaf == other:
             return ()
-        leaf, other = self.rack_of(home.server), self.rack_of(away.server)
-        spine = () if leaf == other else (f"rack{leaf}.up", f"rack{other}.down")
-        return f"server{home.server}.nic.out", *spine, f"server{away.server}.nic.in"
+        return self.links[f"rack{leaf}.up"], self.links[f"rack{other}.down"]
 
     def staged_route(self, sender: int, receiver: int) -> tuple[Link, ...]:
         """The wires from GPU to GPU for a library that passes everything through the hosts.
@@ -321,11 +345,12 @@ class Cluster:
         It copies into the memory of the sender's server and out of that of the receiver's, which
         may be the same one, crossed twice; it does not use NVLink.
         """
-        home, away = self.place(sender), self.place(receiver)
-        out, in_ = (f"server{place.server}.memory" for place in (home, away))
-        between = self._between(home, away)
-        way = (self._pcie(home, "up"), out, *between, in_, self._pcie(away, "down"))
-        return tuple(self.links[name] for name in way)
+        home, away = self._stop(sender), self._stop(receiver)
+        server, other = home.place.server, away.place.server
+        into, out_of = (self.links[f"server{number}.memory"] for number in (server, other))
+        if server == other:
+            return home.up, into, out_of, away.down
+        return home.up, into, home.out, *self._spine(server, other), away.in_, out_of, away.down
 
     def host_route(self, learner: int) -> tuple[Link, ...]:
         """The link that averaging on the host crosses: the memory of the learner's server.
