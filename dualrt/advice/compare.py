@@ -40,7 +40,7 @@ class Course:
     consensus_rounds: int | None
     measured: float | None
     """What a round of SD-PSGD left of a disagreement in the simulator; None if it was not run:
-    a directed schedule, whose matrices are applied instead."""
+    where weights are pushed one way, the matrices of push-sum are applied instead."""
     round_s: float
     """A round of SD-PSGD with its gradient on the cluster."""
     consensus_s: float | None
@@ -58,7 +58,7 @@ def course(topology: Topology, setting: Setting) -> Course:
     Raises TopologyError for one that is not doubly stochastic: it has no consensus at the mean.
     """
     schedule = topology.schedule
-    if not is_doubly_stochastic(schedule):
+    if not topology.pushes and not is_doubly_stochastic(schedule):
         raise TopologyError(
             f"{topology.spec!r} with {topology.mixing} shares is not doubly stochastic, so that "
             "learners do not agree on their mean. Use --mixing metropolis"
@@ -96,8 +96,11 @@ def course(topology: Topology, setting: Setting) -> Course:
 
 
 def _applied(schedule: Schedule, rounds: int) -> tuple[float, ...]:
-    """Errors of the matrices themselves."""
-    states = [starts(schedule.learners)]
+    """Errors of push-sum's estimates z = x / w (arXiv 1811.10792, alg. 1), by its matrices."""
+    x, w = starts(schedule.learners), np.ones((schedule.learners, 1))
+    states = [x]
     for round in range(rounds):
-        states.append(np.asarray(schedule.at(round) @ states[-1]))
+        pushed = schedule.at(round)
+        x, w = np.asarray(pushed @ x), np.asarray(pushed @ w)
+        states.append(x / w)
     return agreement(np.stack(states))

@@ -68,9 +68,13 @@ class Report:
     bipartite: bool
     protocols: Mapping[str, str]
     """What being bipartite means for each way to exchange."""
+    pushes: bool
+    """Whether weights are pushed along edges of one way: then columns of shares sum to 1, and
+    push-sum weights make good that rows may not."""
     doubly_stochastic: bool
     second_eigenvalue: float | None
-    """What a round leaves of a disagreement, in the long run; None if not doubly stochastic."""
+    """What a round leaves of a disagreement, in the long run; None if learners that exchange are
+    not doubly stochastic."""
     spectral_gap: float | None
     consensus_rounds: int | None
     """To a thousandth; None if never."""
@@ -107,7 +111,7 @@ class Report:
     staleness_mean: float | None
     """From the trial; None where none was run."""
     simulated: bool
-    """Whether a trial was run: beyond `TRIED` learners, and for directed schedules, it is not."""
+    """Whether a trial was run: beyond `TRIED` learners, and where weights are pushed, it is not."""
     problems: tuple[str, ...]
     passed: bool
     verdict: str
@@ -125,7 +129,7 @@ def examine(topology: Topology, setting: Setting, demand: Demand | None = None) 
     Raises UsageError for a plan that no learner could run.
     """
     messages = traffic(topology.schedule)
-    shape = _shape(topology.schedule, messages)
+    shape = _directed(messages) if topology.pushes else _shape(topology.schedule, messages)
     return _judged(topology, setting, demand or Demand(), messages, shape, trial=True)
 
 
@@ -148,14 +152,14 @@ def _judged(
     schedule = topology.schedule
     fair = is_doubly_stochastic(schedule)
     second = None
-    if fair:
+    if fair or topology.pushes:
         second = spectrum.second_eigenvalue(schedule) if shape.connected else 1.0
     rounds = None if second is None else spectrum.consensus_rounds(schedule, second)
     sent = np.asarray(messages.sum(axis=1)).reshape(-1)
     used = loads(messages, setting)
     busy_s = used[0].busy_s if used else 0.0
     measured = None
-    runs = fair and shape.connected and schedule.learners <= TRIED and topology.plan is not None
+    runs = fair and shape.connected and schedule.learners <= TRIED
     if trial and runs and topology.plan is not None:
         budget = RACKED_MESSAGES if setting.cluster.servers_per_rack else TRIAL_MESSAGES
         steps = affordable_rounds(float(sent.sum()), TRIAL_STEPS, budget)
@@ -167,6 +171,7 @@ def _judged(
         connected=shape.connected,
         bipartite=shape.bipartite,
         protocols=_protocols(shape.bipartite, topology),
+        pushes=topology.pushes,
         doubly_stochastic=fair,
         second_eigenvalue=second,
         spectral_gap=None if second is None else 1.0 - second,
@@ -276,6 +281,26 @@ def _shape(schedule: Schedule, messages: Sparse) -> _Shape:
     )
 
 
+def _directed(messages: Sparse) -> _Shape:
+    """Of edges that go one way; degrees count those with whom a learner shares one, either way."""
+    joined = _joined(messages)
+    degrees = _degrees(joined)
+    learners = messages.shape[0]
+    if not structure.is_strongly_connected(messages):
+        return _Shape(False, _every_part_bipartite(joined), degrees)
+    bipartite = structure.sides(joined) is not None
+    if learners == 1:
+        return _Shape(True, True, degrees, Bound(0, True), Bound(0, True))
+    return _Shape(
+        True,
+        bipartite,
+        degrees,
+        structure.diameter_of_ways(messages),
+        structure.least_cut_of_ways(messages),
+        tuple(structure.single_points_of_ways(messages)),
+    )
+
+
 def _joined(messages: Sparse) -> Sparse:
     """The adjacency of all rounds together, both ways; an edge without a share is none."""
     from scipy.sparse import csr_matrix
@@ -292,7 +317,7 @@ def _every_part_bipartite(joined: Sparse) -> bool:
 
 
 def _protocols(bipartite: bool, topology: Topology) -> dict[str, str]:
-    if topology.plan is None:
+    if topology.pushes:
         return {"push": "safe: weights go one way and nobody waits for an answer"}
     lock = (
         "safe: one class initiates and the other responds, so no cycle of waiting can close"
@@ -305,15 +330,16 @@ def _protocols(bipartite: bool, topology: Topology) -> dict[str, str]:
 def _problems(report: Report, demand: Demand) -> list[str]:
     found = []
     if not report.connected:
-        found.append("it is not connected: some learners never agree with the others")
-    if not report.doubly_stochastic:
+        apart = "never hear of" if report.pushes else "never agree with"
+        found.append(f"it is not connected: some learners {apart} the others")
+    if not report.doubly_stochastic and not report.pushes:
         found.append(
             f"{report.mixing} shares are not doubly stochastic here: averaging moves the mean. "
             "Use metropolis"
         )
     if demand.protocol == "lock" and not report.bipartite:
         found.append("it is not bipartite: the lock-based protocol can deadlock on it")
-    if report.connected and report.doubly_stochastic:
+    if report.connected and report.second_eigenvalue is not None:
         rounds = report.consensus_rounds
         if rounds is None:
             found.append(

@@ -127,11 +127,11 @@ def _graph(report: Report) -> Iterator[tuple[str, str]]:
     yield "bipartite", _yes(report.bipartite)
     for protocol, meaning in report.protocols.items():
         yield f"protocol {protocol}", meaning
-    at_least = "" if report.diameter_exact else "at least "
+    at_least = "" if report.diameter_exact or report.diameter is None else "at least "
     yield "diameter", f"{at_least}{units.count(report.diameter)}"
     yield "degrees", f"{report.degree_min} to {report.degree_max}, mean {report.degree_mean:.3g}"
     yield "single points of failure", _listed(report.single_points)
-    at_most = "" if report.min_cut_exact else "at most "
+    at_most = "" if report.min_cut_exact or report.min_cut is None else "at most "
     yield "edges that split it", f"{at_most}{units.count(report.min_cut)}"
 
 
@@ -155,7 +155,10 @@ def _traffic(report: Report) -> Iterator[tuple[str, str]]:
     yield "bytes a step", units.size(report.bytes_per_step)
     yield "gradient", units.seconds(report.gradient_s)
     how = "simulated" if report.simulated else "longer of gradient and busiest link"
-    yield "step of adpsgd", f"{units.seconds(report.step_time_s)}, {how}"
+    yield (
+        f"step of {'sgp' if report.pushes else 'adpsgd'}",
+        f"{units.seconds(report.step_time_s)}, {how}",
+    )
     yield "staleness, mean", units.significant(report.staleness_mean)
 
 

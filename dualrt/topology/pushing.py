@@ -85,6 +85,21 @@ def along(graph: nx.Graph[int], source: str = "the graph") -> Pushes:
     >>> plan.initiates(0, round=0)[0][0], plan.row(2, round=0)[1]
     (1, (1, 0.5))
     """
+    plan = along_parts(graph, source)
+    directed = graph.to_directed(as_view=True)
+    if not nx.is_strongly_connected(directed):
+        reached = {0, *nx.descendants(directed, 0)}
+        reaching = {0, *nx.ancestors(directed, 0)}
+        lost = min(set(range(plan.learners)) - (reached & reaching))
+        raise TopologyError(
+            f"{source} has no way from learner 0 to {lost} and back, so they would never agree. "
+            "Add an edge"
+        )
+    return plan
+
+
+def along_parts(graph: nx.Graph[int], source: str = "the graph") -> Pushes:
+    """The same, whether everyone reaches everyone or not: for a check, which says so."""
     learners = graph.number_of_nodes()
     if graph.is_multigraph() or not learners or set(graph) != set(range(learners)):
         raise TopologyError(
@@ -95,14 +110,6 @@ def along(graph: nx.Graph[int], source: str = "the graph") -> Pushes:
     loops = sorted(nx.nodes_with_selfloops(graph))
     if loops:
         raise TopologyError(f"{source} joins {loops[0]} to itself. Remove the self loop")
-    if not nx.is_strongly_connected(directed):
-        reached = {0, *nx.descendants(directed, 0)}
-        reaching = {0, *nx.ancestors(directed, 0)}
-        lost = min(set(range(learners)) - (reached & reaching))
-        raise TopologyError(
-            f"{source} has no way from learner 0 to {lost} and back, so they would never agree. "
-            "Add an edge"
-        )
     pushes = [
         (giver, getter, 1 / (1 + directed.out_degree(giver))) for giver, getter in directed.edges
     ]

@@ -54,10 +54,15 @@ class Topology(NamedTuple):
     mixing: str
     """The name of the rule or plan."""
     graph: nx.Graph[int] | None
-    """None for a schedule, whose graph may be another each round."""
+    """None for a schedule, whose graph may be another each round, and where edges go one way."""
     schedule: Schedule
     plan: Callable[[], mixing.Mixing] | None
-    """Makes the plan of exchanges, for learners to run; None for a directed schedule."""
+    """Makes the plan of exchanges, for learners to run; None where weights are pushed one way."""
+
+    @property
+    def pushes(self) -> bool:
+        """Whether weights go one way, so that columns of its matrices sum to 1 and rows may not."""
+        return self.plan is None
 
 
 def build(spec: str, learners: int | None = None, *, base: Path | None = None) -> nx.Graph[int]:
@@ -111,7 +116,8 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
     """Read a specification together with how it is mixed.
 
     `mix` is a rule of `weights` (default metropolis), `matrix:FILE`, or a plan of `mixing`; a
-    schedule has its own. `seed` is that of random schedules, unless the specification has one.
+    schedule has its own, and a directed graph is pushed along. `seed` is that of random schedules,
+    unless the specification has one.
 
     Raises `TopologyError` for what cannot be.
     """
@@ -132,7 +138,16 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
         else:
             plan = mixing.plan(called, FAMILIES[family](_number(spec, size)), seed)
         return Topology(spec, called, None, schedules.of_plan(plan), lambda: plan)
-    graph = draft(spec, base=base)
+    graph = _draft(spec, None, base or Path())
+    if graph.is_directed():
+        if mix is not None:
+            raise TopologyError(
+                f"{spec!r} has edges that go one way, along which each learner pushes the same "
+                f"part. Leave {mix!r} out, or give an undirected graph"
+            )
+        pushed = schedules.of_pushes(pushing.along_parts(graph, f"graph {spec!r}"))
+        return Topology(spec, "push", None, pushed, None)
+    require_simple(graph, f"graph {spec!r}")
     mix = "metropolis" if mix is None else mix
     # No plan joins what is in parts; judged by any shares, such a graph fails for that alone.
     if mix in mixing.PLANS and mix != "neighbours" and nx.is_connected(graph):

@@ -38,7 +38,9 @@ def second_eigenvalue(schedule: Schedule) -> float:
     learners turns every disagreement into every other. For the random ring of arXiv 2110.11199
     that is sqrt((L - 3) / (3 (L - 1))), below its bound of 1 / sqrt(3).
 
-    Schedules are taken to be doubly stochastic.
+    Matrices are taken to be doubly stochastic; or column-stochastic, as those of push-sum are,
+    whose estimates x / w agree at that rate too: what sums to 0 over learners does so after each
+    round, whatever the rows are.
     """
     rounds = schedule.rounds()
     if schedule.learners == 1:

@@ -2,6 +2,9 @@
 
 Owns diameter, articulation points and the least cut, each exact where that is cheap and said to be
 a bound where it is not. Knows nothing of shares.
+
+`joined` is an adjacency both ways; `ways` one whose entry (i, j) leads from i to j alone, of which
+connected means that everyone reaches everyone.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ FLOODED: Final = 10**9
 
 FLOWS: Final = 2048
 """Learners up to which the least cut is found by maximum flows."""
+
+DIRECTED_FLOWS: Final = 512
+"""The same where edges go one way, and two flows a learner are needed."""
 
 
 class Bound(NamedTuple):
@@ -54,6 +60,14 @@ def distances(joined: Sparse, start: int) -> npt.NDArray[np.int64]:
     for learner in order[1:].tolist():
         hops[learner] = hops[before[learner]] + 1
     return hops
+
+
+def is_strongly_connected(ways: Sparse) -> bool:
+    """Whether every learner reaches every other along edges of one way: [n, n]."""
+    from scipy.sparse.csgraph import connected_components
+
+    parts, _ = connected_components(ways, directed=True, connection="strong")
+    return bool(parts == 1)
 
 
 def is_circulant(joined: Sparse) -> bool:
@@ -141,6 +155,64 @@ def least_cut(joined: Sparse, across: int) -> Bound:
     if joined.shape[0] > FLOWS:
         return Bound(least, False)
     return Bound(min(least, _least_flow(joined, least)), True)
+
+
+def diameter_of_ways(ways: Sparse) -> Bound:
+    """The longest of all shortest ways, of a strongly connected graph.
+
+    Of more than `FLOWS` learners the longest way from or to learner 0, as a lower bound; of a
+    circulant that is all there is.
+    """
+    from scipy.sparse.csgraph import shortest_path
+
+    if is_circulant(ways):
+        return Bound(int(shortest_path(ways, unweighted=True, indices=0).max()), True)
+    if ways.shape[0] <= FLOWS:
+        return Bound(int(shortest_path(ways, unweighted=True).max()), True)
+    there, back = (shortest_path(way, unweighted=True, indices=0) for way in (ways, ways.T))
+    return Bound(int(max(there.max(), back.max())), False)
+
+
+def single_points_of_ways(ways: Sparse) -> list[int]:
+    """Learners without whom not everyone reaches everyone, ascending.
+
+    They are those that every way from learner 0 to somebody passes, or every way from somebody to
+    it (dominators; Italiano, Laura and Santaroni, Theoretical Computer Science 447, 2012), and
+    learner 0 if the others do not reach one another without it.
+    """
+    learners = ways.shape[0]
+    if learners <= 2:
+        return []
+    graph: nx.DiGraph[int] = nx.from_scipy_sparse_array(ways, create_using=nx.DiGraph)
+    found = set[int]()
+    for one_way in (graph, graph.reverse(copy=False)):
+        passed = nx.immediate_dominators(one_way, 0)
+        found |= {dominator for learner, dominator in passed.items() if learner != dominator}
+    found -= {0, None}
+    if not is_strongly_connected(ways[1:, 1:]):
+        found.add(0)
+    return sorted(found)
+
+
+def least_cut_of_ways(ways: Sparse) -> Bound:
+    """Fewest edges whose loss leaves somebody whom not everyone reaches, or who reaches not all.
+
+    By flows between learner 0 and each other, both ways; of more than `DIRECTED_FLOWS` learners the
+    least number of edges into or out of one, as an upper bound.
+    """
+    from scipy.sparse.csgraph import maximum_flow
+
+    learners = ways.shape[0]
+    degrees = [np.diff(one_way.tocsr().indptr) for one_way in (ways, ways.T)]
+    least = min(int(degree.min()) for degree in degrees)
+    if least <= 1:
+        return Bound(least, True)
+    if learners > DIRECTED_FLOWS:
+        return Bound(least, False)
+    capacity: Any = ways.astype(np.int32)
+    pairs = [pair for other in range(1, learners) for pair in ((0, other), (other, 0))]
+    flows = (int(maximum_flow(capacity, *pair).flow_value) for pair in pairs)
+    return Bound(min(least, *flows), True)
 
 
 def _graph(joined: Sparse) -> nx.Graph[int]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from dualrt.advice.better import with_better
 from dualrt.advice.report import Demand, Report, examine, glance
 from dualrt.advice.setting import setting
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import TopologyError, UsageError
 from dualrt.scenario import shipped
-from dualrt.topology import specs
+from dualrt.topology import files, specs
 
 
 def judged(
@@ -132,6 +133,31 @@ def test_the_smallest_topologies_are_judged_too(spec: str) -> None:
     report = judged(spec)
     assert report.passed
     assert report.bipartite
+
+
+def test_edges_of_one_way_are_judged_by_push_sum(tmp_path: Path) -> None:
+    oneway = nx.DiGraph([(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)])
+    files.write(oneway, tmp_path / "oneway.graphml")
+    report = judged(str(tmp_path / "oneway.graphml"))
+    assert (report.pushes, report.connected, report.doubly_stochastic) == (True, True, False)
+    assert report.passed
+    assert report.second_eigenvalue is not None
+    assert 0 < report.second_eigenvalue < 1
+    assert (report.diameter, report.min_cut, report.single_points) == (3, 1, (0, 2, 3))
+    assert "nobody waits" in report.protocols["push"]
+
+
+def test_edges_of_one_way_without_a_way_back_fail(tmp_path: Path) -> None:
+    files.write(nx.DiGraph([(0, 1), (1, 2)]), tmp_path / "oneway.json")
+    report = judged(str(tmp_path / "oneway.json"))
+    assert (report.connected, report.passed, report.diameter) == (False, False, None)
+    assert "some learners never hear of the others" in report.verdict
+
+
+def test_edges_of_one_way_take_no_other_mixing(tmp_path: Path) -> None:
+    files.write(nx.DiGraph([(0, 1), (1, 0)]), tmp_path / "oneway.json")
+    with pytest.raises(TopologyError, match="each learner pushes the same part"):
+        judged(str(tmp_path / "oneway.json"), "metropolis")
 
 
 @pytest.mark.parametrize("name", shipped.names("topologies"))

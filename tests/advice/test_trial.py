@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import networkx as nx
 import pytest
 
 from dualrt.advice.compare import course
+from dualrt.advice.report import is_doubly_stochastic
 from dualrt.advice.setting import setting
 from dualrt.advice.trial import contraction, pace
-from dualrt.topology import specs
+from dualrt.topology import files, specs
 
 TEN = (
     "ring:8", "ring:16", "path:6", "star:8", "torus:4x4", "hypercube:16", "exponential:16",
@@ -38,6 +42,20 @@ def test_a_directed_schedule_is_followed_by_its_matrices() -> None:
     found = course(specs.read("one-peer-exponential:8"), setting(8))
     assert found.measured is None
     assert found.errors[3] < 1e-12 < found.errors[2]
+
+
+def test_push_sum_agrees_at_the_rate_of_its_second_eigenvalue(tmp_path: Path) -> None:
+    lopsided: nx.DiGraph[int] = nx.DiGraph(
+        [*nx.cycle_graph(6, create_using=nx.DiGraph).edges, (0, 3), (4, 1)]
+    )
+    files.write(lopsided, tmp_path / "oneway.json")
+    topology = specs.read(str(tmp_path / "oneway.json"))
+    found = course(topology, setting(6))
+    assert not is_doubly_stochastic(topology.schedule)
+    # Complex eigenvalues turn a disagreement as they shrink it: many rounds make a steady rate.
+    later, span = len(found.errors) - 1, len(found.errors) // 2
+    factor = (found.errors[later] / found.errors[later - span]) ** (1 / span)
+    assert factor == pytest.approx(found.second_eigenvalue, rel=0.05)
 
 
 def test_rounds_take_the_time_of_their_messages() -> None:

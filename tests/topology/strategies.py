@@ -7,6 +7,16 @@ from hypothesis import strategies as st
 
 
 @st.composite
+def directed_graphs(draw: st.DrawFn, max_learners: int = 9) -> nx.DiGraph[int]:
+    """Any simple graph of one-way edges on learners 0..n-1, everyone reached or not."""
+    learners = draw(st.integers(1, max_learners))
+    graph: nx.DiGraph[int] = nx.empty_graph(learners, create_using=nx.DiGraph)
+    pairs = ((i, j) for i in range(learners) for j in range(learners) if i != j)
+    graph.add_edges_from(pair for pair in pairs if draw(st.integers(0, 2)))
+    return graph
+
+
+@st.composite
 def simple_graphs(draw: st.DrawFn, max_learners: int = 12) -> nx.Graph[int]:
     """Any undirected simple graph on learners 0..n-1, connected or not."""
     learners = draw(st.integers(1, max_learners))

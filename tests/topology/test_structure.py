@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
+from scipy.sparse import csr_matrix
 
 from dualrt.topology import graphs, specs, structure
 from dualrt.topology.structure import Bound
 from dualrt.topology.weights import adjacency
 
-from .strategies import connected_graphs, simple_graphs
+from .strategies import connected_graphs, directed_graphs, simple_graphs
+
+if TYPE_CHECKING:
+    from dualrt.topology.weights import Sparse
 
 
 @given(connected_graphs())
@@ -35,6 +41,43 @@ def test_connected_and_bipartite_are_those_of_the_definition(graph: nx.Graph[int
         side = structure.sides(joined)
         assert (side is not None) == nx.is_bipartite(graph)
         assert side is None or all(side[a] != side[b] for a, b in graph.edges)
+
+
+def one_way(graph: nx.DiGraph[int]) -> Sparse:
+    """Entry (i, j) is 1 where an edge leads from i to j: [n, n]."""
+    learners, edges = graph.number_of_nodes(), list(graph.edges)
+    ends = [edge[0] for edge in edges], [edge[1] for edge in edges]
+    return csr_matrix((np.ones(len(edges)), ends), shape=(learners, learners))
+
+
+@given(directed_graphs())
+def test_along_edges_of_one_way_all_is_as_defined(graph: nx.DiGraph[int]) -> None:
+    ways = one_way(graph)
+    connected = nx.is_strongly_connected(graph)
+    assert structure.is_strongly_connected(ways) == connected
+    if not connected or len(graph) < 2:
+        return
+    assert structure.diameter_of_ways(ways) == Bound(int(nx.diameter(graph)), True)
+    assert structure.least_cut_of_ways(ways) == Bound(nx.edge_connectivity(graph), True)
+    splitting = [
+        learner
+        for learner in graph
+        if len(graph) > 2 and not nx.is_strongly_connected(graph.subgraph(set(graph) - {learner}))
+    ]
+    assert structure.single_points_of_ways(ways) == splitting
+
+
+def test_of_many_learners_one_way_the_bounds_are_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = nx.gnp_random_graph(40, 0.2, seed=3, directed=True)
+    ways = one_way(graph)
+    exact = structure.diameter_of_ways(ways), structure.least_cut_of_ways(ways)
+    monkeypatch.setattr(structure, "FLOWS", 0)
+    monkeypatch.setattr(structure, "DIRECTED_FLOWS", 0)
+    across, cut = structure.diameter_of_ways(ways), structure.least_cut_of_ways(ways)
+    assert not across.exact
+    assert not cut.exact
+    assert across.value <= exact[0].value
+    assert cut.value >= exact[1].value
 
 
 @pytest.mark.parametrize(
