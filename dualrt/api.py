@@ -168,7 +168,8 @@ def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
     """What a simulation is made of; the workload is a phantom if only time is asked for."""
     _check_steady(scenario)
     whole = scenario.training.epochs
-    composition = Composition(scenario, min(whole, scenario.simulation.epochs or whole))
+    epochs = min(whole, scenario.simulation.epochs or whole)
+    composition = Composition(scenario, epochs, scenario.learners_per_server())
     workload = composition.workload()
     _set_threads(scenario)
     return composition, workload if scenario.simulation.numerics else Phantom.like(workload)
@@ -362,7 +363,7 @@ def train(
             f"Start {scenario.learners}, with --local {scenario.learners} or torchrun, or use "
             f"--set learners={launch.learners}.",
         )
-    composition = Composition(scenario, scenario.training.epochs)
+    composition = Composition(scenario, scenario.training.epochs, launch.learners_per_node)
     try:
         device = choose_device(scenario.real.device, launch)
     except UsageError as error:

@@ -29,6 +29,9 @@ ALWAYS = ("seed", "learners", "batch")
 WITH_NUMBERS = ("optimizer", "device", "audit")
 """Arguments that a workload is made with if its constructor has them."""
 
+OF_NODES = "learners_per_node"
+"""An argument that `Learner.layout` is called with if it has it."""
+
 IS_WORKLOAD = tuple(name for name in vars(Workload) if not name.startswith("_"))
 """What a workload must have."""
 
@@ -76,11 +79,12 @@ class Row:
 class Ensemble:
     """An algorithm and its learners, whatever they learn: who averages with whom, and how.
 
-    Raises ScenarioError for what cannot be.
+    Parameters: `learners_per_node` says how they are spread over hosts or simulated servers; None
+    if not evenly. Raises ScenarioError for what cannot be.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    def __init__(self, scenario: Scenario, learners_per_node: int | None) -> None:
+        self.scenario, self._learners_per_node = scenario, learners_per_node
         name = scenario.algorithm.name
         self.algorithm: type[Learner] = find_class(scenario, "algorithm.name", name, ALGORITHMS)
         if not issubclass(self.algorithm, Learner):
@@ -127,13 +131,24 @@ class Ensemble:
             ) from None
 
     def _layout(self) -> Layout:
-        scenario = self.scenario
+        scenario, settings = self.scenario, dict(self.settings)
+        if OF_NODES in inspect.signature(self.algorithm.layout).parameters:
+            settings[OF_NODES] = self._learners_per_node
         try:
-            return self.algorithm.layout(scenario.learners, **self.settings)
+            return self.algorithm.layout(scenario.learners, **settings)
         except UsageError as error:
             raise as_scenario_error(
-                scenario, "learners", error, "algorithm", self.settings
+                scenario, "learners", error, "algorithm", self._all_settings()
             ) from error
+
+    def _all_settings(self) -> dict[str, Any]:
+        """The algorithm's settings, with those that were left out."""
+        parameters = inspect.signature(self.algorithm).parameters.values()
+        return {
+            one.name: self.settings.get(one.name, one.default)
+            for one in parameters
+            if one.kind is inspect.Parameter.KEYWORD_ONLY
+        }
 
     def _mixing_plan(self) -> topology.Mixing | topology.Pushes | None:
         scenario, vertices = self.scenario, len(self.layout.gossipers)
@@ -165,11 +180,11 @@ class Ensemble:
 class Composition(Ensemble):
     """What a scenario says, as objects.
 
-    `epochs` is where the run is to end. Raises ScenarioError for what cannot be.
+    `epochs` is where the run is to end; the rest is as for `Ensemble`.
     """
 
-    def __init__(self, scenario: Scenario, epochs: float) -> None:
-        super().__init__(scenario)
+    def __init__(self, scenario: Scenario, epochs: float, learners_per_node: int | None) -> None:
+        super().__init__(scenario, learners_per_node)
         self.epochs = epochs
         self._workload_class: type[Any] = find_class(
             scenario, "workload.name", scenario.workload.name, WORKLOADS

@@ -12,7 +12,8 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -121,9 +122,12 @@ def _converted(scenario: Scenario, key: str, hint: Any, default: object, value: 
     try:
         return TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        first, *_ = error.errors()
+        first, *others = error.errors()
         inside = ".".join(map(str, first["loc"]))
         problem = first["msg"].removeprefix("Input ")
+        if others and get_origin(hint) in {Union, UnionType}:
+            # One error for each of the types, under the type's name.
+            inside, problem = "", "is none of what it may be"
         usual = "" if default is inspect.Parameter.empty else f", by default {default!r}"
         raise scenario.error(
             f"{key}.{inside}" if inside else key,

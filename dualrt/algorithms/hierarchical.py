@@ -16,7 +16,7 @@ leaders' weights, but for applied gradients. Waits for: the slowest learner of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Literal, TypeAlias, final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
 from dualrt.core.effects import AllReduce, Broadcast, Group, Packet, Together
@@ -24,28 +24,40 @@ from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
+GroupSize: TypeAlias = int | Literal["node"]
+"""Learners of a super-learner, or as many as there are in each node."""
+
 
 @final
 class HierarchicalADPSGD(Gossiper):
-    """Super-learners of `learners_per_group` neighbouring ranks; the lowest rank leads."""
+    """Super-learners of `learners_per_group` neighbouring ranks; the lowest rank leads.
 
-    def __init__(self, seat: Seat, *, learners_per_group: int, exchange: Way = "delta") -> None:
+    By default the learners of a node are one: of the processes that a launcher started on a host,
+    or of a simulated server.
+    """
+
+    def __init__(
+        self, seat: Seat, *, learners_per_group: GroupSize = "node", exchange: Way = "delta"
+    ) -> None:
         super().__init__(seat, exchange=exchange)
-        self.group = seat.layout.groups[seat.rank // learners_per_group]
+        self.group = next(group for group in seat.layout.groups if seat.rank in group.ranks)
         self.leader = self.group.ranks[0]
 
     @classmethod
-    def layout(cls, learners: int, *, learners_per_group: int, exchange: Way = "delta") -> Layout:
+    def layout(
+        cls,
+        learners: int,
+        *,
+        learners_per_group: GroupSize = "node",
+        exchange: Way = "delta",
+        learners_per_node: int | None = None,
+    ) -> Layout:
         """One group a super-learner, whose followers are in unison; leaders gossip on the graph.
 
-        Raises UsageError if groups of that size do not divide the learners.
+        `learners_per_node` is None where nodes are not alike. Raises UsageError if groups of that
+        size do not divide the learners, or nodes were asked for and are not alike.
         """
-        size = learners_per_group
-        if size < 1 or learners % size:
-            raise UsageError(
-                f"learners_per_group = {size} does not divide {learners} learners into equal "
-                f"groups; choose a divisor of {learners}"
-            )
+        size = _group_size(learners, learners_per_group, learners_per_node)
         leaders = tuple(range(0, learners, size))
         groups = tuple(
             Group(f"node {number}", tuple(range(leader, leader + size)))
@@ -92,3 +104,21 @@ class HierarchicalADPSGD(Gossiper):
         """g_s: the mean over the super-learner's mini-batches, all taken at the same weights."""
         mine = await self.gradient(read)
         return mine._replace(vector=await AllReduce(self.group, mine.vector, spent=True))
+
+
+def _group_size(learners: int, asked: GroupSize, learners_per_node: int | None) -> int:
+    if asked == "node":
+        # A mean over groups of several sizes would not be that over all mini-batches.
+        if learners_per_node is None or learners % learners_per_node:
+            raise UsageError(
+                f"learners_per_group = 'node': the {learners} learners are not spread evenly over "
+                "nodes, each with neighbouring ranks; start equally many in each node, or give the "
+                f"size of all groups: a divisor of {learners}"
+            )
+        return learners_per_node
+    if asked < 1 or learners % asked:
+        raise UsageError(
+            f"learners_per_group = {asked} does not divide {learners} learners into equal "
+            f"groups; choose a divisor of {learners}, or 'node'"
+        )
+    return asked

@@ -113,7 +113,7 @@ def join(
     )
     check_reachable(scenario, launch)
     course.check_algorithm(scenario)
-    ensemble = Ensemble(scenario) if launch.learners > 1 else None
+    ensemble = Ensemble(scenario, launch.learners_per_node) if launch.learners > 1 else None
     folder = None if out is None else Path(out)
     return Group(model, optimizer, launch, scenario, ensemble, pool, buffers, folder)
 

@@ -73,7 +73,7 @@ class Bench:
         self._workload = None  # What was there may be large.
         scenario = self._scenario(batch)
         self._torch.set_num_threads(scenario.real.threads_per_learner)
-        workload = Composition(scenario, scenario.training.epochs).workload(
+        workload = Composition(scenario, scenario.training.epochs, scenario.learners).workload(
             device=str(self._device)
         )
         # There may be more processes than learners.

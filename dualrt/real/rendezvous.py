@@ -32,6 +32,19 @@ class Launch:
     """Rank among the processes of this host, which chooses the device."""
     local_learners: int
     """Processes of this host."""
+    nodes: int | None = None
+    """Hosts, if the launcher tells."""
+
+    @property
+    def learners_per_node(self) -> int | None:
+        """Processes of every host; None if they are not alike, as far as is known here.
+
+        Alike means equally many, with ranks one after another.
+        """
+        size = self.local_learners
+        nodes = self.learners / size if self.nodes is None else self.nodes
+        alike = nodes * size == self.learners and self.rank % size == self.local_rank
+        return size if alike and self.learners % size == 0 else None
 
     @classmethod
     def from_environment(cls) -> Launch | None:
@@ -50,6 +63,7 @@ class Launch:
             learners,
             int(os.environ.get("LOCAL_RANK", rank)),
             int(os.environ.get("LOCAL_WORLD_SIZE", learners)),
+            int(os.environ["GROUP_WORLD_SIZE"]) if "GROUP_WORLD_SIZE" in os.environ else None,
         )
 
 
@@ -89,6 +103,20 @@ class Rendezvous:
             return {self._launch.rank: address}
         self.store.set(f"address/{self._launch.rank}", address)
         return {rank: self._get(f"address/{rank}") for rank in range(self._launch.learners)}
+
+    def agree(self, what: str, ours: str, remedy: str) -> None:
+        """Raise UsageError in every process unless all say the same of `what`."""
+        if self.store is None:
+            return
+        rank, learners = self._launch.rank, self._launch.learners
+        self.store.set(f"{what}/{rank}", ours)
+        said = [self._get(f"{what}/{peer}") for peer in range(learners)]
+        for peer in range(1, learners):
+            if said[peer] != said[0]:
+                raise UsageError(
+                    f"{what} are {said[0]} in process 0 and {said[peer]} in process {peer}; "
+                    f"{remedy}"
+                )
 
     def _get(self, key: str) -> str:
         assert self.store is not None

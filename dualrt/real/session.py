@@ -67,6 +67,12 @@ class Session:
         self._launch, self._terms = launch, terms
         self._driver: RealDriver | None = None
         meeting = Rendezvous(launch, terms.timeout_s, number)
+        if groups:
+            meeting.agree(
+                "groups",
+                "; ".join(f"{group.name}: {list(group.ranks)}" for group in groups),
+                "start equally many processes on every node, or give groups a size",
+            )
         # The audit's vectors are float64, twice as large.
         max_body_bytes = 2 * body_bytes + SLACK_BYTES
         self._gossip = Gossip(

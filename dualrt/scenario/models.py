@@ -186,3 +186,10 @@ class Scenario(Table):
     def cluster_fields(self) -> dict[str, Any]:
         """What the simulator's cluster is made of, the device apart."""
         return self.cluster.fields(self.learners)
+
+    def learners_per_server(self) -> int | None:
+        """Learners of each simulated server, which fill one after another; None if not alike."""
+        most: int = self.cluster_fields()["gpus_per_server"]
+        if self.learners <= most:
+            return self.learners
+        return None if self.learners % most else most

@@ -97,7 +97,7 @@ def _audited(scenario: Scenario) -> Scenario:
 
 
 def _plan(scenario: Scenario, kinds: tuple[str, ...]) -> Plan:
-    layout = Composition(scenario, scenario.training.epochs).layout
+    layout = Composition(scenario, scenario.training.epochs, scenario.learners_per_server()).layout
     if scenario.learners < 2:
         raise scenario.error(
             "learners", "a swarm needs somebody who can be lost", "Use two or more."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dualrt import api
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.core.effects import Broadcast, Effect, Packet, Together
 from dualrt.core.errors import UsageError
+from dualrt.scenario import load
 from tests.support.exact import ExactWorkload, learners_of
 from tests.support.pushing import computed, first, number, reduced, reported, result, sent, value
 
@@ -35,6 +37,18 @@ def test_the_layout_has_groups_of_neighbours_and_gossiping_leaders() -> None:
 def test_groups_must_divide_the_learners(size: int) -> None:
     with pytest.raises(UsageError, match=f"learners_per_group = {size} does not divide 6"):
         HierarchicalADPSGD.layout(6, learners_per_group=size)
+
+
+def test_by_default_a_node_is_a_super_learner() -> None:
+    layout = HierarchicalADPSGD.layout(6, learners_per_node=2)
+    assert [group.ranks for group in layout.groups] == [(0, 1), (2, 3), (4, 5)]
+    assert layout == HierarchicalADPSGD.layout(6, learners_per_group=2, learners_per_node=3)
+
+
+@pytest.mark.parametrize("learners_per_node", [None, 4])
+def test_nodes_that_are_not_alike_are_refused(learners_per_node: int | None) -> None:
+    with pytest.raises(UsageError, match="'node': the 6 learners are not spread evenly"):
+        HierarchicalADPSGD.layout(6, learners_per_node=learners_per_node)
 
 
 def test_leaders_lead_and_answer_and_followers_follow() -> None:
@@ -91,3 +105,19 @@ def test_a_leader_that_knows_the_end_tells_its_group_and_other_leaders() -> None
     assert told.note is True
     sent(lead.send(told), 2, "end")
     result(lead)
+
+
+def test_in_the_simulator_a_node_is_a_server() -> None:
+    settings = [
+        "learners=6",
+        "algorithm.name=h-adpsgd",
+        "training.epochs=0.2",
+        "cluster.servers=3",
+        "cluster.gpus_per_server=2",
+    ]
+    by_server = api.simulate(load("quadratic-sd-psgd", settings)).summary
+    by_size = api.simulate(
+        load("quadratic-sd-psgd", [*settings, "algorithm.learners_per_group=2"])
+    ).summary
+    assert by_server.digest == by_size.digest
+    assert by_server.steps == 2 * by_server.updates

@@ -242,6 +242,6 @@ def test_a_graph_without_two_sides_is_refused_by_its_key(
         "quadratic-sd-psgd", ("algorithm.name='adpsgd'", "algorithm.exchange='lock'", *overrides)
     )
     with pytest.raises(ScenarioError) as refused:
-        Composition(scenario, 1.0)
+        Composition(scenario, 1.0, scenario.learners)
     assert key in str(refused.value)
     assert says in str(refused.value)

@@ -73,7 +73,12 @@ BAD = [
     (QUADRATIC, ["algorithm.name=..mine:Mine"], "'..mine' is no module's full name"),
     (QUADRATIC, ["algorithm.name=json:Encoder"], "Did you mean 'JSONEncoder'?"),
     (QUADRATIC, ["algorithm.name=json:JSONEncoder"], "is no learner"),
-    (QUADRATIC, ["algorithm.name=h-adpsgd"], "Set algorithm.learners_per_group"),
+    (
+        QUADRATIC,
+        ["algorithm.name=h-adpsgd", "cluster.servers=2", "cluster.gpus_per_server=3"],
+        "algorithm.learners_per_group = (not given): the 4 learners are not spread evenly",
+        "Start equally many in each node",
+    ),
     (
         QUADRATIC,
         ["algorithm.name=h-adpsgd", "algorithm.learners_per_group=3"],
@@ -83,8 +88,8 @@ BAD = [
     (
         QUADRATIC,
         ["algorithm.name=h-adpsgd", "algorithm.learners_per_group=two"],
-        "algorithm.learners_per_group = 'two': should be a valid integer",
-        "What belongs here: int",
+        "algorithm.learners_per_group = 'two': is none of what it may be",
+        "What belongs here: Union[int, Literal['node']], by default 'node'",
     ),
     (QUADRATIC, ["workload.name=squares"], "workload.name = 'squares'", "There are: phantom"),
     (QUADRATIC, ["workload.name=builtins:dict"], "does not tell its parameters"),

@@ -19,8 +19,8 @@ Told = list[dict[str, Any]]
 """By rank, what each loop came to."""
 
 
-def told(*names: str, processes: int) -> Told:
-    with started(LOOPS, *names, processes=processes) as running:
+def told(*names: str, processes: int = 0, nodes: tuple[int, ...] = ()) -> Told:
+    with started(LOOPS, *names, processes=processes, nodes=nodes) as running:
         ends = [ended(process) for process in running]
     for code, _, err in ends:
         assert (code, err) == (0, "")
@@ -120,10 +120,26 @@ def test_a_script_may_use_torch_distributed_for_itself(pair: Told) -> None:
 
 
 def test_followers_take_every_step_of_their_super_learner(four: Told) -> None:
-    steps = [one["hierarchical"]["steps"] for one in four]
+    in_pairs([one["hierarchical"] for one in four])
+
+
+def test_by_default_the_processes_of_a_node_are_a_super_learner() -> None:
+    in_pairs([one["by_nodes"] for one in told("by_nodes", nodes=(2, 2))])
+
+
+def test_nodes_of_several_sizes_are_refused_by_every_process() -> None:
+    for one in told("by_uneven_nodes", nodes=(2, 1)):
+        assert one["by_uneven_nodes"].startswith(
+            "ScenarioError: dualrt.join: algorithm.learners_per_group"
+        )
+        assert "Start equally many in each node" in one["by_uneven_nodes"]
+
+
+def in_pairs(loops: Told) -> None:
+    steps = [one["steps"] for one in loops]
     assert (steps[0], steps[2]) == (steps[1], steps[3])
-    assert four[0]["hierarchical"]["summary"]["updates"] == steps[0] + steps[2]
-    assert len({tuple(one["hierarchical"]["model"]) for one in four}) == 1
+    assert loops[0]["summary"]["updates"] == steps[0] + steps[2]
+    assert len({tuple(one["model"]) for one in loops}) == 1
 
 
 def test_an_error_in_one_loop_ends_all(pair: Told) -> None:

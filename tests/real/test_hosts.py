@@ -75,7 +75,6 @@ def command(host: str, number: int, interface: str) -> list[str]:
     run = ["-m", "dualrt", "train", "digits-adpsgd", "--json"]
     options = [
         "algorithm.name=h-adpsgd",
-        "algorithm.learners_per_group=2",
         "training.epochs=2",
         "training.audit=true",
         f"real.interface={interface}",
@@ -85,7 +84,7 @@ def command(host: str, number: int, interface: str) -> list[str]:
 
 
 def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...]) -> None:
-    """One host is told its address, the other the name of its interface."""
+    """Those of a host are one; each is told its address or the name of its interface."""
     commands = [command(hosts[0], 0, ADDRESSES[0]), command(hosts[1], 1, "dv1")]
     started = [
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -100,7 +99,9 @@ def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...]) -> N
     summary = json.loads(ended[0][0])
     assert summary["learners"] == 4
     assert summary["conservation_error"] < 1e-5
-    assert all(steps > 0 for steps in summary["steps_by_learner"])
+    first, second, third, fourth = summary["steps_by_learner"]
+    assert (first, third) == (second, fourth)
+    assert summary["updates"] == first + third
     # Results are rank 0's to tell.
     assert ended[1][0] == ""
 

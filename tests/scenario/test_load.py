@@ -68,6 +68,21 @@ def test_devices_are_rounded_up_where_the_servers_do_not_divide_the_learners(fil
     assert scenario.cluster_fields()["gpus_per_server"] == 4
 
 
+@pytest.mark.parametrize(
+    ("learners", "per_server", "alike"), [(8, 4, 4), (3, 4, 3), (4, 4, 4), (6, 4, None), (9, 1, 1)]
+)
+def test_learners_fill_one_server_after_another(
+    file: Path, learners: int, per_server: int, alike: int | None
+) -> None:
+    sizes = [
+        f"learners={learners}",
+        "cluster.file=desk.toml",
+        "cluster.servers=9",
+        f"cluster.gpus_per_server={per_server}",
+    ]
+    assert load(file, sizes).learners_per_server() == alike
+
+
 def test_a_constant_schedule_builds(file: Path) -> None:
     assert load(file).training.schedule.build() == Constant(0.1)
 

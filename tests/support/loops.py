@@ -201,11 +201,25 @@ def normalised(setting: Buffers) -> Any:
 
 def hierarchical() -> Any:
     """h-adpsgd in two super-learners; followers take part in every step of theirs."""
+    return in_super_learners(learners_per_group=2)
+
+
+def by_nodes() -> Any:
+    """h-adpsgd in as many super-learners as the launcher started nodes, at an address of all."""
+    return in_super_learners(interface="lo")
+
+
+def by_uneven_nodes() -> Any:
+    """Refused in every process."""
+    return said_by(by_nodes)
+
+
+def in_super_learners(**settings: Any) -> Any:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     pool: Any = {"batch": BATCH, "samples_per_epoch": 128, "epochs": 2}
     with dualrt.join(
-        model, optimizer, algorithm="h-adpsgd", learners_per_group=2, audit=True, **pool
+        model, optimizer, algorithm="h-adpsgd", audit=True, **pool, **settings
     ) as group:
         steps = 0
         for batch in batches(RANK):
@@ -272,7 +286,7 @@ def a_signal() -> Any:
     endless(network(), lambda step: print("going", flush=True) if step == 3 else None)
 
 
-def said_by(loop: Callable[[], None]) -> str:
+def said_by(loop: Callable[[], object]) -> str:
     try:
         loop()
     except (DualrtError, ZeroDivisionError) as error:

@@ -21,8 +21,19 @@ PATIENCE_S = 90.0
 
 
 @contextmanager
-def started(module: str, *words: str, processes: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Run a module of the tests in so many processes; whatever is left of them is killed."""
+def started(
+    module: str, *words: str, processes: int = 0, nodes: tuple[int, ...] = ()
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run a module of the tests in so many processes; whatever is left of them is killed.
+
+    They are all of one node, or of `nodes` of so many processes each.
+    """
+    nodes = nodes or (processes,)
+    places = [
+        {"GROUP_RANK": str(node), "LOCAL_RANK": str(here), "LOCAL_WORLD_SIZE": str(size)}
+        for node, size in enumerate(nodes)
+        for here in range(size)
+    ]
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     launched = {
         **os.environ,
@@ -30,20 +41,20 @@ def started(module: str, *words: str, processes: int) -> Iterator[list[subproces
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
+        "WORLD_SIZE": str(len(places)),
+        "GROUP_WORLD_SIZE": str(len(nodes)),
     }
     running = [
         subprocess.Popen(
             [sys.executable, "-m", module, *words],
             cwd=ROOT,
-            env={**launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**launched, **place, "RANK": str(rank)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(processes)
+        for rank, place in enumerate(places)
     ]
     try:
         yield running

@@ -1,0 +1,81 @@
+"""What the launcher says of hosts, and that all processes agree."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from torch.distributed import TCPStore
+
+from dualrt.core.errors import UsageError
+from dualrt.real.rendezvous import Launch, Rendezvous
+
+
+def launched(sizes: tuple[int, ...], *, told: bool = True) -> list[Launch]:
+    """What torchrun tells the processes of nodes of these sizes."""
+    learners = sum(sizes)
+    places = [(here, size) for size in sizes for here in range(size)]
+    nodes = len(sizes) if told else None
+    return [Launch(rank, learners, *place, nodes) for rank, place in enumerate(places)]
+
+
+@pytest.mark.parametrize(("sizes", "size"), [((4,), 4), ((2, 2), 2), ((1, 1, 1), 1)])
+def test_nodes_that_are_alike_have_a_size(sizes: tuple[int, ...], size: int) -> None:
+    for told in (True, False):
+        assert {one.learners_per_node for one in launched(sizes, told=told)} == {size}
+
+
+def test_every_process_knows_that_nodes_are_not_alike() -> None:
+    assert {one.learners_per_node for one in launched((3, 1))} == {None}
+
+
+def test_ranks_that_alternate_between_nodes_are_no_neighbours() -> None:
+    assert Launch(1, 4, 0, 2).learners_per_node is None
+
+
+def test_without_a_launcher_s_variables_there_is_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "RANK": "1",
+        "WORLD_SIZE": "3",
+        "MASTER_ADDR": "a",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    launch = Launch.from_environment()
+    assert launch is not None
+    assert launch.learners_per_node == 3
+
+
+def test_torchrun_s_variables_say_how_many_nodes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "3"}
+    for name, value in {**told, "WORLD_SIZE": "6", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert Launch.from_environment() == Launch(3, 6, 1, 2, 3)
+
+
+def test_all_processes_hear_that_they_do_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    meetings = [Rendezvous(launch, 30.0) for launch in launched((2,))]
+    heard: list[str] = []
+
+    def say(rank: int, ours: str) -> None:
+        meetings[rank].agree("sizes", "2", "agree first")
+        try:
+            meetings[rank].agree("groups", ours, "agree first")
+        except UsageError as error:
+            heard.append(str(error))
+
+    threads = [threading.Thread(target=say, args=one) for one in enumerate(("[0, 1]", "[0]"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = "groups are [0, 1] in process 0 and [0] in process 1; agree first"
+    assert heard == [told, told]
