@@ -17,7 +17,7 @@ from dualrt.core.errors import TopologyError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Layout, Learner, Seat, Shares
 from dualrt.core.progress import Progress
-from dualrt.core.weights import Weights
+from dualrt.core.weights import TOP_K, Weights
 from dualrt.core.workload import Workload
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error, check_settings, find_class
@@ -28,6 +28,9 @@ ALWAYS = ("seed", "learners", "batch")
 
 WITH_NUMBERS = ("optimizer", "device", "audit")
 """Arguments that a workload is made with if its constructor has them."""
+
+WIRE_FRACTION = 0.01
+"""`training.wire_fraction` where it is left out."""
 
 OF_NODES = "learners_per_node"
 """An argument that `Learner.layout` is called with if it has it."""
@@ -99,13 +102,22 @@ class Ensemble:
         self.settings = check_settings(scenario, "algorithm", self.algorithm)
         self._check_call("algorithm.name", self.algorithm, "seat", **self.settings)
         self.layout = self._layout()
+        layout = self.layout
+        if scenario.training.wire == TOP_K and layout.gossipers and not layout.in_parts:
+            raise scenario.error(
+                "training.wire",
+                f"{name} has no exchange in which both ends know which weights are sent",
+                "Take adpsgd or h-adpsgd, or a wire of 16 bits.",
+            )
         self._plan = self._mixing_plan()
 
     def seated(
         self, workload: Workload[Any], weights: Weights[Any], progress: Progress, incarnation: int
     ) -> Learner:
         """The learner that these weights are of, in its seat."""
-        weights.wire = self.scenario.training.wire
+        training = self.scenario.training
+        weights.wire = training.wire
+        weights.wire_fraction = training.wire_fraction or WIRE_FRACTION
         seat = Seat(
             rank=weights.rank,
             learners=self.scenario.learners,
@@ -254,7 +266,8 @@ class Composition(Ensemble):
         idle = {}
         if not self.layout.gossipers:
             idle["topology"] = f"{self.scenario.algorithm.name} uses no communication graph"
-            idle["training.wire"] = f"{self.scenario.algorithm.name} sends no weights to neighbours"
+            for key in ("training.wire", "training.wire_fraction"):
+                idle[key] = f"{self.scenario.algorithm.name} sends no weights to neighbours"
         elif self.layout.directed:
             idle["topology.mixing"] = (
                 f"{self.scenario.algorithm.name} pushes the same part along every edge"

@@ -77,7 +77,7 @@ class Delta(Exchange):
 
     async def initiate(self, peer: int, share: float) -> None:
         """Offer, wait for the answer, apply the difference."""
-        mine = self.weights.offer()
+        mine = self.weights.offer(peer)
         number = self._next_number(peer)
         await Send(peer, "offer", Packet(mine.versions, mine.vector, (number, share)))
         try:
@@ -85,6 +85,7 @@ class Delta(Exchange):
         except PeerLostError as lost:
             self._give_up(peer, number, _Offer(mine, share, lost.loss))
         else:
+            self.weights.heed(peer, theirs.vector)
             await self.learner.blend(mine, theirs, share)
 
     async def answer(self) -> None:
@@ -95,10 +96,11 @@ class Delta(Exchange):
             if number <= self._passed.get(initiator, 0):
                 continue
             self._passed[initiator] = number
-            mine = self.weights.offer()
+            asked = offer.body
+            mine = self.weights.sent() if asked is None else self.weights.answer(asked)
             await Send(initiator, "answer", Packet(mine.versions, mine.vector, number))
-            if offer.body is not None:
-                await self.learner.blend(mine, Snapshot(offer.body, offer.versions), share)
+            if asked is not None:
+                await self.learner.blend(mine, Snapshot(asked, offer.versions), share)
 
     def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """At once: a difference that is under way stays right."""

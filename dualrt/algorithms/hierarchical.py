@@ -69,6 +69,7 @@ class HierarchicalADPSGD(Gossiper):
             groups=groups,
             batches_per_update=size,
             one_sided=WAYS[exchange].one_sided,
+            in_parts=True,
             unison=tuple(group.ranks[1:] for group in groups if size > 2),
         )
 

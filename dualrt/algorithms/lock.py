@@ -52,10 +52,11 @@ class Lock(Exchange):
 
     async def initiate(self, peer: int, share: float) -> None:
         """The active end, in its turn."""
-        mine = self.weights.offer()
+        mine = self.weights.offer(peer)
         await Send(peer, "request", Packet(mine.versions, mine.vector, share))
         _, answer = await Recv("answer", peer)
         await Send(peer, "receipt", Packet())
+        self.weights.heed(peer, answer.body)
         await self.learner.blend(mine, Snapshot(answer.body, answer.versions), share)
 
     async def answer(self) -> None:
@@ -64,7 +65,7 @@ class Lock(Exchange):
         while True:
             active, request = await Recv("request")
             await self._take_turn()
-            mine = self.weights.offer()
+            mine = self.weights.answer(request.body)
             await Send(active, "answer", Packet(mine.versions, mine.vector))
             await Recv("receipt", active)
             theirs = Snapshot(request.body, request.versions)

@@ -43,7 +43,7 @@ class SDPSGD(Synchronous):
         while not self.finished:
             row = self.mixing.row(self.step)  # T_k
             read = self.weights.snapshot()  # w_k
-            mine = self.weights.offer()
+            mine = self.weights.sent()
             for peer, _ in row:
                 await Send(peer, "weights", Packet(mine.versions, mine.vector))
             gradient = await self.gradient(read)  # g(w_k; xi_k)

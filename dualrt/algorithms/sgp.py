@@ -62,7 +62,7 @@ class SGP(Synchronous):
 
     async def push(self, round_: int) -> None:
         """Give mass away with the model that it counts for, and weigh in what comes."""
-        half = self.weights.offer()
+        half = self.weights.sent()
         kept = self.mass
         for peer, part in self.mixing.initiates(round_):
             given = part * self.mass  # p_ji w_i^k

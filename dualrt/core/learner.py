@@ -53,6 +53,9 @@ class Layout(NamedTuple):
     """Whether learners go on when a peer is lost; where not, its loss ends the run."""
     one_sided: bool = False
     """Whether one side of the graph, which must have two, starts every exchange."""
+    in_parts: bool = False
+    """Whether an exchange may be of a part of the entries, as one end learns which the other sent
+    before it answers."""
     directed: bool = False
     """Whether the edges of the graph go one way: a learner's rows are then what it pushes
     (`initiates`) and who pushes to it (`row`), with the part of its own that the giver gives."""

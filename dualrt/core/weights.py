@@ -26,6 +26,9 @@ V = TypeVar("V")
 FULL = "full"
 """Entries are sent as they are."""
 
+TOP_K = "top-k"
+"""Few entries are sent, those that changed most since they were averaged last."""
+
 
 class Snapshot(NamedTuple, Generic[V]):
     """Weights as they stood at one instant, with the versions that had entered them."""
@@ -52,7 +55,9 @@ class Weights(ABC, Generic[V]):
         self.rank = rank
         self.versions = VersionVector(learners) if versions is None else versions
         self.wire = FULL
-        """What is sent of an entry: `FULL`, or the name of a narrower type ("bfloat16")."""
+        """What is sent: `FULL`, the name of a narrower type ("bfloat16"), or `TOP_K`."""
+        self.wire_fraction = 1.0
+        """With `TOP_K`, which part of all entries a message carries."""
         self._lock = threading.Lock()
         self._copied: V | None = None
         self._taken: Snapshot[V] | None = None
@@ -101,6 +106,23 @@ class Weights(ABC, Generic[V]):
             "_narrowed"
         )
 
+    def _part_to_offer(self, vector: V, peer: int) -> V:
+        """The entries of a vector that an exchange with `peer` is to average, and which they are.
+
+        From here on for weights of which a part can be sent: those that `TOP_K` makes sense for.
+        """
+        raise UsageError(
+            f"{type(self).__name__} cannot be sent in parts. Leave training.wire out, or define "
+            "_part_to_offer, _part_to_answer, _blend_part and heed"
+        )
+
+    def _part_to_answer(self, vector: V, offer: V) -> V:
+        """The same entries as a peer's offer, and which others the peer should offer next."""
+        raise NotImplementedError
+
+    def heed(self, peer: int, answer: V) -> None:
+        """Take note of the entries that a peer asked for, with its answer, to be offered next."""
+
     def unexplained(self) -> V | None:
         """Weights less their start less all that gradients changed: what averaging moved in.
 
@@ -108,15 +130,32 @@ class Weights(ABC, Generic[V]):
         """
         return None
 
-    def offer(self) -> Snapshot[V]:
+    def sent(self) -> Snapshot[V]:
         """The weights now, as they are sent to a peer: a snapshot, narrowed if `wire` says so.
 
         Both ends blend with what was sent, so averaging conserves the sum however coarse it is.
         """
         snapshot = self.snapshot()
-        if self.wire == FULL:
+        if self.wire in {FULL, TOP_K}:
             return snapshot
         return snapshot._replace(vector=self._narrowed(snapshot.vector, self.wire))
+
+    def offer(self, peer: int) -> Snapshot[V]:
+        """What begins an exchange with `peer`: as `sent`, or with `TOP_K` a part of it."""
+        if self.wire != TOP_K:
+            return self.sent()
+        snapshot = self.snapshot()
+        return snapshot._replace(vector=self._part_to_offer(snapshot.vector, peer))
+
+    def answer(self, offer: V) -> Snapshot[V]:
+        """What goes back for an offer: as `sent`, or with `TOP_K` the entries that it is of.
+
+        Raises RunError for an offer of what is no part of such weights.
+        """
+        if self.wire != TOP_K:
+            return self.sent()
+        snapshot = self.snapshot()
+        return snapshot._replace(vector=self._part_to_answer(snapshot.vector, offer))
 
     def snapshot(self) -> Snapshot[V]:
         """The weights now; the caller may keep and send them, but not write to them.

@@ -86,6 +86,7 @@ def scenario(
     interface: str,
     shared_memory: bool,
     wire: str,
+    wire_fraction: float | None,
 ) -> Scenario:
     """The scenario of a run whose workload is the caller's loop.
 
@@ -105,6 +106,7 @@ def scenario(
                 "schedule": {"kind": "constant", "rate": 1.0},
                 "audit": audit,
                 "wire": wire,
+                **({} if wire_fraction is None else {"wire_fraction": wire_fraction}),
             },
             "real": {
                 "timeout_s": timeout_s,

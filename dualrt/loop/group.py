@@ -52,6 +52,7 @@ def join(
     interface: str = "127.0.0.1",
     shared_memory: bool = True,
     wire: str = "full",
+    wire_fraction: float | None = None,
     audit: bool = False,
     out: str | Path | None = None,
     **settings: Any,
@@ -84,8 +85,9 @@ def join(
       should be left. Without it each loop ends by itself, and should do so within `timeout_s` of
       the others.
     - `buffers`: see `dualrt.loop.leftovers.Buffers`.
-    - `seed`, `timeout_s`, `interface`, `shared_memory`, `wire`, `audit`: those of a scenario. What
-      a loop does between two steps counts as waiting for those who wait for it, evaluation too.
+    - `seed`, `timeout_s`, `interface`, `shared_memory`, `wire`, `wire_fraction`, `audit`: those of
+      a scenario. What a loop does between two steps counts as waiting for those who wait for it,
+      evaluation too.
     - `out`: a folder for records and results, as `dualrt train --out` keeps them.
 
     Raises UsageError for what cannot be, when it is entered also for models that differ; then
@@ -110,6 +112,7 @@ def join(
         interface=interface,
         shared_memory=shared_memory,
         wire=wire,
+        wire_fraction=wire_fraction,
     )
     check_reachable(scenario, launch)
     course.check_algorithm(scenario)

@@ -85,13 +85,30 @@ class Training(Table):
     optimizer: Optimizer = Field(
         default_factory=Optimizer, description="What turns a gradient into a step."
     )
-    wire: Literal["full", "bfloat16", "float16"] = Field(
+    wire: Literal["full", "bfloat16", "float16", "top-k"] = Field(
         default="full",
         description="What learners that gossip send of each weight: all of it, or 16 bits, which "
         "halves the traffic. They then agree to about 0.4 % (bfloat16) or 0.05 % (float16, up to "
-        "65,504) of a weight; the sum over learners is conserved all the same.",
+        "65,504) of a weight. Or the few weights, `wire_fraction` of all, that have changed most "
+        "since they were averaged last. The sum over learners is conserved all the same.",
+    )
+    wire_fraction: float | None = Field(
+        default=None,
+        strict=True,
+        gt=0,
+        le=1,
+        description='With wire = "top-k": which part of all weights a message carries; by default '
+        "0.01.",
     )
     audit: Flag = Field(
         default=False,
         description="Check all along that averaging conserves the sum over learners; costs time.",
     )
+
+    @field_validator("wire_fraction")
+    @classmethod
+    def _needs_top_k(cls, fraction: float | None, info: ValidationInfo) -> float | None:
+        # A wire that is itself wrong is not among the data, and reported already.
+        if fraction is not None and info.data.get("wire", "top-k") != "top-k":
+            raise ValueError("is for wire = 'top-k' alone: set that too, or leave this out")
+        return fraction

@@ -14,6 +14,7 @@ from dualrt.core.errors import UsageError
 from dualrt.core.weights import Gradient, Weights
 from dualrt.core.workload import Workload
 from dualrt.workloads.array_versions import ArrayVersions
+from dualrt.workloads.parts import entries, wanted
 
 
 class PhantomVector(NamedTuple):
@@ -63,6 +64,17 @@ class PhantomWeights(Weights[PhantomVector]):
 
     def _replace(self, vector: PhantomVector) -> None:
         pass
+
+    def _part_to_offer(self, vector: PhantomVector, peer: int) -> PhantomVector:
+        # Four bytes for which entry it is, and four for its value.
+        return PhantomVector(8 * self._entries)
+
+    def _part_to_answer(self, vector: PhantomVector, offer: PhantomVector) -> PhantomVector:
+        return PhantomVector(4 * self._entries + 4 * wanted(self._entries))
+
+    @property
+    def _entries(self) -> int:
+        return entries(self._vector.nbytes // 4, self.wire_fraction)
 
     def _narrowed(self, vector: PhantomVector, wire: str) -> PhantomVector:
         # Its entries are taken for fp32, and both names are of 16 bits.

@@ -23,6 +23,7 @@ from torch import Tensor
 from dualrt.core.errors import UsageError
 from dualrt.core.pool import SMALLEST_BYTES, Pool
 from dualrt.core.weights import Weights
+from dualrt.workloads.torch_parts import Part, Parts
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes the optimizer of one learner for its list of tensors, which holds the flat vector only."""
@@ -102,6 +103,8 @@ class TorchWeights(Weights[Tensor]):
                 f"tensors of {sum(self._tensors)} parameters in all for a vector of "
                 f"{len(initial)}: they must be the same. Give the sizes of all its tensors."
             )
+        self._parts: Parts | None = None
+        """From the first exchange on, where it is of parts."""
         self._block = _CPU_BLOCK if initial.device.type == "cpu" else _GPU_BLOCK
         self.optimizer = None if optimizer is None else _checked(optimizer([self._flat]))
         self.applied = torch.zeros_like(self._flat, dtype=torch.float64) if audit else None
@@ -170,6 +173,9 @@ class TorchWeights(Weights[Tensor]):
             )
 
     def _add(self, share: float, theirs: Tensor, mine: Tensor) -> None:
+        if self._parts is not None:
+            self._add_part(share, self._parts.differences(theirs, mine))
+            return
         target = self._target()
         if self._flat.numel() <= self._block:
             # Cutting one block out costs more than blending it.
@@ -181,12 +187,34 @@ class TorchWeights(Weights[Tensor]):
                 torch.add(own, self._difference(their, my), alpha=share, out=changed)
         self._settle(target)
 
+    def _add_part(self, share: float, part: Part) -> None:
+        target = self._target()
+        if self._lent:
+            target.copy_(self._flat)
+        self._settle(target.index_add_(0, part.places, part.values, alpha=share))
+
     def _difference(self, theirs: Tensor, mine: Tensor) -> Tensor:
         """In full precision, which both ends then agree on but for the sign."""
         return theirs.to(self._flat.dtype) - mine.to(self._flat.dtype)
 
     def _narrowed(self, vector: Tensor, wire: str) -> Tensor:
         return vector.to(_WIRES[wire])
+
+    def _part_to_offer(self, vector: Tensor, peer: int) -> Tensor:
+        return self._in_parts(vector).offer(vector, peer)
+
+    def _part_to_answer(self, vector: Tensor, offer: Tensor) -> Tensor:
+        return self._in_parts(vector).answer(vector, offer)
+
+    def heed(self, peer: int, answer: Tensor) -> None:
+        if self._parts is not None:
+            self._parts.heed(peer, answer)
+
+    def _in_parts(self, vector: Tensor) -> Parts:
+        with self._lock:
+            if self._parts is None:
+                self._parts = Parts(vector, self.wire_fraction)
+            return self._parts
 
     def _replace(self, vector: Tensor) -> None:
         self._settle(self._target().copy_(vector))

@@ -21,7 +21,7 @@ def test_both_ends_of_an_exchange_change_by_opposite_differences(wire: str) -> N
         TorchWeights(rank, 2, torch.randn(1000, generator=generator)) for rank in range(2)
     )
     first.wire = second.wire = wire
-    offered, answered = first.offer(), second.offer()
+    offered, answered = first.offer(1), second.sent()
     assert offered.vector.element_size() == 2
     before = [weights.snapshot().vector for weights in (first, second)]
     first.blend(offered, answered, 0.5)
@@ -63,8 +63,15 @@ def test_the_simulator_charges_half_where_there_are_no_numbers() -> None:
     assert half.summary.elapsed_s < full.summary.elapsed_s
 
 
+def test_weights_that_cannot_be_cut_say_so() -> None:
+    weights = ExactWorkload(learners=2, samples_per_epoch=4).weights(0)
+    weights.wire = "top-k"
+    with pytest.raises(UsageError, match="ExactWeights cannot be sent in parts"):
+        weights.offer(1)
+
+
 def test_weights_that_cannot_be_narrowed_say_so() -> None:
     weights = ExactWorkload(learners=2, samples_per_epoch=4).weights(0)
     weights.wire = "bfloat16"
     with pytest.raises(UsageError, match="ExactWeights cannot be sent as bfloat16"):
-        weights.offer()
+        weights.offer(1)
