@@ -372,7 +372,13 @@ def train(
     _set_threads(scenario)
     learner = composition.learner(launch.rank, workload)
     real = scenario.real
-    terms = Terms(real.timeout_s, real.interface, real.shared_memory, device)
+    terms = Terms(
+        real.timeout_s,
+        real.interface,
+        real.shared_memory,
+        device,
+        composition.layout.outlives_peers,
+    )
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
     with (
         _Watch(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner
 from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
@@ -43,10 +44,10 @@ class Final:
 
 
 class Whole(NamedTuple):
-    """A real run as rank 0 has it in the end."""
+    """A real run as its collector has it in the end."""
 
     finals: list[Final]
-    """Of the replicas, in the order of their ranks."""
+    """Of the replicas that are left, in the order of their ranks."""
     tally: Tally
     timing_digest: str | None
 
@@ -65,9 +66,10 @@ def gather(
     digest: TimingDigest,
     device: torch.device,
 ) -> Whole | None:
-    """Bring together what the processes of a run leave; None but at rank 0.
+    """Bring together what the processes of a run leave; None but at the collector.
 
-    All of them call it, and replicas' vectors go to `device`.
+    All of them call it, and replicas' vectors go to `device`. Raises RunError if there is no
+    replica left.
     """
     from dualrt.real.session import Contribution
 
@@ -77,12 +79,19 @@ def gather(
     gathered = session.gather(Contribution(tuple(vector.cpu() for vector in vectors), figures))
     if not gathered:
         return None
-    parts = [msgspec.msgpack.decode(part.figures, type=_Figures) for part in gathered]
+    parts = [msgspec.msgpack.decode(part.figures, type=_Figures) for part in gathered.values()]
     total = Tally(learner.seat.learners)
     for part in parts:
         total.merge(Tally.from_builtins(part.tally))
+    finals = [
+        Final(*(vector.to(device) for vector in gathered[rank].vectors))
+        for rank in replicas
+        if rank in gathered
+    ]
+    if not finals:
+        raise RunError("every learner with weights of its own was lost at the end")
     return Whole(
-        [Final(*(vector.to(device) for vector in gathered[rank].vectors)) for rank in replicas],
+        finals,
         total,
         hashed(part.timing_digest.encode() for part in parts),
     )

@@ -105,7 +105,13 @@ class Others:
         real, vector = ensemble.scenario.real, parameters.vector
         self._session = Session(
             launch,
-            Terms(real.timeout_s, real.interface, real.shared_memory, vector.device),
+            Terms(
+                real.timeout_s,
+                real.interface,
+                real.shared_memory,
+                vector.device,
+                ensemble.layout.outlives_peers,
+            ),
             ensemble.layout.groups,
             # Float buffers travel in float64, four times as large as the smallest of them.
             max(vector.nbytes, 4 * leftovers.nbytes),
@@ -188,14 +194,15 @@ class Others:
         if self._buffers == "mean":
             gathered = self._session.gather(Contribution((self._leftovers.figures(),), b""))
             if gathered:
-                figures, _ = self._loop.consensus([part.vectors[0] for part in gathered])
+                figures, _ = self._loop.consensus([part.vectors[0] for part in gathered.values()])
                 self._leftovers.set_figures(figures)
         if self._buffers != "local":
             rest = self._from_first(lambda: Packet(body=self._leftovers.packed()))
             self._leftovers.unpack(rest.body)
 
     def _from_first(self, packet: Callable[[], Packet]) -> Packet:
-        return self._session.spread(packet() if self._rank == 0 else None)
+        spreads = self._rank == self._session.collector
+        return self._session.spread(packet() if spreads else None)
 
     def _run(self) -> None:
         try:

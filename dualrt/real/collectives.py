@@ -4,8 +4,9 @@ Owns the process groups and the one thread that calls them. Must not know what i
 
 NCCL deadlocks when two threads call it, even on separate streams (pytorch#175145), so every
 collective of a process is called from one thread, in the order in which its strands asked. Strands
-wait for the result at a gate, which bounds the wait and ends it when the run is stopped; a call
-that hangs inside the library cannot be interrupted, so its thread is a daemon.
+wait for the result at a gate, which bounds the wait and ends it when the run is stopped, or when a
+member of the group is lost; a call that hangs inside the library cannot be interrupted, so its
+thread is a daemon.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ import torch.distributed as dist
 from torch.distributed import Store
 
 from dualrt.core.effects import Group, Packet
-from dualrt.core.errors import RunError, StalledError
+from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
 from dualrt.core.pool import Pool
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
 from dualrt.real.wire import Assembly, seal
+
+NAMING_S = 1.0
+"""How long an error of the library waits to be explained: it may notice a death before we do, and
+does not say whose it was."""
 
 
 class _Call:
@@ -65,6 +70,8 @@ class Collectives:
         self._gate = Gate()
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._groups: dict[Group, dist.ProcessGroup] = {}
+        self._lost: dict[int, str] = {}
+        """Who is lost, and why."""
         self._ours = False
         """Whether torch.distributed was brought up here."""
         self._thread = threading.Thread(target=self._serve, name="collectives", daemon=True)
@@ -84,7 +91,7 @@ class Collectives:
         if len(group.ranks) == 1:
             return mine
         handle = self._handle(group)
-        mean: torch.Tensor = self._wait(lambda: _allreduce(handle, mine))
+        mean: torch.Tensor = self._wait(lambda: _allreduce(handle, mine), group.ranks)
         return mean
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
@@ -94,8 +101,17 @@ class Collectives:
         if packet is not None and len(group.ranks) == 1:
             return packet
         handle = self._handle(group)
-        sent: Packet = self._wait(lambda: self._broadcast(handle, root, packet))
+        sent: Packet = self._wait(lambda: self._broadcast(handle, root, packet), group.ranks)
         return sent
+
+    def note(self, rank: int, why: str | None) -> None:
+        """A learner is lost, and why, or with None is found; any thread may call this."""
+        with self._gate:
+            if why is None:
+                self._lost.pop(rank, None)
+            else:
+                self._lost[rank] = why
+            self._gate.announce()
 
     def stop(self, error: BaseException | None = None) -> None:
         """End every wait, now and later, with `error`."""
@@ -112,15 +128,30 @@ class Collectives:
             raise RunError(f"the algorithm's layout has no group {group.name!r} of {group.ranks}")
         return self._groups[group]
 
-    def _wait(self, work: Callable[[], Any]) -> Any:
+    def _wait(self, work: Callable[[], Any], members: Sequence[int] = ()) -> Any:
+        """Have the thread do it. Raises PeerLostError if one of `members` is lost meanwhile."""
         call = _Call(work)
-        self._calls.put(call)
+
+        def gone() -> int | None:
+            return next((rank for rank in members if rank in self._lost), None)
+
         with self._gate:
-            if not self._gate.wait(lambda: call.over, self._timeout_s):
+            lost = gone()
+            if lost is not None:
+                raise PeerLostError(lost, self._lost[lost], Loss.KNOWN)
+            self._calls.put(call)
+            over = self._gate.wait(lambda: call.over or gone() is not None, self._timeout_s)
+            if not over:
                 raise StalledError(f"a collective was not over within {self._timeout_s:g} s")
-        if call.error is not None:
-            raise call.error
-        return call.result
+            if call.over and call.error is None:
+                return call.result
+            if call.error is not None and members:
+                self._gate.wait(lambda: gone() is not None, min(NAMING_S, self._timeout_s))
+            lost = gone()
+            if lost is not None:
+                raise PeerLostError(lost, self._lost[lost]) from call.error
+        assert call.error is not None
+        raise call.error
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:

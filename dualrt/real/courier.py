@@ -61,6 +61,13 @@ from dualrt.real.wire import (
     encode,
 )
 
+BROKE = "its connection broke"
+"""Why most peers are lost."""
+
+FADE_S = 0.1
+"""How long after its connection broke a peer counts as lost: what it had sent before may still be
+read by then, such as the last message of one that has ended."""
+
 LINGER_S = 0.5
 """How long a learner that closes waits for its last frames to leave."""
 
@@ -85,8 +92,11 @@ class Courier:
 
     Parameters: `origin` says who we are; `interface` is what the ROUTER binds; a peer that does not
     answer is greeted again every `greet_interval_s`; `shares_memory` is whether to share memory
-    with peers on this host. Deliveries go to `mailbox`, what is learnt of the peers to `roster`. If
-    the thread ends by an error, all waits on these two end with it.
+    with peers on this host. A peer is lost when its connection breaks, or is silent for
+    `silence_s`; for a `newcomer`, which comes to a run that is under way, so is one that does not
+    answer for so long. Deliveries go to `mailbox`, what is learnt of the peers to `roster`, and who
+    is lost or found, and why it is lost, to `watch` besides. If the thread ends by an error, all
+    waits on mailbox and roster end with it.
     """
 
     def __init__(
@@ -96,9 +106,12 @@ class Courier:
         interface: str,
         max_body_bytes: int,
         greet_interval_s: float,
+        silence_s: float,
+        newcomer: bool,
         shares_memory: bool,
         mailbox: Mailbox,
         roster: Roster,
+        watch: Callable[[int, str | None], None],
     ) -> None:
         self.counters = dict.fromkeys(Drop, 0)
         """Frames that were dropped, by reason; written by the thread, read by any."""
@@ -106,15 +119,25 @@ class Courier:
         self._interface = interface
         self._max_body_bytes = max_body_bytes
         self._greet_interval_s = greet_interval_s
+        self._silence_s = silence_s
+        self._newcomer = newcomer
+        self._watch = watch
         self._shares_memory = shares_memory
         self._mailbox = mailbox
         self._roster = roster
         self._bodies = Pool(SPARE_BODIES)
         self._calls = Calls()
         self._address: Future[str] = Future()
-        self._addresses: Mapping[int, str] = {}
+        self._addresses: dict[int, str] = {}
         self._links: dict[int, Link] = {}
         self._sources: dict[int, _Source] = {}
+        self._breaks: dict[int, zmq.Socket[bytes]] = {}
+        """What tells that the connection to a peer broke."""
+        self._fading: dict[int, tuple[float, str]] = {}
+        """Who counts as lost from an instant on, and why, unless it answers before."""
+        self._lost: dict[int, None] = {}
+        self._parting: dict[int, None] = {}
+        """To whom we have said goodbye, or will when we find them."""
         self._stopping = False
         # A daemon, so that a program which ends without closing its gossip does end.
         self._thread = threading.Thread(
@@ -141,24 +164,33 @@ class Courier:
 
     def listen(self, addresses: Mapping[int, str]) -> None:
         """Begin to read the ROUTER; `addresses` has all other learners of the run."""
-        self._addresses = addresses
+        self._addresses = dict(addresses)
         self._poller.register(self._router, zmq.POLLIN)
+        if self._newcomer:
+            due_s = time.monotonic() + max(self._silence_s, sockets.SILENCE_LEAST_S)
+            for peer in addresses:
+                self._fading[peer] = due_s, "it does not answer who was started again"
 
     def greet(self, peer: int) -> None:
         """Connect to a peer, unless that was done."""
         self._link(peer)
 
     def enqueue(self, peer: int, letter: Letter) -> None:
-        """Send a letter after all that was to be sent to this peer before."""
-        self._link(peer).add(letter)
+        """Send a letter after all that was to be sent to this peer before, unless it is lost."""
+        if peer not in self._lost:
+            self._link(peer).add(letter)
 
     def part(self, peer: int) -> None:
-        """Say goodbye after all that was to be sent to this peer before."""
+        """Say goodbye after all that was to be sent to this peer before; again if it is found."""
+        self._parting[peer] = None
         self._link(peer).add_frames(self._farewell(peer))
 
     def credit(self, peer: int) -> None:
         """Tell a peer how much of what it has sent takes no room here any more."""
-        source = self._sources[peer]
+        source = self._sources.get(peer)
+        if source is None:
+            # Of a process that is gone.
+            return
         # Less than nothing, while messages of the peer's previous incarnation are still held.
         taken = max(0, source.incoming.settled_bytes - self._roster.held_bytes(peer))
         self._reply(source.route, Credit(*self._signature(), taken))
@@ -189,7 +221,7 @@ class Courier:
             self._mailbox.close(failure)
             self._roster.close(failure)
             self._calls.close()
-            self._unshare()
+            self._close()
             self._context.destroy(linger=round(1000 * LINGER_S))
 
     def _open(self) -> None:
@@ -206,12 +238,17 @@ class Courier:
         if self._router in events:
             self._read(self._router, self._hear)
         now_s = time.monotonic()
-        for peer, link in self._links.items():
+        for peer, link in list(self._links.items()):
+            breaks = self._breaks[peer]
+            if breaks in events and sockets.forget_breaks(breaks):
+                self._break(peer, link, now_s)
             event = events.get(link.dealer, 0)
             if event & zmq.POLLIN:
                 self._read(link.dealer, partial(self._hear_reply, peer, link))
             if event & zmq.POLLOUT or not link.awaits_room:
                 self._push(link, now_s)
+        for peer in [peer for peer, (due_s, _) in self._fading.items() if due_s <= now_s]:
+            self._lose(peer)
 
     def _patience_ms(self) -> int | None:
         """Until a link has something to say again; None if none has."""
@@ -219,13 +256,59 @@ class Courier:
             (link.due_s for link in self._links.values() if not link.awaits_room),
             default=math.inf,
         )
+        due_s = min([due_s, *(fading_s for fading_s, _ in self._fading.values())])
         return None if due_s == math.inf else max(0, math.ceil(1000 * (due_s - time.monotonic())))
 
-    def _unshare(self) -> None:
+    def _close(self) -> None:
         for link in self._links.values():
             link.unshare()
         for source in self._sources.values():
             _close_ring(source)
+
+    # Losing and finding peers.
+
+    def _break(self, peer: int, link: Link, now_s: float) -> None:
+        """The connection to a peer broke: its process is gone, or the way to it."""
+        link.renew()
+        if peer not in self._lost:
+            self._fading.setdefault(peer, (now_s + FADE_S, BROKE))
+
+    def _lose(self, peer: int) -> None:
+        _, why = self._fading.pop(peer)
+        self._lost[peer] = None
+        self._roster.lose(peer)
+        self._mailbox.lose(peer, why)
+        self._watch(peer, why)
+
+    def _find(self, peer: int) -> None:
+        _, why = self._fading.get(peer, (0.0, ""))
+        if why == BROKE:
+            # Back so soon that nobody noticed; but what was under way is lost.
+            self._lose(peer)
+        self._fading.pop(peer, None)
+        self._roster.greeted(peer)
+        if peer not in self._lost:
+            return
+        del self._lost[peer]
+        self._mailbox.find(peer)
+        self._watch(peer, None)
+        if peer in self._parting:
+            self._links[peer].add_frames(self._farewell(peer))
+
+    def _move(self, peer: int, address: str) -> None:
+        """A peer was started again, and listens elsewhere."""
+        self._addresses[peer] = address
+        link = self._links.pop(peer, None)
+        if link is not None:
+            link.unshare()
+            link.dealer.disable_monitor()
+            for socket in (link.dealer, self._breaks.pop(peer)):
+                self._poller.unregister(socket)
+                socket.close(linger=0)
+            if peer not in self._lost:
+                self._fading[peer] = 0.0, "it was started again"
+                self._lose(peer)
+        self._link(peer)
 
     # Sending.
 
@@ -233,15 +316,18 @@ class Courier:
         link = self._links.get(peer)
         if link is None:
             address = self._addresses[peer]
-            dealer = sockets.dealer(self._context, address)
-            self._poller.register(dealer, zmq.POLLIN)
+            dealer = sockets.dealer(self._context, address, self._silence_s)
             link = self._links[peer] = Link(
                 dealer,
                 self._origin,
                 peer,
+                address=self._address.result(),
                 patience_s=self._greet_interval_s,
                 shares=self._shares_memory and _host(address) == _host(self._address.result()),
             )
+            breaks = self._breaks[peer] = sockets.breaks(dealer)
+            self._poller.register(dealer, zmq.POLLIN)
+            self._poller.register(breaks, zmq.POLLIN)
         return link
 
     def _push(self, link: Link, now_s: float) -> None:
@@ -284,6 +370,8 @@ class Courier:
         source = self._source(frame, bytes(route))
         match frame:
             case Hello():
+                if frame.address not in ("", self._addresses[frame.sender]):
+                    self._move(frame.sender, frame.address)
                 self._reply(route, Welcome(*self._signature()))
             case Chunk(slot=None):
                 self._collect(source, frame, data)
@@ -304,7 +392,7 @@ class Courier:
         match frame:
             case Welcome():
                 link.ready = True
-                self._roster.greeted(peer)
+                self._find(peer)
             case Credit():
                 self._roster.credit(peer, frame.taken)
             case Slots():

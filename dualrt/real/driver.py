@@ -41,7 +41,14 @@ from dualrt.core.effects import (
     Together,
     describe,
 )
-from dualrt.core.errors import DualrtError, RunError, StalledError, StrandError
+from dualrt.core.errors import (
+    DualrtError,
+    Loss,
+    PeerLostError,
+    RunError,
+    StalledError,
+    StrandError,
+)
 from dualrt.core.faults import Slowdown, slowness
 from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
@@ -113,6 +120,8 @@ class RealDriver:
         self._journal, self._writing = Journal(observer), threading.Lock()
         self._flushed_s = 0.0
         self._timeout_s, self._device, self._slowdowns = timeout_s, device, slowdowns
+        if collectives is not None:
+            gossip.watch(collectives.note)
         self._helpers = Helpers()
         self._stopping = threading.Event()
         # Guards and announces the counts below.
@@ -235,7 +244,7 @@ class RealDriver:
                 self._span(course, cost.kind, start_s, cost.bytes_moved)
                 return answer
             case Recv(tag=tag, peer=peer):
-                sender, packet = self._gossip.recv(tag, peer, course.patience_s)
+                sender, packet = self._receive(course, tag, peer, start_s)
                 self._span(course, "recv " + tag, start_s, packet.nbytes, sender)
                 return Delivery(sender, self._on(packet, self._device))
             case Send(peer=peer, tag=tag, packet=packet):
@@ -287,6 +296,21 @@ class RealDriver:
         if self._stopping.is_set():
             raise StoppedError()
         return tuple(results)
+
+    def _receive(
+        self, course: _Course, tag: str, peer: int | None, start_s: float
+    ) -> tuple[int, Packet]:
+        """Raises PeerLostError for a peer that is lost, or silent for as long as one may be."""
+        try:
+            return self._gossip.recv(tag, peer, course.patience_s)
+        except (StalledError, PeerLostError) as error:
+            if peer is None:
+                raise
+            self._span(course, "recv " + tag, start_s, 0, peer)
+            if isinstance(error, PeerLostError):
+                raise
+            why = f"it was silent for {course.patience_s:g} s"
+            raise PeerLostError(peer, why, Loss.SILENT) from error
 
     @property
     def _groups(self) -> Collectives:

@@ -14,17 +14,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import RunError, UsageError
+from dualrt.core.faults import Detection
 from dualrt.real.courier import LINGER_S, Courier
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.roster import Roster
 from dualrt.real.wire import Frame, cost_bytes, seal
+
+Watcher: TypeAlias = Callable[[int, str | None], None]
+"""Is told of a peer that is lost, and why, or that is found, with None."""
 
 GREETINGS_A_TIMEOUT = 20
 """How often a silent peer is greeted before it counts as silent."""
@@ -42,6 +46,12 @@ class Gossip:
       two such bodies a peer wait here to be taken, and two a peer to be sent.
     - `shares_memory`: whether large bodies to and from peers on this host go through memory that
       both ends share, where they can.
+    - `silence_s`: how long a connection may be silent before its peer counts as lost; by default a
+      heartbeat, a 20th of the timeout.
+    - `newcomer`: whether the run may be under way, and peers may be gone already.
+
+    A peer whose process has ended, or that cannot be reached, is *lost* until it answers again:
+    what is sent to it vanishes, and who waits for a message of it gets `PeerLostError`.
 
     A learner that is started again is a new incarnation: what its dead self had under way is
     dropped. Raises `UsageError` if the interface cannot be bound.
@@ -59,6 +69,8 @@ class Gossip:
         interface: str = "127.0.0.1",
         max_body_bytes: int,
         shares_memory: bool = True,
+        silence_s: float | None = None,
+        newcomer: bool = False,
     ) -> None:
         self.rank = rank
         self._timeout_s = timeout_s
@@ -66,15 +78,19 @@ class Gossip:
         self._mailbox = Mailbox()
         self._roster = Roster(max_body_bytes)
         self._others: tuple[int, ...] = ()
+        self._watchers: list[Watcher] = []
         self._courier = Courier(
             # The time of birth grows from one incarnation to the next, with no state to be kept.
             Frame(run_id, rank, incarnation=time.time_ns()),
             interface=interface,
             max_body_bytes=max_body_bytes,
             greet_interval_s=timeout_s / GREETINGS_A_TIMEOUT,
+            silence_s=Detection.within(timeout_s).detect_s if silence_s is None else silence_s,
+            newcomer=newcomer,
             shares_memory=shares_memory,
             mailbox=self._mailbox,
             roster=self._roster,
+            watch=self._tell,
         )
         self._address = self._courier.start(timeout_s)
 
@@ -99,6 +115,22 @@ class Gossip:
         """Frames that were dropped so far, by reason: see `dualrt.real.stream.Drop`."""
         return {reason.value: count for reason, count in self._courier.counters.items()}
 
+    @property
+    def lost(self) -> frozenset[int]:
+        """The learners that are lost just now."""
+        return self._roster.lost
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` of each peer that is lost, and why, and of each that is found, with None.
+
+        From the transport's own thread: it must not wait.
+        """
+        self._watchers.append(watcher)
+
+    def _tell(self, peer: int, why: str | None) -> None:
+        for watcher in self._watchers:
+            watcher(peer, why)
+
     def connect(self, addresses: Mapping[int, str], greet: Iterable[int] = ()) -> None:
         """Make the learners of the run known, once; ours may be among them.
 
@@ -122,7 +154,8 @@ class Gossip:
     def send(self, peer: int, tag: str, packet: Packet) -> None:
         """Send a packet, whose body must not be written to any more; returns when it is queued.
 
-        Waits while the peer is two bodies behind. What is sent to oneself is there at once.
+        Waits while the peer is two bodies behind. What is sent to oneself is there at once, and
+        what is sent to a peer that is lost is dropped.
 
         Raises `WireError` for a packet that cannot travel, `UsageError` for a peer that is not in
         the run, `StalledError` if the peer takes nothing for `timeout_s`.
@@ -131,16 +164,16 @@ class Gossip:
             self._mailbox.put(Delivery(peer, packet), tag)
             return
         letter = seal(tag, packet, self._max_body_bytes)
-        self._roster.reserve(peer, letter.cost_bytes, self._timeout_s)
-        self._courier.post(partial(self._courier.enqueue, peer, letter))
+        if self._roster.reserve(peer, letter.cost_bytes, self._timeout_s):
+            self._courier.post(partial(self._courier.enqueue, peer, letter))
 
     def recv(self, tag: str, peer: int | None = None, timeout_s: float | None = None) -> Delivery:
         """The oldest message with this tag, from `peer` or, when that is None, from anyone.
 
         Messages with the same sender and tag come in the order that they were sent in.
 
-        Raises `StalledError` if none comes within `timeout_s`, by default the transport's own;
-        `math.inf` waits until there is one, or `close`.
+        Raises `StalledError` if none comes within `timeout_s`, by default the transport's own
+        (`math.inf` waits until there is one, or `close`), and `PeerLostError` if `peer` is lost.
         """
         patience_s = self._timeout_s if timeout_s is None else timeout_s
         delivery = self._mailbox.get(tag, peer, patience_s)
@@ -153,8 +186,8 @@ class Gossip:
         """Tell all others that we need nothing more, and wait until all have said the same.
 
         Messages come and go as before meanwhile, so strands that answer others can go on. When a
-        learner has said it, all that it sent before has arrived. Returns the ranks that had not
-        said it within `timeout_s`: empty, when all ended well.
+        learner has said it, all that it sent before has arrived. Nobody waits for the lost. Returns
+        the other ranks that had not said it within `timeout_s`: empty, when all ended well.
         """
         for peer in self._others:
             self._courier.post(partial(self._courier.part, peer))

@@ -4,6 +4,9 @@ Owns the order in which frames go to the peer: hello until it is answered, then 
 them, where the peer is on the same host, the offer of memory to share. Must not know what messages
 say, nor when the socket is ready.
 
+A connection that breaks takes along what was under way. Then the link begins anew: with a hello,
+and without what waited, which counts as lost (docs/decisions/0015-lost-peers.md).
+
 Only the bytes of chunks go through shared memory, and only once the peer has it: until then, and if
 it cannot, they travel beside their headers, which always go through the socket and so keep their
 order. A sender whose slots are all full waits for the peer to free some. If it waits for long,
@@ -32,8 +35,9 @@ SHARED_LEAST_BYTES = 64 * 1024
 class Link:
     """The way to one peer.
 
-    Parameters: `origin` says who we are; an offer that is not answered is made again after
-    `patience_s`; `shares` is whether memory may be offered. Used by the courier's thread alone.
+    Parameters: `origin` says who we are and `address` where we listen; an offer that is not
+    answered is made again after `patience_s`; `shares` is whether memory may be offered. Used by
+    the courier's thread alone.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Link:
         origin: Frame,
         peer: int,
         *,
+        address: str = "",
         patience_s: float,
         shares: bool,
     ) -> None:
@@ -53,7 +58,7 @@ class Link:
         self.awaits_room = False
         """There is something to send, and the poller says when the socket takes it."""
         self._signature = origin.run, origin.sender, origin.incarnation
-        self._hello = encode(Hello(*self._signature, receiver=peer))
+        self._hello = encode(Hello(*self._signature, receiver=peer, address=address))
         self._patience_s = patience_s
         self._hello_due_s = 0.0
         self._outgoing = Outgoing(origin, self._place)
@@ -72,6 +77,15 @@ class Link:
     def add_frames(self, frames: Iterator[Parts]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
         self._outgoing.add_frames(frames)
+
+    def renew(self) -> None:
+        """Begin anew: the connection broke."""
+        self.ready = False
+        self._parts = None
+        self._outgoing.clear()
+        self._hello_due_s = 0.0
+        # The peer may be another process by then, which has no part in the memory.
+        self._shared, self._offer_due_s = False, 0.0
 
     def push(self, now_s: float) -> bool:
         """Send what the socket takes; returns whether it takes no more for now."""

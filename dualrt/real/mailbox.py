@@ -1,6 +1,7 @@
 """The mailbox: where messages wait for the strand that wants them.
 
-Owns their order: first in, first out for each sender and tag. Must not know how they arrive.
+Owns their order: first in, first out for each sender and tag; and the end of waits for a sender
+that is lost. Must not know how messages arrive, nor how a loss is noticed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from dualrt.core.effects import Delivery
-from dualrt.core.errors import StalledError
+from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.real.gate import Gate
 
 
@@ -27,6 +28,10 @@ class Mailbox:
         self._queues: dict[str, dict[int, deque[tuple[int, Delivery]]]] = {}
         self._wanted: Counter[tuple[str, int | None]] = Counter()
         """What the threads that wait in `get` wait for."""
+        self._lost: dict[int, str] = {}
+        """Who is lost, and why."""
+        self._losses: Counter[int] = Counter()
+        """How often each was lost so far."""
 
     def put(self, delivery: Delivery, tag: str) -> None:
         """Add a delivery and wake whoever waits for it."""
@@ -38,14 +43,37 @@ class Mailbox:
     def get(self, tag: str, peer: int | None, timeout_s: float) -> Delivery:
         """The oldest delivery with this tag, from `peer` or, when that is None, from anyone.
 
-        Raises `StalledError` when none came within `timeout_s` (which may be `math.inf`), and what
-        the mailbox was closed with.
+        Raises `StalledError` when none came within `timeout_s` (which may be `math.inf`),
+        `PeerLostError` when none is there and `peer` is lost, or is while it is waited for, and
+        what the mailbox was closed with.
         """
         with self._gate, self._wanting(tag, peer):
-            if not self._gate.wait(lambda: self._oldest(tag, peer) is not None, timeout_s):
+            before = 0 if peer is None else self._losses[peer]
+            if peer in self._lost and self._oldest(tag, peer) is None:
+                raise PeerLostError(peer, self._lost[peer], Loss.KNOWN)
+
+            def over() -> bool:
+                return self._oldest(tag, peer) is not None or self._losses_of(peer) > before
+
+            if not self._gate.wait(over, timeout_s):
                 whom = "anyone" if peer is None else f"learner {peer}"
                 raise StalledError(f"no {tag!r} came from {whom} within {timeout_s:g} s")
+            if peer is not None and self._oldest(tag, peer) is None:
+                why = self._lost.get(peer, "it was away while its message was waited for")
+                raise PeerLostError(peer, why, Loss.NOTICED)
             return self._take(tag, peer)
+
+    def lose(self, peer: int, why: str) -> None:
+        """End all waits for messages of this peer, now and until it is found."""
+        with self._gate:
+            self._lost[peer] = why
+            self._losses[peer] += 1
+            self._gate.announce()
+
+    def find(self, peer: int) -> None:
+        """It can be waited for again."""
+        with self._gate:
+            self._lost.pop(peer, None)
 
     def await_quiet(self, takers: int, timeout_s: float) -> bool:
         """Wait until so many threads wait in `get`, none with a delivery to take."""
@@ -66,6 +94,9 @@ class Mailbox:
             self._wanted[tag, peer] -= 1
             if not self._wanted[tag, peer]:
                 del self._wanted[tag, peer]
+
+    def _losses_of(self, peer: int | None) -> int:
+        return 0 if peer is None else self._losses[peer]
 
     def _quiet(self, takers: int) -> bool:
         served = any(self._oldest(tag, peer) is not None for tag, peer in self._wanted)

@@ -1,7 +1,7 @@
 """The roster: what all threads of a learner know of the other learners.
 
-Owns who has answered, who has said goodbye, and how much may still be sent to each. Must not know
-of sockets.
+Owns who has answered, who is lost, who has said goodbye, and how much may still be sent to each.
+Must not know of sockets.
 
 Flow control is by window, end to end. A message occupies its receiver from the moment that it is
 accepted for sending until the receiver's *strand* has taken it. A sender may occupy each peer with
@@ -27,6 +27,8 @@ SMALL_WINDOW_BYTES = 1024 * 1024
 @dataclass(slots=True)
 class _Peer:
     ready: bool = False
+    lost: bool = False
+    """It was there, and is not now: what is sent to it vanishes, and nobody waits for it."""
     bye_sent: bool = False
     bye_heard: bool = False
     sent_bytes: int = 0
@@ -61,8 +63,23 @@ class Roster:
     def greeted(self, rank: int) -> None:
         """A peer has answered the hello."""
         with self._gate:
-            self._peers[rank].ready = True
+            peer = self._peers[rank]
+            peer.ready, peer.lost = True, False
             self._gate.announce()
+
+    def lose(self, rank: int) -> None:
+        """A peer is gone, or cannot be reached: what was to be sent to it occupies it no more."""
+        with self._gate:
+            peer = self._peers[rank]
+            peer.ready, peer.lost = False, True
+            peer.taken_bytes = peer.sent_bytes
+            self._gate.announce()
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Who is lost just now."""
+        with self._gate:
+            return frozenset(rank for rank, peer in self._peers.items() if peer.lost)
 
     def await_greeted(self, ranks: Iterable[int], timeout_s: float) -> None:
         """Wait until all of `ranks` have answered. Raises `StalledError` that names the silent."""
@@ -72,24 +89,29 @@ class Roster:
                 silent = [rank for rank, peer in peers.items() if not peer.ready]
                 raise StalledError(f"no answer from learners {silent} within {timeout_s:g} s")
 
-    def reserve(self, rank: int, cost: int, timeout_s: float) -> None:
+    def reserve(self, rank: int, cost: int, timeout_s: float) -> bool:
         """Wait until `cost` bytes fit into the peer's window, and occupy them.
 
-        Raises `UsageError` for a rank that is not in the run, `StalledError` when the peer's
-        strands took too little within `timeout_s`.
+        Returns whether they are to be sent: not to a peer that is lost. Raises `UsageError` for a
+        rank that is not in the run, `StalledError` when the peer's strands took too little within
+        `timeout_s`.
         """
         with self._gate:
             peer = self._peer(rank)
 
             def fits() -> bool:
-                return peer.sent_bytes - peer.taken_bytes + cost <= self.window_bytes
+                room = self.window_bytes - (peer.sent_bytes - peer.taken_bytes)
+                return cost <= room or peer.lost
 
             if not self._gate.wait(fits, timeout_s):
                 raise StalledError(
                     f"learner {rank} took no message for {timeout_s:g} s while "
                     f"{peer.sent_bytes - peer.taken_bytes} bytes were waiting for it"
                 )
+            if peer.lost:
+                return False
             peer.sent_bytes += cost
+            return True
 
     def credit(self, rank: int, taken_bytes: int) -> None:
         """The peer says that it has taken so much in all."""
@@ -134,11 +156,19 @@ class Roster:
             self._gate.announce()
 
     def await_byes(self, timeout_s: float) -> frozenset[int]:
-        """Wait until all goodbyes are said and heard; returns the ranks that were not heard."""
+        """Wait until all goodbyes are said and heard, but for those of and to the lost.
+
+        Returns the ranks that were not heard and are not lost.
+        """
         with self._gate:
-            peers = self._peers.values()
-            self._gate.wait(lambda: all(p.bye_sent and p.bye_heard for p in peers), timeout_s)
-            return frozenset(rank for rank, peer in self._peers.items() if not peer.bye_heard)
+
+            def parted(peer: _Peer) -> bool:
+                return peer.lost or (peer.bye_sent and peer.bye_heard)
+
+            self._gate.wait(lambda: all(map(parted, self._peers.values())), timeout_s)
+            return frozenset(
+                rank for rank, peer in self._peers.items() if not (peer.bye_heard or peer.lost)
+            )
 
     def close(self, error: BaseException | None = None) -> None:
         """End every wait with `error` or `ClosedError`."""

@@ -3,21 +3,23 @@
 Owns the order of things: rendezvous, transport, groups, run, gathering, end. Must not know any
 algorithm or workload; learner and observers are handed in.
 
-At the end rank 0 has everyone's weights and whatever small thing each process adds (its figures),
-sent by the same gossip that trained. It keeps all of that until all have sent, so its memory holds
-the weights of all replicas once.
+At the end the *collector*, rank 0 or the lowest that is left, has everyone's weights and whatever
+small thing each process adds (its figures), sent by the same gossip that trained. It keeps all of
+that until all have sent, so its memory holds the weights of all replicas once. Who is lost adds
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dualrt.core.effects import Group, Packet
-from dualrt.core.errors import DualrtError
+from dualrt.core.errors import DualrtError, PeerLostError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
@@ -38,6 +40,10 @@ class Terms:
     interface: str
     shared_memory: bool
     device: torch.device
+    outlives_peers: bool = False
+    """Whether the algorithm goes on without a peer: then one that is silent for a heartbeat is
+    given up. Where its loss ends the run, half a timeout of silence is taken for one, or a
+    connection that breaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class Session:
         number: int = 0,
     ) -> None:
         self._launch, self._terms = launch, terms
+        self.collector = 0
+        """Who has everything in the end."""
         self._driver: RealDriver | None = None
         meeting = Rendezvous(launch, terms.timeout_s, number)
         if groups:
@@ -82,6 +90,7 @@ class Session:
             interface=terms.interface,
             max_body_bytes=max_body_bytes,
             shares_memory=terms.shared_memory,
+            silence_s=None if terms.outlives_peers else terms.timeout_s / 2,
         )
         self._collectives: Collectives | None = None
         try:
@@ -142,36 +151,65 @@ class Session:
         self.stop()
 
     def spread(self, packet: Packet | None = None) -> Packet:
-        """Rank 0's packet, at everyone once everyone has it; the others bring none."""
-        if self._launch.rank != 0:
-            spread = self._gossip.recv("spread", 0).packet
-            self._gossip.send(0, "taken", Packet())
+        """The collector's packet, at everyone once everyone has it; the others bring none.
+
+        Raises PeerLostError if the collector is lost. Who else is lost is not waited for.
+        """
+        rank, collector = self._launch.rank, self.collector
+        if rank != collector:
+            spread = self._gossip.recv("spread", collector).packet
+            self._gossip.send(collector, "taken", Packet())
             return spread
         if packet is None:
-            raise ValueError("rank 0 spreads a packet, and brought none")
-        others = range(1, self._launch.learners)
+            raise ValueError(f"rank {rank} spreads a packet, and brought none")
+        others = [peer for peer in range(self._launch.learners) if peer != rank]
         for peer in others:
             self._gossip.send(peer, "spread", packet)
         for peer in others:
-            self._gossip.recv("taken", peer)
+            with suppress(PeerLostError):
+                self._gossip.recv("taken", peer)
         return packet
 
-    def gather(self, mine: Contribution) -> list[Contribution]:
-        """Everyone's contributions in rank order at rank 0; empty elsewhere."""
+    def gather(self, mine: Contribution) -> dict[int, Contribution]:
+        """Contributions by rank, in order, at the collector; empty elsewhere.
+
+        Whoever is lost on the way is left out; if it is the collector, the next one collects.
+        """
         rank, learners = self._launch.rank, self._launch.learners
-        if rank != 0:
-            # torch makes no tensor of an empty buffer.
-            figures = torch.frombuffer(bytearray(mine.figures or b"\0"), dtype=torch.uint8)
-            body = figures[: len(mine.figures)]
-            self._gossip.send(0, "figures", Packet(note=len(mine.vectors), body=body))
-            for vector in mine.vectors:
-                self._gossip.send(0, "vector", Packet(body=vector))
-            self._gossip.recv("gathered", 0)
-            return []
-        gathered = [mine, *(self._from(peer) for peer in range(1, learners))]
-        for peer in range(1, learners):
-            self._gossip.send(peer, "gathered", Packet())
-        return gathered
+        for collector in range(learners):
+            self.collector = collector
+            if collector == rank:
+                return self._collect(mine)
+            if collector in self._gossip.lost:
+                continue
+            try:
+                self._contribute(collector, mine)
+            except PeerLostError:
+                continue
+            return {}
+        raise AssertionError("every learner is among the learners")
+
+    def _contribute(self, collector: int, mine: Contribution) -> None:
+        # torch makes no tensor of an empty buffer.
+        figures = torch.frombuffer(bytearray(mine.figures or b"\0"), dtype=torch.uint8)
+        body = figures[: len(mine.figures)]
+        self._gossip.send(collector, "figures", Packet(note=len(mine.vectors), body=body))
+        for vector in mine.vectors:
+            self._gossip.send(collector, "vector", Packet(body=vector))
+        self._gossip.recv("gathered", collector)
+
+    def _collect(self, mine: Contribution) -> dict[int, Contribution]:
+        rank = self._launch.rank
+        gathered = {rank: mine}
+        for peer in range(self._launch.learners):
+            if peer == rank:
+                continue
+            with suppress(PeerLostError):
+                gathered[peer] = self._from(peer)
+        for peer in gathered:
+            if peer != rank:
+                self._gossip.send(peer, "gathered", Packet())
+        return dict(sorted(gathered.items()))
 
     def _from(self, peer: int) -> Contribution:
         figures = self._gossip.recv("figures", peer).packet

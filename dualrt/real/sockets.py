@@ -26,6 +26,10 @@ quarters."""
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 """A peer that is not there yet is tried again soon, and less often the longer it is away."""
 
+SILENCE_LEAST_S = 1.0
+"""A connection is never given up for a shorter silence: a busy machine may keep a thread off its
+cores for some tenths of a second."""
+
 
 def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket on which a learner hears all others."""
@@ -37,8 +41,14 @@ def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     return made
 
 
-def dealer(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
-    """The socket through which a learner sends to the one at `address`."""
+def dealer(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, silence_s: float
+) -> zmq.Socket[bytes]:
+    """The socket through which a learner sends to the one at `address`.
+
+    A connection that is silent for `silence_s` breaks. ZeroMQ's own threads send and answer the
+    heartbeats, so a learner that computes, or that Python keeps waiting, does not seem dead.
+    """
     made = _socket(context, zmq.DEALER)
     made.set(zmq.SNDHWM, BULK_HWM_FRAMES)
     made.set(zmq.RCVHWM, REPLY_HWM_FRAMES)
@@ -47,8 +57,26 @@ def dealer(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[
     made.set(zmq.IMMEDIATE, 1)
     made.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     made.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    silence_ms = round(1000 * max(silence_s, SILENCE_LEAST_S))
+    made.set(zmq.HEARTBEAT_IVL, max(1, silence_ms // 2))
+    made.set(zmq.HEARTBEAT_TIMEOUT, max(1, silence_ms // 2))
+    # What would be tried anew for minutes, when the way is open again for long.
+    made.set(zmq.CONNECT_TIMEOUT, silence_ms)
     made.connect(address)
     return made
+
+
+def breaks(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """What can be read, with `forget_breaks`, whenever a connection of a socket breaks."""
+    return socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+
+def forget_breaks(monitor: zmq.Socket[bytes]) -> bool:
+    """Read what `breaks` has told; returns whether that was anything."""
+    told = False
+    while fetch(monitor) is not None:
+        told = True
+    return told
 
 
 def bind(socket: zmq.Socket[bytes], interface: str) -> str:

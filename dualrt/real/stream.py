@@ -65,6 +65,10 @@ class Outgoing:
         """Send frames that take no part in the flow control, after all that was added before."""
         self._waiting.append(frames)
 
+    def clear(self) -> None:
+        """Drop all that waits; what is added later has its place after that all the same."""
+        self._waiting.clear()
+
     def next(self) -> Parts | None:
         """The next frame, made now; None if nothing waits."""
         while self._waiting:

@@ -87,6 +87,8 @@ class Hello(Frame, frozen=True, tag="hello"):
 
     receiver: Count
     """Whom the sender believes to be talking to: a port may have found a new owner."""
+    address: str = ""
+    """Where the sender listens. A learner that was started again is not where it was before."""
 
 
 class Welcome(Frame, frozen=True, tag="welcome"):

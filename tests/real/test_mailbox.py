@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dualrt.core.effects import Delivery, Packet
-from dualrt.core.errors import RunError, StalledError
+from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
 from dualrt.real.gate import ClosedError
 from dualrt.real.mailbox import Mailbox
 
@@ -99,3 +99,42 @@ def test_quiet_is_when_every_taker_waits_for_what_is_not_there() -> None:
         mailbox.put(letter(1, None), "t")
         taker.result(5)
         assert not mailbox.await_quiet(1, 0.01)
+
+
+def test_a_wait_for_a_peer_ends_when_it_is_lost_and_one_for_anyone_goes_on() -> None:
+    mailbox = Mailbox()
+    with ThreadPoolExecutor(2) as pool:
+        named = pool.submit(mailbox.get, "t", 1, 20)
+        anyone = pool.submit(mailbox.get, "t", None, 20)
+        mailbox.await_quiet(2, 20)
+        mailbox.lose(1, "it fell")
+        with pytest.raises(PeerLostError, match="learner 1 is lost: it fell") as lost:
+            named.result(20)
+        assert lost.value.loss is Loss.NOTICED
+        assert not anyone.done()
+        mailbox.put(letter(2, "b"), "t")
+        assert anyone.result(20).packet.note == "b"
+
+
+def test_a_lost_peer_is_not_waited_for_until_it_is_found() -> None:
+    mailbox = Mailbox()
+    mailbox.put(letter(1, "before"), "t")
+    mailbox.lose(1, "it fell")
+    assert mailbox.get("t", 1, 20).packet.note == "before"
+    with pytest.raises(PeerLostError) as lost:
+        mailbox.get("t", 1, 20)
+    assert lost.value.loss is Loss.KNOWN
+    mailbox.find(1)
+    with pytest.raises(StalledError):
+        mailbox.get("t", 1, 0.01)
+
+
+def test_a_peer_that_was_away_for_a_moment_answers_no_question_of_before() -> None:
+    mailbox = Mailbox()
+    with ThreadPoolExecutor(1) as pool:
+        named = pool.submit(mailbox.get, "t", 1, 20)
+        mailbox.await_quiet(1, 20)
+        mailbox.lose(1, "it fell")
+        mailbox.find(1)
+        with pytest.raises(PeerLostError):
+            named.result(20)

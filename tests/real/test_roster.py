@@ -109,3 +109,28 @@ def test_close_ends_every_wait(roster: Roster) -> None:
         for wait in waits:
             with pytest.raises(RunError, match="cut"):
                 wait.result(5)
+
+
+def test_nobody_waits_for_room_at_a_lost_peer_and_nothing_is_sent_to_it(roster: Roster) -> None:
+    assert roster.reserve(1, COST, 0)
+    assert roster.reserve(1, COST, 0)
+    with ThreadPoolExecutor(1) as pool:
+        blocked = pool.submit(roster.reserve, 1, COST, 20)
+        roster.lose(1)
+        assert blocked.result(20) is False
+    assert roster.lost == {1}
+    assert roster.reserve(1, COST, 0) is False
+    roster.greeted(1)
+    assert roster.lost == frozenset()
+    # What was under way when it fell occupies it no more.
+    assert roster.reserve(1, COST, 0)
+    assert roster.reserve(1, COST, 0)
+
+
+def test_nobody_waits_for_the_goodbye_of_the_lost(roster: Roster) -> None:
+    for rank in (1, 2):
+        roster.said_bye(rank)
+    roster.heard_bye(2)
+    assert roster.await_byes(0.01) == {1}
+    roster.lose(1)
+    assert roster.await_byes(20) == frozenset()

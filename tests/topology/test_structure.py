@@ -58,7 +58,7 @@ def test_along_edges_of_one_way_all_is_as_defined(graph: nx.DiGraph[int]) -> Non
     if not connected or len(graph) < 2:
         return
     assert structure.diameter_of_ways(ways) == Bound(int(nx.diameter(graph)), True)
-    assert structure.least_cut_of_ways(ways) == Bound(nx.edge_connectivity(graph), True)
+    assert structure.least_cut_of_ways(ways) == Bound(int(nx.edge_connectivity(graph)), True)
     splitting = [
         learner
         for learner in graph
