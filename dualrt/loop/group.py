@@ -146,7 +146,7 @@ class Group:
         self._scenario, self._ensemble, self._pool = scenario, ensemble, pool
         self._buffers, self._out = buffers, out
         self._gives_gradients = ensemble is not None and issubclass(ensemble.algorithm, SSGD)
-        self._schedulers: list[LRScheduler] = []
+        self._schedulers: list[tuple[LRScheduler, int]] = []
         self._going = False
         """Whether the loop has a step to make."""
         self._stepping = False
@@ -242,23 +242,29 @@ class Group:
         self._going = self._company.step()
         self._schedule()
 
-    def follow(self, scheduler: LRScheduler) -> None:
-        """Step a scheduler once for each whole epoch, instead of the loop.
+    def follow(self, scheduler: LRScheduler, steps_per_epoch: int = 1) -> None:
+        """Step a scheduler so often in each epoch, as the epoch goes on, instead of the loop.
 
-        So a fast learner's rate does not run ahead of a slow one's. Raises UsageError for one that
-        follows anything but a count, and if `join` was not told what an epoch is.
+        So a fast learner's rate does not run ahead of a slow one's. It is never stepped more often
+        than in all `epochs`, if these are agreed: OneCycleLR's `total_steps` are then
+        `epochs * steps_per_epoch`. Raises UsageError for a scheduler that follows anything but a
+        count, for less than one step, and if `join` was not told what an epoch is.
         """
+        if steps_per_epoch < 1:
+            raise UsageError(f"group.follow: steps_per_epoch = {steps_per_epoch!r}; give 1 or more")
         if isinstance(scheduler, ReduceLROnPlateau):
             raise UsageError(
                 "group.follow: ReduceLROnPlateau follows a figure, and not the epoch; step it "
                 "yourself"
             )
-        self._schedulers.append(scheduler)
+        self._schedulers.append((scheduler, steps_per_epoch))
         self._schedule()
 
     def _schedule(self) -> None:
-        for scheduler in self._schedulers:
-            while scheduler.last_epoch < int(self.epoch):
+        for scheduler, steps_per_epoch in self._schedulers:
+            # Whoever was under way when the end came has gone beyond it.
+            epoch = min(self.epoch, self._pool.epochs or self.epoch)
+            while scheduler.last_epoch < int(epoch * steps_per_epoch):
                 scheduler.step()
 
     def _require_turn(self) -> None:

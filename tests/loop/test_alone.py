@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    SequentialLR,
+)
 
 import dualrt
 from dualrt.core.errors import UsageError
@@ -83,6 +93,71 @@ def test_what_follows_a_figure_does_not_follow_the_epoch() -> None:
         pytest.raises(UsageError, match="ReduceLROnPlateau follows a figure"),
     ):
         group.follow(plateau)
+
+
+SCHEDULERS: dict[str, Callable[[torch.optim.Optimizer], LRScheduler]] = {
+    "warmup by hand": lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 4)),
+    "warmup, then cosine": lambda optimizer: SequentialLR(
+        optimizer,
+        [LinearLR(optimizer, 0.1, total_iters=4), CosineAnnealingLR(optimizer, 8)],
+        milestones=[4],
+    ),
+    "one cycle": lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=12),
+    "exponential": lambda optimizer: ExponentialLR(optimizer, 0.9),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_is_stepped_as_often_as_it_is_told_in_an_epoch(name: str) -> None:
+    model, plain = network(), network()
+    optimizer, beside = adam(model), adam(plain)
+    expected = SCHEDULERS[name](beside)
+    rates, expected_rates = [], []
+    with dualrt.join(model, optimizer, epochs=3, **POOL) as group:
+        group.follow(SCHEDULERS[name](optimizer), steps_per_epoch=4)
+        while not group.finished:
+            train(model, optimizer, 1)
+            group.step()
+            rates.append(optimizer.param_groups[0]["lr"])
+            train(plain, beside, 1)
+            # Four steps are an epoch of this pool.
+            expected.step()
+            expected_rates.append(beside.param_groups[0]["lr"])
+    assert rates == expected_rates
+    assert len(set(rates)) >= 3
+
+
+def test_a_scheduler_takes_at_least_one_step_an_epoch() -> None:
+    model = network()
+    optimizer = adam(model)
+    with (
+        dualrt.join(model, optimizer, **POOL) as group,
+        pytest.raises(UsageError, match="steps_per_epoch = 0; give 1 or more"),
+    ):
+        group.follow(ExponentialLR(optimizer, 0.9), steps_per_epoch=0)
+
+
+def accumulated(
+    model: nn.Module, optimizer: torch.optim.Optimizer, after: Callable[[], None]
+) -> None:
+    for number, batch in zip(range(9), batches(0), strict=False):
+        (loss_of(model, batch) / 3).backward()
+        if number % 3 == 2:
+            optimizer.step()
+            optimizer.zero_grad()
+            after()
+
+
+@pytest.mark.parametrize("algorithm", ["adpsgd", "ssgd"])
+def test_gradients_may_be_accumulated(algorithm: str) -> None:
+    plain, joined = network(), network()
+    accumulated(plain, adam(plain), lambda: None)
+    optimizer = adam(joined)
+    with dualrt.join(joined, optimizer, algorithm=algorithm) as group:
+        accumulated(joined, optimizer, group.step)
+    assert group.updates == 3
+    for ours, theirs in zip(joined.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def cast_and_step(model: nn.Module, group: Group) -> None:

@@ -27,3 +27,8 @@ def test_digits_are_learned_as_well_as_by_the_scenario() -> None:
 def test_accelerate_prepares_all_but_the_model() -> None:
     pytest.importorskip("accelerate", reason="examples/accelerate_recipe.py is for its users")
     assert figure("accelerate_recipe", r"2 learners, training accuracy ([\d.]+)") > 0.95
+
+
+def test_lightning_has_the_loop_and_all_processes_learn() -> None:
+    pytest.importorskip("lightning", reason="examples/lightning_strategy.py is for its users")
+    assert figure("lightning_strategy", r"2 learners, training accuracy ([\d.]+)") > 0.95

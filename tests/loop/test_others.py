@@ -11,7 +11,15 @@ import pytest
 from tests.support.processes import ended, started
 
 LOOPS = "tests.support.loops"
-PAIR = ("synchronous", "decentralised", "asynchronous", "scaled", "buffers", "periodic")
+PAIR = (
+    "synchronous",
+    "decentralised",
+    "asynchronous",
+    "one_cycle",
+    "scaled",
+    "buffers",
+    "periodic",
+)
 FAILING = ("an_error", "another_model")
 LAST = "beside_torch_distributed"
 
@@ -43,7 +51,7 @@ def test_lock_step_algorithms_do_what_their_equations_say(pair: Told, loop: str)
         assert one[loop]["model"] == pytest.approx(one[loop]["expected"], abs=1e-6)
 
 
-@pytest.mark.parametrize("loop", [*PAIR[:3], "periodic", LAST])
+@pytest.mark.parametrize("loop", [*PAIR[:4], "periodic", LAST])
 def test_every_process_ends_with_the_same_model(pair: Told, loop: str) -> None:
     first, second = pair
     assert first[loop]["model"] == second[loop]["model"]
@@ -67,6 +75,18 @@ def test_a_scheduler_follows_the_epoch_of_all(pair: Told) -> None:
     for one in pair:
         for epoch, rate in one["asynchronous"]["rates"]:
             assert rate == pytest.approx(0.05 * 0.5 ** int(epoch))
+
+
+def test_a_scheduler_is_stepped_several_times_an_epoch_and_never_beyond_the_end(
+    pair: Told,
+) -> None:
+    for one in pair:
+        for epoch, rate in one["one_cycle"]["rates"]:
+            assert rate == one["one_cycle"]["course"][min(16, int(8 * epoch))]
+
+
+def test_a_loop_may_send_few_weights_and_conserves_the_sum(pair: Told) -> None:
+    assert pair[0]["one_cycle"]["summary"]["conservation_error"] < 1e-5
 
 
 def test_the_optimizer_is_left_alone(pair: Told) -> None:

@@ -149,6 +149,40 @@ def asynchronous() -> Any:
     }
 
 
+def one_cycle() -> Any:
+    """adpsgd, half of the weights a message, with a rate that goes up and down once."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    cycle: Any = {"max_lr": 0.1, "total_steps": 16}
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, **cycle)
+    pool: Any = {"batch": BATCH, "samples_per_epoch": 64, "epochs": 2, "audit": True}
+    with dualrt.join(model, optimizer, wire="top-k", wire_fraction=0.5, **pool) as group:
+        group.follow(scheduler, steps_per_epoch=8)
+        rates = []
+        for batch in batches(RANK):
+            optimizer.zero_grad()
+            loss_of(model, batch).backward()
+            optimizer.step()
+            group.step()
+            rates.append((group.epoch, optimizer.param_groups[0]["lr"]))
+            if group.finished:
+                break
+    beside = torch.optim.SGD(network().parameters(), lr=0.01)
+    expected = torch.optim.lr_scheduler.OneCycleLR(beside, **cycle)
+    course = [beside.param_groups[0]["lr"]]
+    for _ in range(16):
+        beside.step()
+        expected.step()
+        course.append(beside.param_groups[0]["lr"])
+    summary = group.summary
+    return {
+        "model": flat(model),
+        "rates": rates,
+        "course": course,
+        "summary": None if summary is None else json.loads(summary.to_json()),
+    }
+
+
 def scaled() -> Any:
     """ssgd, where the gradient of one learner overflows once and GradScaler skips its step."""
     model = network()
