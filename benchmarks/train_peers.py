@@ -16,9 +16,14 @@ seconds, and its rate of steps says nothing of them.
 
 Tasks: `mlp` 64-50-50-10, batch 16 (6 k parameters: what a step costs besides); `wide`
 64-1024-1024-1024-10, batch 32 (2.2 M parameters: what the exchange costs); `blstm` 2 x 128, batch
-32 (the model of sims/speech-adpsgd.toml). A straggler sleeps after its gradient for as long as
-makes it take 3 or 10 times as long; of peers whose backward pass waits for others the processor
-time counts, which on a busy machine is to their advantage.
+32 (the model of sims/speech-adpsgd.toml). With as many processes as cores these leave no core for
+an exchange, so all that it costs is missing from the rate. `device` and `device-wide` are `blstm`
+and `wide` on an accelerator, as the processor sees it: a gradient takes 30 ms, in which the
+processor has nothing to do, and gradients and weights are as large (0.7 and 2.2 M parameters).
+There the rate says whether the exchange is hidden.
+
+A straggler sleeps between its forward and its backward pass for 2 or 9 times what a gradient takes
+by itself, which is measured once and is the same for every medium.
 """
 
 from __future__ import annotations
@@ -65,8 +70,11 @@ RATIOS: Mapping[str, tuple[str, Sequence[str]]] = {
 
 GOALS = {"rate_ratio_independent": 0.95, "rate_ratio_ddp": 0.95, "rate_ratio_best_peer": 1.0}
 
+DEVICE, PROCESSOR = ("device", "device-wide"), ("mlp", "wide", "blstm")
+"""Tasks that leave cores free, and that do not."""
+
 KEYS = {
-    "rate_ratio_independent": "adpsgd / independent workers (goal: 0.95)",
+    "rate_ratio_independent": "adpsgd / independent workers (goal, where cores are free: 0.95)",
     "rate_ratio_ddp": "ssgd / ddp (goal: 0.95)",
     "rate_ratio_post_local_sgd": "local-sgd / PostLocalSGDOptimizer",
     "rate_ratio_decent_dp": "sd-psgd / decent-dp",
@@ -77,11 +85,14 @@ KEYS = {
     "load": "load average before and after",
     "skipped": "media that could not be run, and why",
 }
-"""What `--json` prints; ratios at the top are the least over cells with a core a process."""
+"""What `--json` prints; ratios at the top are the least over the devices' cells, those that end
+in `_cpu` the least over cells of the other tasks that have a core a process."""
+
+CPU = "_cpu"
 
 WARM = 0.2
 """Share of a turn's steps that is not counted."""
-FIRST_STEPS = {"mlp": 400, "wide": 40, "blstm": 16}
+FIRST_STEPS = {"mlp": 400, "wide": 40, "blstm": 16, "device": 24, "device-wide": 24}
 GROWTH = 4
 """Of a turn's steps from one to the next, at most."""
 LOSSES = 16
@@ -127,13 +138,14 @@ class Crew:
             for _ in range(processes)
         ]
 
-    def take(self, cell: Cell, medium: str, steps: int) -> list[Reply] | str:
+    def take(self, cell: Cell, medium: str, steps: int, gradient_s: float) -> list[Reply] | str:
         """Everyone's replies, or why there are none."""
         turn = {
             "task": cell.task,
             "medium": medium,
             "learners": cell.processes,
             "factors": cell.factors,
+            "gradient_s": gradient_s,
             "steps": steps,
             "port": free_port(),
         }
@@ -206,6 +218,9 @@ def measure(
     crew: Crew, cell: Cell, media: Sequence[str], rounds: int, turn_s: float
 ) -> tuple[dict[str, list[Result]], dict[str, str]]:
     """Rounds of turns; the first, in which libraries are loaded, only says how many steps fit."""
+    alone = crew.take(cell, "alone", 0, 0.0)
+    assert not isinstance(alone, str)
+    gradient_s = min(reply["gradient_s"] for reply in alone)
     steps = dict.fromkeys(media, FIRST_STEPS[cell.task])
     results: dict[str, list[Result]] = {medium: [] for medium in media}
     skipped: dict[str, str] = {}
@@ -213,7 +228,7 @@ def measure(
         for medium in media:
             if medium in skipped:
                 continue
-            taken = crew.take(cell, medium, steps[medium])
+            taken = crew.take(cell, medium, steps[medium], gradient_s)
             if isinstance(taken, str):
                 skipped[medium] = taken
                 continue
@@ -263,7 +278,7 @@ def figures(cell: Cell, results: Mapping[str, Sequence[Result]], batch: int) -> 
 def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """All cells."""
     cores, load = len(os.sched_getaffinity(0)), [os.getloadavg()[0]]
-    batches = {"mlp": 16, "wide": 32, "blstm": 32}
+    batches = {"mlp": 16, "wide": 32, "blstm": 32, "device": 32, "device-wide": 32}
     cells, skipped = [], {}
     for processes in options.processes:
         with crew_of(processes) as crew:
@@ -279,11 +294,20 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
                         Console().print(table(cells[-1]))
     load.append(os.getloadavg()[0])
     fitting = [cell for cell in cells if cell["processes"] <= cores]
-    least = {
-        key: min((cell[key] for cell in fitting if cell[key] is not None), default=None)
+    least = least_of(cells, DEVICE)
+    least |= {key + CPU: value for key, value in least_of(fitting, PROCESSOR).items()}
+    return {**least, "cells": cells, "cores": cores, "load": load, "skipped": skipped}
+
+
+def least_of(cells: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str, Any]:
+    """The least of each ratio over cells of some tasks; None where there is none."""
+    return {
+        key: min(
+            (cell[key] for cell in cells if cell["task"] in tasks and cell[key] is not None),
+            default=None,
+        )
         for key in RATIOS
     }
-    return {**least, "cells": cells, "cores": cores, "load": load, "skipped": skipped}
 
 
 def table(cell: Mapping[str, Any]) -> Table:
@@ -314,7 +338,11 @@ def table(cell: Mapping[str, Any]) -> Table:
 
 def main() -> None:
     """Measure and print."""
-    keys = "\n".join(f"  {key:28}{meaning}" for key, meaning in KEYS.items())
+    keys = "\n".join(
+        f"  {key:30}{meaning}"
+        + (f"\n  {key + CPU:30}the same where processes fill the cores" if key in RATIOS else "")
+        for key, meaning in KEYS.items()
+    )
     parser = argparse.ArgumentParser(
         description="How fast real training is beside its peers, with and without a straggler.",
         epilog=f"keys of --json:\n{keys}",
@@ -333,8 +361,9 @@ def main() -> None:
         print(json.dumps(found))
         return
     for key in RATIOS:
-        if found[key] is not None:
-            print(f"{KEYS[key]}: {found[key]:.2f}, the least with a core a process")
+        for name, where in ((key, "on a device"), (key + CPU, "with a core a process")):
+            if found[name] is not None:
+                print(f"{KEYS[key]}: {found[name]:.2f}, the least {where}")
     for medium, reason in found["skipped"].items():
         print(f"{medium} was left out: {reason}")
 

@@ -4,9 +4,10 @@ Imports torch once and then trains what it is told, by the medium that it is tol
 comparison run in the same processes, one after another, on the same model, mini-batches and initial
 weights. Not to be run by hand.
 
-A turn is a line {"task", "medium", "learners", "rank", "factors", "steps", "port"}; `steps` are all
-learners' together. The reply is a line {"steps": [[second, loss], ...], "processor": [[second,
-processor second], ...]}, on the machine's monotonic clock, or {"skipped": reason}.
+A turn is a line {"task", "medium", "learners", "rank", "factors", "gradient_s", "steps", "port"};
+`steps` are all learners' together. The reply is a line {"steps": [[second, loss], ...],
+"processor": [[second, processor second], ...]}, on the machine's monotonic clock, or {"skipped":
+reason}. The medium `alone` replies {"gradient_s": ...}: what a gradient of the task takes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import pairwise
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dualrt import api
 from dualrt.core.records import Lane, Row, Span, Update
 from dualrt.core.seeds import derive
+from dualrt.core.weights import Gradient
 from dualrt.real.rendezvous import Launch
 from dualrt.scenario import load
 from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
@@ -44,6 +47,54 @@ LOOK_S = 0.05
 """Between two looks at the processor's clock."""
 PERIOD = 4
 """Steps between two averages of local SGD, theirs and ours."""
+
+
+DEVICE_S = 0.03
+"""A gradient of the device's tasks: about what one of `blstm` takes."""
+
+ON_DEVICE = ("device", "device-wide")
+
+
+class OnDevice(torch.autograd.Function):
+    """A layer whose products another device computes: the processor is free meanwhile."""
+
+    @staticmethod
+    def forward(ctx: Any, signal: Tensor, weight: Tensor, bias: Tensor, busy_s: float) -> Tensor:
+        """A third of the time, as of a product of matrices."""
+        ctx.save_for_backward(weight, bias)
+        ctx.busy_s = busy_s
+        time.sleep(busy_s / 3)
+        return signal + bias.square().sum() / 2
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """The rest; the gradient is that of half the weights' square, and as large as any."""
+        time.sleep(ctx.busy_s * 2 / 3)
+        weight, bias = ctx.saved_tensors
+        return upstream[0], weight.detach(), bias.detach(), None
+
+
+class Device(nn.Module):
+    """A fully connected network that an accelerator trains, as the processor sees it."""
+
+    def __init__(self, busy_s: float, *widths: int) -> None:
+        super().__init__()
+        made = [nn.Linear(*both) for both in pairwise(widths)]
+        whole = sum(layer.weight.numel() for layer in made)
+        self._busy_s = [busy_s * layer.weight.numel() / whole for layer in made]
+        self.layers = nn.ModuleList(made)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """A number for each sample, the same for all."""
+        signal = inputs.new_zeros((), requires_grad=True)
+        for layer, busy_s in zip(self.layers, self._busy_s, strict=True):
+            signal = OnDevice.apply(signal, layer.weight, layer.bias, busy_s)  # type: ignore[no-untyped-call]  # torch's
+        return signal.expand(len(inputs))
+
+
+def mean_output(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss on a device, which no target matters to."""
+    return outputs.mean()
 
 
 def network(*widths: int) -> nn.Module:
@@ -102,14 +153,34 @@ TASKS: Mapping[str, Task] = {
         batch=32,
         rate=0.3,
     ),
+    "device": Task(
+        lambda: Device(DEVICE_S, 64, 600, 600, 450, 10),
+        lambda: clusters(4096),
+        mean_output,
+        batch=32,
+        rate=0.001,
+    ),
+    "device-wide": Task(
+        lambda: Device(DEVICE_S, 64, 1024, 1024, 1024, 10),
+        lambda: clusters(4096),
+        mean_output,
+        batch=32,
+        rate=0.001,
+    ),
 }
 
 
 class Learned(TorchTask):
-    """A task as a workload of dualrt, without held-out samples: they would take time at the end."""
+    """A task as a workload of dualrt, without held-out samples: they would take time at the end.
 
-    def __init__(self, *, seed: int, learners: int, batch: int, task: str) -> None:
+    `lags_s` is how long each learner sleeps in a gradient.
+    """
+
+    def __init__(
+        self, *, seed: int, learners: int, batch: int, task: str, lags_s: tuple[float, ...] = ()
+    ) -> None:
         chosen = TASKS[task]
+        self._lags_s, self._lag_s = lags_s, 0.0
         training = chosen.samples()
         super().__init__(
             seed=seed,
@@ -121,6 +192,35 @@ class Learned(TorchTask):
             loss=chosen.loss,
         )
 
+    def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
+        """With the learner's lag."""
+        self._lag_s = self._lags_s[rank] if self._lags_s else 0.0
+        return super().gradient(at, rank, draw)
+
+    def gradient_in_pieces(
+        self,
+        at: Tensor,
+        rank: int,
+        draw: int,
+        pieces: Sequence[int],
+        share: float,
+        ready: Callable[[Tensor], None],
+    ) -> Gradient[Tensor]:
+        """With the learner's lag."""
+        self._lag_s = self._lags_s[rank] if self._lags_s else 0.0
+        return super().gradient_in_pieces(at, rank, draw, pieces, share, ready)
+
+    def _mean_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        loss = super()._mean_loss(inputs, targets)
+        lag(self._lag_s)
+        return loss
+
+
+def lag(lag_s: float) -> None:
+    """Be a straggler, between the forward and the backward pass, whatever the medium."""
+    if lag_s > 0:
+        time.sleep(lag_s)
+
 
 class Turn(NamedTuple):
     """What this process is to do next."""
@@ -131,14 +231,16 @@ class Turn(NamedTuple):
     rank: int
     factors: Sequence[float]
     """How many times longer each learner's gradient takes."""
+    gradient_s: float
+    """What it takes by itself."""
     steps: int
     """Of all learners together."""
     port: int
 
     @property
-    def factor(self) -> float:
-        """This process's."""
-        return self.factors[self.rank]
+    def lags_s(self) -> list[float]:
+        """By how much everyone's takes longer: the same for every medium."""
+        return [(factor - 1) * self.gradient_s for factor in self.factors]
 
     @property
     def steps_in_step(self) -> int:
@@ -215,24 +317,17 @@ class Course:
         """Plain descent, in place and one tensor after another, which is fastest on a CPU."""
         return torch.optim.SGD(parameters, lr=self.task.rate, foreach=False)
 
-    def run(
-        self,
-        steps: int,
-        model: Callable[[Tensor], Tensor],
-        optimizer: Any = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """So many steps; `clock` tells computing from waiting where backward may wait as well."""
+    def run(self, steps: int, model: Callable[[Tensor], Tensor], optimizer: Any = None) -> None:
+        """So many steps."""
+        lag_s = self.turn.lags_s[self.turn.rank]
         for draw in range(steps):
             inputs, targets = self._batch(draw)
-            began_s = clock()
             if optimizer is not None:
                 optimizer.zero_grad()
             loss = self.task.loss(model(inputs), targets)
+            lag(lag_s)
             torch.autograd.backward(loss)
             told = loss.item()
-            if self.turn.factor > 1:
-                time.sleep((self.turn.factor - 1) * (clock() - began_s))
             if optimizer is not None:
                 optimizer.step()
             self.stamps.add(told)
@@ -274,9 +369,7 @@ def ddp(turn: Turn, stamps: Stamps, **options: Any) -> None:
     course = Course(turn, stamps)
     with gloo(turn):
         model = DistributedDataParallel(course.module, **options)
-        course.run(
-            turn.steps_in_step, model, course.sgd(model.parameters()), clock=time.thread_time
-        )
+        course.run(turn.steps_in_step, model, course.sgd(model.parameters()))
         del model
 
 
@@ -317,27 +410,22 @@ def decent_dp(turn: Turn, stamps: Stamps) -> None:
             _local_world_size=turn.learners,
         )
         model.train()
-        course.run(turn.steps_in_step, model, clock=time.thread_time)
+        course.run(turn.steps_in_step, model)
         del model
 
 
 def ours(turn: Turn, stamps: Stamps, **settings: Any) -> None:
     """dualrt, by the function that `dualrt train` calls in each process."""
     task = TASKS[turn.task]
-    stragglers = [
-        {"learner": learner, "factor": factor}
-        for learner, factor in enumerate(turn.factors)
-        if factor > 1
-    ]
     samples = len(task.samples().inputs) // task.batch * task.batch
     overrides = {
         "seed": SEED,
         "learners": turn.learners,
         "algorithm.name": json.dumps(turn.medium),
-        "workload": f'{{ name = "__main__:Learned", batch = {task.batch}, task = "{turn.task}" }}',
+        "workload": f'{{ name = "__main__:Learned", batch = {task.batch}, task = "{turn.task}", '
+        f"lags_s = {turn.lags_s} }}",
         "training.epochs": turn.steps * task.batch / samples,
         "training.schedule.rate": task.rate,
-        "faults.stragglers": toml(stragglers),
         **{f"algorithm.{key}": value for key, value in settings.items()},
     }
     scenario = load("digits-adpsgd", [f"{key}={value}" for key, value in overrides.items()])
@@ -352,10 +440,21 @@ def ours(turn: Turn, stamps: Stamps, **settings: Any) -> None:
     api.train(scenario, launch, observer=stamps)
 
 
-def toml(tables: Sequence[Mapping[str, float]]) -> str:
-    """Inline tables."""
-    rows = (", ".join(f"{key} = {value}" for key, value in row.items()) for row in tables)
-    return "[" + ", ".join(f"{{ {row} }}" for row in rows) + "]"
+def gradient_s(turn: Turn) -> float:
+    """What a gradient takes: of the processor's time, which others do not add to, or the device's.
+
+    The least of several medians, as the first ones warm up.
+    """
+    workload = Learned(seed=SEED, learners=1, batch=TASKS[turn.task].batch, task=turn.task)
+    at = workload.weights(0).view().vector
+    clock = time.monotonic if turn.task in ON_DEVICE else time.thread_time
+
+    def once(draw: int) -> float:
+        began_s = clock()
+        workload.gradient(at, 0, draw)
+        return clock() - began_s
+
+    return min(median(once(draw) for draw in range(9)) for _ in range(3))
 
 
 MEDIA: Mapping[str, Callable[[Turn, Stamps], None]] = {
@@ -373,6 +472,8 @@ MEDIA: Mapping[str, Callable[[Turn, Stamps], None]] = {
 
 def reply(turn: Turn) -> dict[str, Any]:
     """Take a turn."""
+    if turn.medium == "alone":
+        return {"gradient_s": gradient_s(turn)}
     stamps = Stamps()
     try:
         MEDIA[turn.medium](turn, stamps)

@@ -274,6 +274,10 @@ class Composition(Ensemble):
             )
         if not self.layout.groups:
             idle["cluster.collectives"] = f"{self.scenario.algorithm.name} calls no collective"
+        if not hasattr(self._workload_class, "gradient_in_pieces"):
+            idle["algorithm.bucket_bytes"] = (
+                f"workload {self.scenario.workload.name} gives its gradients as a whole"
+            )
         accepted = self._with_numbers()
         for key in ("optimizer", "audit"):
             if key not in accepted:

@@ -14,6 +14,7 @@ answer in and compares the effect that comes out.
     Send(peer, tag, packet)        None, once buffered (not: once received)
     Recv(tag, peer=None)           Delivery(sender, packet), in order for each (sender, tag)
     AllReduce(group, vector)       the mean over the group's vectors
+    MeanGradient(work, group, ...) the mean over the group's gradients, averaged piece by piece
     Broadcast(group, root, packet) the root's packet
     Sleep(duration_s), Now()       None; seconds since the run began
     Together(a, b, ...)            the tuple of all results
@@ -37,6 +38,7 @@ from typing import (
 )
 
 from dualrt.core.records import Update
+from dualrt.core.weights import Gradient
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -177,6 +179,38 @@ class AllReduce(Effect[Any]):
     spent: bool = False
 
 
+class Piecewise(Protocol):
+    """A gradient that is asked for, as a whole or in pieces."""
+
+    def __call__(self) -> Gradient[Any]:
+        """The gradient."""
+
+    def in_pieces(
+        self, pieces: Sequence[int], share: float, ready: Callable[[Any], None]
+    ) -> Gradient[Any]:
+        """`share` times the same, and `ready` is told each piece of it as soon as it is final.
+
+        `pieces` are their bytes, in the order in which they are ready. Each shares the memory of
+        the vector that is returned, and is not read or written any more once `ready` has it.
+        """
+
+
+@value
+class MeanGradient(Effect[Gradient[Any]]):
+    """Compute a gradient on the device, and its mean over the group meanwhile.
+
+    The answer has the mean, and the member's own loss. The mean of a piece is taken from the moment
+    that all members have it, one piece after another, so that all but the last is hidden by the
+    rest of the computation. `pieces` are their bytes, in the order in which they are ready, the
+    same for every member. Numbers, and the rules of AllReduce, are as if one followed the other.
+    """
+
+    work: Piecewise
+    cost: Cost
+    group: Group
+    pieces: Sequence[int]
+
+
 @value
 class Broadcast(Effect[Packet]):
     """The packet of the member `root`; the others pass None."""
@@ -241,6 +275,8 @@ def describe(effect: Effect[Any]) -> str:
             return f"Recv {tag} from {'anyone' if peer is None else peer}"
         case AllReduce(group=group):
             return f"AllReduce in {group.name}"
+        case MeanGradient(group=group, pieces=pieces):
+            return f"MeanGradient in {group.name}, {len(pieces)} pieces"
         case Broadcast(group=group, root=root):
             return f"Broadcast in {group.name} from {root}"
         case Report(update=update):

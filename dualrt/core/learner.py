@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from dualrt.core.effects import Body, Compute, Cost, Group, Place, Report
+from dualrt.core.effects import AllReduce, Body, Compute, Cost, Group, MeanGradient, Place, Report
 from dualrt.core.errors import RunError
 from dualrt.core.progress import Progress
 from dualrt.core.records import Update
@@ -155,6 +155,22 @@ class Learner(ABC):
         return await Compute(
             GradientOf(workload, read.vector, self.rank, draw), workload.gradient_cost
         )
+
+    async def mean_gradient(
+        self, read: Snapshot[Any], group: Group, pieces: Sequence[int] = ()
+    ) -> Gradient[Any]:
+        """mean_i g(w; xi_i) over a group whose members read the same weights; the loss is its own.
+
+        With several `pieces` (bytes of each, as `dualrt.core.buckets` cuts them, for a
+        `PiecewiseWorkload`) each is averaged while the rest is computed.
+        """
+        if len(pieces) < 2:
+            mine = await self.gradient(read)
+            return mine._replace(vector=await AllReduce(group, mine.vector, spent=True))
+        workload, draw = self.seat.workload, self.draws
+        self.draws += 1
+        work = GradientOf(workload, read.vector, self.rank, draw)
+        return await MeanGradient(work, workload.gradient_cost, group, pieces)
 
     async def descend(
         self,

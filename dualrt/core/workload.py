@@ -6,9 +6,9 @@ evaluates gradients together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from dualrt.core.effects import Cost
 from dualrt.core.weights import Gradient, Weights
@@ -75,6 +75,35 @@ class GradientOf(Generic[V]):
     def __call__(self) -> Gradient[V]:
         """`Workload.gradient`, and the errors that it raises."""
         return self.workload.gradient(self.at, self.rank, self.draw)
+
+    def in_pieces(
+        self, pieces: Sequence[int], share: float, ready: Callable[[V], None]
+    ) -> Gradient[V]:
+        """`PiecewiseWorkload.gradient_in_pieces`, for a workload that is one."""
+        workload = cast(PiecewiseWorkload[V], self.workload)
+        return workload.gradient_in_pieces(self.at, self.rank, self.draw, pieces, share, ready)
+
+
+@runtime_checkable
+class PiecewiseWorkload(Workload[V], Protocol[V]):
+    """A workload that can say of parts of a gradient that they are final, before all of it is.
+
+    An offer to learners that average gradients; nobody has to make or to take it.
+    """
+
+    def gradient_in_pieces(
+        self,
+        at: V,
+        rank: int,
+        draw: int,
+        pieces: Sequence[int],
+        share: float,
+        ready: Callable[[V], None],
+    ) -> Gradient[V]:
+        """What `gradient` returns times `share`; see `dualrt.core.effects.Piecewise`.
+
+        `pieces` are whole tensors of the vector, from its end on (`dualrt.core.buckets`).
+        """
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from typing import Any
 
 from dualrt.algorithms import BUILT_IN as ALGORITHMS
 from dualrt.algorithms.asgd import ASGD
+from dualrt.algorithms.ssgd import SSGD
 from dualrt.core.errors import UsageError
 from dualrt.core.progress import Constant, Progress
 from dualrt.scenario import Scenario, made
@@ -133,7 +134,13 @@ def check_algorithm(scenario: Scenario) -> None:
             "Take adpsgd, h-adpsgd, sd-psgd, ssgd, delay-by-one, local-sgd, sgp, or your own as "
             "module:Class.",
         )
-    check_settings(scenario, "algorithm", algorithm)
+    settings = check_settings(scenario, "algorithm", algorithm)
+    if issubclass(algorithm, SSGD) and settings.get("bucket_bytes"):
+        raise scenario.error(
+            "algorithm.bucket_bytes",
+            "a loop of one's own gives its gradient when it is done, and all of it at once",
+            "Leave it out.",
+        )
 
 
 def progress(pool: Pool, batches_per_update: int, left: Callable[[], bool]) -> UntilLeft:

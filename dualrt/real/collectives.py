@@ -11,9 +11,11 @@ thread is a daemon.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -34,12 +36,14 @@ NAMING_S = 1.0
 does not say whose it was."""
 
 
-class _Call:
-    """A collective that a strand waits for."""
+class Call:
+    """A collective that a strand waits for, or will."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
+    def __init__(self, work: Callable[[], Any], members: Sequence[int] = ()) -> None:
+        self.work, self.members = work, members
         self.over = False
+        self.over_s = math.inf
+        """When, on the monotonic clock."""
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -68,7 +72,7 @@ class Collectives:
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
         self._bodies = Pool(1)
         self._gate = Gate()
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._groups: dict[Group, dist.ProcessGroup] = {}
         self._lost: dict[int, str] = {}
         """Who is lost, and why."""
@@ -93,6 +97,46 @@ class Collectives:
         handle = self._handle(group)
         mean: torch.Tensor = self._wait(lambda: _allreduce(handle, mine), group.ranks)
         return mean
+
+    def begin_sum(self, group: Group, vector: torch.Tensor) -> Call:
+        """Begin to take the sum of the group's vectors, which `vector` holds when it is over."""
+        if len(group.ranks) == 1:
+            return self._begin(lambda: None, ())
+        handle = self._handle(group)
+        if not vector.is_cuda:
+            return self._begin(lambda: dist.all_reduce(vector, group=handle), group.ranks)
+        # The thread's own stream must not read what is still to be written.
+        written = torch.cuda.Event()
+        written.record()
+
+        def add_up() -> None:
+            torch.cuda.current_stream(vector.device).wait_event(written)
+            dist.all_reduce(vector, group=handle)
+
+        return self._begin(add_up, group.ranks)
+
+    def finish(self, call: Call) -> Any:
+        """Wait for what was begun; its result.
+
+        Raises its error, StalledError, and PeerLostError if a member is lost meanwhile.
+        """
+        with self._gate:
+            over = self._gate.wait(
+                lambda: call.over or self._gone(call.members) is not None, self._timeout_s
+            )
+            if not over:
+                raise StalledError(f"a collective was not over within {self._timeout_s:g} s")
+            if call.over and call.error is None:
+                return call.result
+            if call.error is not None and call.members:
+                self._gate.wait(
+                    lambda: self._gone(call.members) is not None, min(NAMING_S, self._timeout_s)
+                )
+            lost = self._gone(call.members)
+            if lost is not None:
+                raise PeerLostError(lost, self._lost[lost]) from call.error
+        assert call.error is not None
+        raise call.error
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
         """The packet of the rank `root`; its body is nobody else's, save at the root."""
@@ -130,28 +174,21 @@ class Collectives:
 
     def _wait(self, work: Callable[[], Any], members: Sequence[int] = ()) -> Any:
         """Have the thread do it. Raises PeerLostError if one of `members` is lost meanwhile."""
-        call = _Call(work)
-
-        def gone() -> int | None:
-            return next((rank for rank in members if rank in self._lost), None)
-
         with self._gate:
-            lost = gone()
+            lost = self._gone(members)
             if lost is not None:
                 raise PeerLostError(lost, self._lost[lost], Loss.KNOWN)
-            self._calls.put(call)
-            over = self._gate.wait(lambda: call.over or gone() is not None, self._timeout_s)
-            if not over:
-                raise StalledError(f"a collective was not over within {self._timeout_s:g} s")
-            if call.over and call.error is None:
-                return call.result
-            if call.error is not None and members:
-                self._gate.wait(lambda: gone() is not None, min(NAMING_S, self._timeout_s))
-            lost = gone()
-            if lost is not None:
-                raise PeerLostError(lost, self._lost[lost]) from call.error
-        assert call.error is not None
-        raise call.error
+            call = self._begin(work, members)
+        return self.finish(call)
+
+    def _begin(self, work: Callable[[], Any], members: Sequence[int]) -> Call:
+        call = Call(work, members)
+        self._calls.put(call)
+        return call
+
+    def _gone(self, members: Sequence[int]) -> int | None:
+        """One of them that is lost; the gate is held."""
+        return next((rank for rank in members if rank in self._lost), None)
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -160,7 +197,7 @@ class Collectives:
             except Exception as error:  # raised again where the strand waits
                 call.error = error
             with self._gate:
-                call.over = True
+                call.over, call.over_s = True, time.monotonic()
                 self._gate.announce()
         if self._ours:
             dist.destroy_process_group()

@@ -31,6 +31,7 @@ from dualrt.core.effects import (
     Compute,
     Delivery,
     Effect,
+    MeanGradient,
     Now,
     Packet,
     Place,
@@ -53,7 +54,7 @@ from dualrt.core.faults import Slowdown, slowness
 from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.records import Lane, Observer, Update
-from dualrt.real.collectives import Collectives
+from dualrt.real.collectives import Call, Collectives
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
 from dualrt.real.helpers import Helpers
@@ -260,6 +261,8 @@ class RealDriver:
                 answer = self._groups.allreduce(group, vector, spent=spent)
                 self._span(course, "allreduce", start_s, vector.nbytes)
                 return answer
+            case MeanGradient():
+                return self._mean_gradient(course, effect, start_s)
             case Broadcast(group=group, root=root, packet=packet):
                 answer = self._groups.broadcast(group, root, packet)
                 self._span(course, "broadcast", start_s, 0 if packet is None else packet.nbytes)
@@ -272,6 +275,26 @@ class RealDriver:
                 return start_s
             case _:
                 raise RunError(f"the real runtime does not know the effect {effect!r}")
+
+    def _mean_gradient(self, course: _Course, effect: MeanGradient, start_s: float) -> Any:
+        """Each piece is reduced, on the collectives' thread, while this one computes the next."""
+        groups, group = self._groups, effect.group
+        begun: list[tuple[float, int, Call]] = []
+
+        def ready(piece: torch.Tensor) -> None:
+            begun.append((self._now_s(), piece.nbytes, groups.begin_sum(group, piece)))
+
+        share = 1 / len(group.ranks)
+        gradient = effect.work.in_pieces(effect.pieces, share, ready)
+        self._await_device()
+        self._lag(start_s)
+        self._span(course, effect.cost.kind, start_s, effect.cost.bytes_moved)
+        ended_s = start_s
+        for ready_s, nbytes, call in begun:
+            groups.finish(call)
+            began_s, ended_s = max(ready_s, ended_s), call.over_s - self._began_s
+            self._span(course, "allreduce", began_s, nbytes, end_s=ended_s)
+        return gradient
 
     def _together(self, course: _Course, bodies: Sequence[Body[Any]]) -> tuple[Any, ...]:
         """All but the first on helper threads; the first error of any ends the run."""
@@ -337,10 +360,18 @@ class RealDriver:
         return time.monotonic() - self._began_s
 
     def _span(
-        self, course: _Course, kind: str, start_s: float, nbytes: int, peer: int = -1
+        self,
+        course: _Course,
+        kind: str,
+        start_s: float,
+        nbytes: int,
+        peer: int = -1,
+        end_s: float | None = None,
     ) -> None:
+        """Record an effect that has been answered, now or at `end_s`."""
         lane = Lane(self._learner.rank, course.name, kind)
-        row = start_s, self._now_s(), nbytes, peer, self._learner.draws
+        ended_s = self._now_s() if end_s is None else end_s
+        row = start_s, ended_s, nbytes, peer, self._learner.draws
         with self._writing:
             self._journal.pen(lane)(row)
 

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 from dualrt.core.errors import DualrtError
-from dualrt.real.wire import CHUNK_BYTES
+from dualrt.real.wire import CHUNK_BYTES, copy
 
 SLOT_BYTES = CHUNK_BYTES
 SLOTS = 8
@@ -79,7 +79,7 @@ class RingWriter:
         """Copy at most `SLOT_BYTES` into the next slot, while not `full`; returns its number."""
         number = self.written
         start = _start(number)
-        self._view[start : start + len(data)] = data
+        copy(self._view[start : start + len(data)], data)
         self.written += 1
         return number
 

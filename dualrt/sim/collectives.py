@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from dualrt.core.buckets import DDP_BUCKET_BYTES
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.collective_costs import Algorithm, Plan, allreduce, broadcast, duration_s, joined
-from dualrt.sim.granularity import DDP_BUCKET_BYTES, Granularity, cut
+from dualrt.sim.granularity import Granularity, cut
 from dualrt.sim.network import Network
 from dualrt.sim.patterns import Buffers, Formation
 

@@ -29,6 +29,7 @@ from dualrt.core.effects import (
     Delivery,
     Effect,
     Group,
+    MeanGradient,
     Now,
     Packet,
     Place,
@@ -49,9 +50,10 @@ from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.garbage import collected_rarely
-from dualrt.sim.interference import Disturbed
+from dualrt.sim.interference import Disturbed, Mark
 from dualrt.sim.network import Network
 from dualrt.sim.numerics import Numerics
+from dualrt.sim.overlap import AwaitPiece, MarkedCompute, Overlap, mean_of
 from dualrt.sim.process import PENDING, Process
 from dualrt.sim.rendezvous import Meeting, Rendezvous
 from dualrt.sim.transport import Transport
@@ -154,6 +156,9 @@ class Simulator:
             Report: self._report,
             Together: self._together,
             AllReduce: self._allreduce,
+            MeanGradient: self._mean_gradient,
+            MarkedCompute: self._compute_marked,
+            AwaitPiece: self._await_piece,
             Broadcast: self._broadcast,
             Sleep: self._sleep,
             Now: self._now,
@@ -310,7 +315,8 @@ class Simulator:
     def _report(self, _: Process, effect: Report) -> None:
         self._journal.update(self._env.now, effect.update)
 
-    def _compute(self, process: Process, effect: Compute[Any]) -> Any:
+    def _compute(self, process: Process, effect: Compute[Any], marks: Sequence[Mark] = ()) -> Any:
+        """`marks` are told from here only where the device is disturbed."""
         process.work = effect.work if self._numerics is None else self._numerics.begin(effect.work)
         self._under_way += 1
         if effect.on is Place.HOST:
@@ -324,7 +330,7 @@ class Simulator:
             return PENDING
         if self._disturbed is not None:
             done = partial(self._disturbed_done, process)
-            self._disturbed.compute(process.learner.rank, effect.cost, done)
+            self._disturbed.compute(process.learner.rank, effect.cost, done, marks)
             return PENDING
         # One kernel sequence at a time: what is asked for meanwhile starts when the last ends.
         rank, free_s, start_s = process.learner.rank, self._device_free_s, self._env.now
@@ -333,6 +339,15 @@ class Simulator:
         end_s = free_s[rank] = start_s + self._devices[rank].duration_s(effect.cost, start_s)
         self._env.at(end_s, self._computed, process)
         return PENDING
+
+    def _compute_marked(self, process: Process, effect: MarkedCompute) -> Any:
+        marks = [(share, effect.tell) for share in effect.marks]
+        answer = self._compute(process, effect, marks)
+        if self._disturbed is None:
+            start_s, end_s = process.since_s, self._device_free_s[process.learner.rank]
+            for share, tell in marks:
+                self._env.at(start_s + share * (end_s - start_s), tell, None)
+        return answer
 
     def _disturbed_done(self, process: Process, start_s: float) -> None:
         process.since_s = start_s
@@ -395,6 +410,29 @@ class Simulator:
             parent.parts = ()
             parent.resume(tuple(parent.results))
 
+    def _mean_gradient(self, parent: Process, effect: MeanGradient) -> Any:
+        for part in parent.split(Overlap(effect).bodies, self._averaged):
+            part.resume()
+        parent.remaining -= 1
+        return PENDING
+
+    def _await_piece(self, process: Process, effect: AwaitPiece) -> Any:
+        return None if effect.overlap.await_piece(effect.place, process.resume) else PENDING
+
+    def _averaged(self, part: Process, result: Any) -> None:
+        parent = part.parent
+        assert parent is not None
+        parent.results[part.place] = result
+        parent.remaining -= 1
+        if parent.remaining:
+            return
+        parent.parts = ()
+        gradient, mean = parent.results
+        if isinstance(mean, Exception):
+            parent.raise_at_await(mean)
+        else:
+            parent.resume(gradient._replace(vector=mean))
+
     def _allreduce(self, process: Process, effect: AllReduce) -> Any:
         process.since_s = self._env.now
         self._join(
@@ -421,7 +459,7 @@ class Simulator:
             vector, meet = effect.vector, self._rendezvous.arrive
             meeting = meet(group, learner.rank, "allreduce", vector, wake, others)
             if meeting is not None:
-                mean = partial(learner.weights.mean, meeting.brought)
+                mean = partial(mean_of, learner.weights, meeting.brought)
                 end = self._collective(group, meeting, mean)
                 self._collectives.allreduce(group.ranks, vector.nbytes, end)
             return

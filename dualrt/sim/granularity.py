@@ -4,12 +4,13 @@ Owns the cutting. Must not know what a collective costs: its pieces are called o
 and each pays its own latency.
 
 Three ways are in use. Averaging *weights*, or gradients that are one flat vector, is one collective
-for the whole `model`. Gradients of torch's DistributedDataParallel go in `buckets`: neighbouring
-tensors, from the last one on because gradients are ready in that order, until a bucket has reached
-its size; a tensor is never split, so a bucket may be larger (Li et al., PyTorch Distributed,
-arXiv 2006.15704, sec. 3.2; its smaller first bucket, which only starts the overlap with the
-backward pass earlier, is left out). And a loop over the parameters with an allreduce in it, as MPI
-code of the time of arXiv 1904.04956 had it, is one collective a `tensor`.
+for the whole `model`. Gradients of torch's DistributedDataParallel go in `buckets`
+(`dualrt.core.buckets`; its smaller first bucket, which only starts the overlap with the backward
+pass earlier, is left out). And a loop over the parameters with an allreduce in it, as MPI code of
+the time of arXiv 1904.04956 had it, is one collective a `tensor`.
+
+This is about a vector that is there as a whole. A gradient that is averaged while it is being
+computed comes in the pieces that its learner names (`dualrt.core.effects.MeanGradient`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-Granularity: TypeAlias = Literal["model", "buckets", "tensor"]
+from dualrt.core.buckets import DDP_BUCKET_BYTES, in_buckets
 
-DDP_BUCKET_BYTES = 25 * 2**20
-"""`bucket_cap_mb` of DistributedDataParallel, by default 25 MiB."""
+Granularity: TypeAlias = Literal["model", "buckets", "tensor"]
 
 
 def cut(
@@ -34,13 +34,4 @@ def cut(
         return (sum(tensors_bytes),)
     if granularity == "tensor":
         return tuple(tensors_bytes)
-    buckets: list[int] = []
-    filling = 0
-    for size_bytes in reversed(tensors_bytes):
-        filling += size_bytes
-        if filling >= bucket_bytes:
-            buckets.append(filling)
-            filling = 0
-    if filling or not buckets:
-        buckets.append(filling)
-    return tuple(buckets)
+    return in_buckets(tensors_bytes, bucket_bytes)

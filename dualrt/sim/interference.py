@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import simpy
 
@@ -28,6 +28,17 @@ from dualrt.sim.device import Device
 
 Done: TypeAlias = Callable[[float], None]
 """Told when the computation had started."""
+
+Mark: TypeAlias = tuple[float, Callable[[None], None]]
+"""A share of a computation's work, ascending, and what is called when so much has been done."""
+
+
+class _Asked(NamedTuple):
+    """A computation that is under way or waits for its turn."""
+
+    cost: Cost
+    done: Done
+    marks: Sequence[Mark]
 
 
 class Disturbed:
@@ -42,9 +53,12 @@ class Disturbed:
     ) -> None:
         self._lanes = [_Lane(env, device, 1 + interference) for device in devices]
 
-    def compute(self, rank: int, cost: Cost, done: Done) -> None:
-        """Compute after all that the device was asked for before; then call `done`."""
-        self._lanes[rank].add(cost, done)
+    def compute(self, rank: int, cost: Cost, done: Done, marks: Sequence[Mark] = ()) -> None:
+        """Compute after all that the device was asked for before; then call `done`.
+
+        Of each of `marks`, the second is told when the first, a share of the work, has been done.
+        """
+        self._lanes[rank].add(_Asked(cost, done, marks))
 
     def abandon(self, rank: int) -> None:
         """The learner that asked is gone: its computations end now, and a new one finds none."""
@@ -70,6 +84,7 @@ class _Lane:
         "_env",
         "_factor",
         "_left_s",
+        "_marks",
         "_since_s",
         "_start_s",
         "_timer",
@@ -79,16 +94,20 @@ class _Lane:
     def __init__(self, env: simpy.Environment, device: Device, factor: float) -> None:
         self._env, self._device, self._factor = env, device, factor
         self._communications = 0
-        self._waiting: deque[tuple[Cost, Done]] = deque()
+        self._waiting: deque[_Asked] = deque()
         """The first is under way."""
+        self._marks: deque[Mark] = deque()
+        """Its marks that are to come, and its end: each with the work since the one before, in
+        seconds, instead of the share."""
         self._left_s = 0.0
-        """What is left of it, in seconds without interference or slow periods, at `_since_s`."""
+        """What is left of it up to its next mark, in seconds without interference or slow periods,
+        at `_since_s`."""
         self._since_s = self._start_s = 0.0
         self._timer = 0
         """Which timer counts. The others, whose ends have moved, stay in SimPy's queue."""
 
-    def add(self, cost: Cost, done: Done) -> None:
-        self._waiting.append((cost, done))
+    def add(self, asked: _Asked) -> None:
+        self._waiting.append(asked)
         if len(self._waiting) == 1:
             self._begin()
 
@@ -103,13 +122,19 @@ class _Lane:
     def abandon(self) -> None:
         self._timer += 1
         left, self._waiting = self._waiting, deque()
-        for _, done in left:
-            done(self._env.now)
+        self._marks.clear()
+        for asked in left:
+            asked.done(self._env.now)
 
     def _begin(self) -> None:
-        cost, _ = self._waiting[0]
+        asked = self._waiting[0]
         self._start_s = self._env.now
-        self._left_s = self._device.work_s(cost)
+        work_s, before = self._device.work_s(asked.cost), 0.0
+        for share, tell in asked.marks:
+            self._marks.append(((share - before) * work_s, tell))
+            before = share
+        self._marks.append(((1.0 - before) * work_s, self._end))
+        self._left_s = self._marks[0][0]
         self._arm()
 
     def _arm(self) -> None:
@@ -119,15 +144,21 @@ class _Lane:
         timer = self._timer
         work_s = self._left_s * self._stretch(self._communications)
         end = self._env.timeout(self._device.stretched_s(work_s, now_s))
-        end.callbacks.append(lambda _: self._end() if timer == self._timer else None)
+        end.callbacks.append(lambda _: self._pass_mark() if timer == self._timer else None)
 
-    def _end(self) -> None:
-        _, done = self._waiting.popleft()
-        start_s = self._start_s
+    def _pass_mark(self) -> None:
+        _, tell = self._marks.popleft()
+        if self._marks:
+            self._left_s = self._marks[0][0]
+            self._arm()
+        tell(None)
+
+    def _end(self, _: None) -> None:
+        asked, start_s = self._waiting.popleft(), self._start_s
         self._timer += 1
         if self._waiting:
             self._begin()
-        done(start_s)
+        asked.done(start_s)
 
     def _stretch(self, communications: int) -> float:
         return self._factor if communications else 1.0

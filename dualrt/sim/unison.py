@@ -22,13 +22,24 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from dualrt.core.effects import AllReduce, Broadcast, Compute, Effect, Place, Report
+from dualrt.core.effects import (
+    AllReduce,
+    Broadcast,
+    Compute,
+    Cost,
+    Effect,
+    MeanGradient,
+    Place,
+    Report,
+)
 from dualrt.core.errors import RunError
 from dualrt.core.journal import Journal, Pen
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Update
+from dualrt.core.weights import Gradient
 from dualrt.sim.clock import Clock
 from dualrt.sim.device import Device
+from dualrt.sim.overlap import Piece, ready_at
 from dualrt.sim.process import PENDING, Process
 
 Join: TypeAlias = Callable[
@@ -64,6 +75,7 @@ class Unison:
         self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
             Compute: self._compute,
             AllReduce: self._collect,
+            MeanGradient: self._overlap,
             Broadcast: self._collect,
             Report: self._report,
         }
@@ -89,13 +101,60 @@ class Unison:
     def _compute(self, process: Process, effect: Compute[Any]) -> Any:
         if effect.on is not Place.DEVICE:
             raise self._discord(process.learner.rank, "computes on the host, which others share")
-        cost, clocks_s, step = effect.cost, self._clocks_s, process.learner.draws
+        self._advance(process, effect.cost)
+        return effect.work()
+
+    def _advance(self, process: Process, cost: Cost) -> None:
+        clocks_s, step = self._clocks_s, process.learner.draws
         size, pens = cost.bytes_moved, self._writers(process, cost.kind)
         for place, (write, duration_s) in enumerate(zip(pens, self._durations_s, strict=True)):
             start_s = clocks_s[place]
             end_s = clocks_s[place] = start_s + duration_s(cost, start_s)
             write((start_s, end_s, size, -1, step))
-        return effect.work()
+
+    def _overlap(self, process: Process, effect: MeanGradient) -> Any:
+        if self._reported:
+            self._write_updates()
+        starts_s = list(self._clocks_s)
+        self._advance(process, effect.cost)
+        spans_s = list(zip(starts_s, self._clocks_s, strict=True))
+        self._await_piece(process, effect, spans_s, 0)
+        return PENDING
+
+    def _await_piece(
+        self,
+        process: Process,
+        effect: MeanGradient,
+        spans_s: Sequence[tuple[float, float]],
+        place: int,
+    ) -> None:
+        """Each clock goes on to when its member has the piece, and the one before is averaged."""
+        share, before_s = ready_at(effect.pieces)[place], self._clock.now if place else 0.0
+        self._clocks_s = [
+            max(before_s, end_s if share == 1 else start_s + share * (end_s - start_s))
+            for start_s, end_s in spans_s
+        ]
+        self._at_the_latest(process, partial(self._average, effect, spans_s, place))
+
+    def _average(
+        self,
+        effect: MeanGradient,
+        spans_s: Sequence[tuple[float, float]],
+        place: int,
+        process: Process,
+    ) -> None:
+        last = place == len(effect.pieces) - 1
+        gradient: Gradient[Any] | None = effect.work() if last else None
+        piece = Piece(effect.pieces[place], None if gradient is None else gradient.vector)
+
+        def averaged(mean: Any) -> None:
+            self._meet(process, "allreduce", piece.nbytes)
+            if gradient is None:
+                self._await_piece(process, effect, spans_s, place + 1)
+            else:
+                process.resume(gradient._replace(vector=mean))
+
+        self._join(process, AllReduce(effect.group, piece), averaged, self._others)
 
     def _report(self, _: Process, effect: Report) -> None:
         update = effect.update
@@ -113,12 +172,16 @@ class Unison:
     def _collect(self, process: Process, effect: AllReduce | Broadcast) -> Any:
         if self._reported:
             self._write_updates()
+        self._at_the_latest(process, self._arrive)
+        return PENDING
+
+    def _at_the_latest(self, process: Process, then: Callable[[Process], None]) -> None:
+        """Call `then` when the last of the clocks has come to its time."""
         arrived_s = max(self._clocks_s)
         if arrived_s > self._clock.now:
-            self._clock.at(arrived_s, self._arrive, process)
+            self._clock.at(arrived_s, then, process)
         else:
-            self._arrive(process)
-        return PENDING
+            then(process)
 
     def _arrive(self, process: Process) -> None:
         effect = process.effect
@@ -131,19 +194,19 @@ class Unison:
         self._join(process, effect, partial(self._collected, process, kind, size), self._others)
 
     def _collected(self, process: Process, kind: str, size: int, answer: Any) -> None:
+        self._meet(process, kind, size)
+        process.resume(answer)
+
+    def _meet(self, process: Process, kind: str, size: int) -> None:
+        """A collective has ended: the clocks are the same again."""
         end_s, step = self._clock.now, process.learner.draws
         for write, start_s in zip(self._writers(process, kind), self._clocks_s, strict=True):
             write((start_s, end_s, size, -1, step))
         self._clocks_s = [end_s] * len(self._ranks)
-        process.resume(answer)
 
     def _ended(self, process: Process, result: Any) -> None:
         self._write_updates()
-        ended_s = max(self._clocks_s)
-        if ended_s > self._clock.now:
-            self._clock.at(ended_s, lambda last: self._over(last, result), process)
-        else:
-            self._over(process, result)
+        self._at_the_latest(process, lambda last: self._over(last, result))
 
     def _writers(self, process: Process, kind: str) -> list[Pen]:
         pens = self._pens.get(kind)

@@ -6,13 +6,13 @@ torch: a timing-only simulation runs without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.weights import Gradient, Weights
-from dualrt.core.workload import Workload
+from dualrt.core.workload import PiecewiseWorkload, Workload
 from dualrt.workloads.array_versions import ArrayVersions
 from dualrt.workloads.parts import entries, wanted
 
@@ -142,7 +142,8 @@ class Phantom:
     def like(workload: Workload[Any]) -> Phantom:
         """The shadow of a workload: it takes the same time, and computes nothing."""
         weights = workload.weights(0)
-        shadow = Phantom(
+        make = Phantom if isinstance(workload, PiecewiseWorkload) else _WholePhantom
+        shadow = make(
             seed=0,
             learners=len(weights.versions),
             batch=workload.batch,
@@ -162,6 +163,20 @@ class Phantom:
         """Always the same phantom, without a loss."""
         return self._gradient
 
+    def gradient_in_pieces(
+        self,
+        at: PhantomVector,
+        rank: int,
+        draw: int,
+        pieces: Sequence[int],
+        share: float,
+        ready: Callable[[PhantomVector], None],
+    ) -> Gradient[PhantomVector]:
+        """The same, with each of its pieces."""
+        for nbytes in pieces:
+            ready(PhantomVector(nbytes))
+        return self._gradient
+
     def evaluate(self, at: PhantomVector) -> Mapping[str, float]:
         """Nothing: there is no model to evaluate."""
         return {}
@@ -173,6 +188,12 @@ class Phantom:
     def digest(self, vector: PhantomVector) -> bytes:
         """Empty: there are no bits to hash."""
         return b""
+
+
+class _WholePhantom(Phantom):
+    """The shadow of a workload that gives its gradients as a whole only."""
+
+    gradient_in_pieces = None  # type: ignore[assignment]  # no `PiecewiseWorkload`, then
 
 
 SEGMENT_FRAMES = 21

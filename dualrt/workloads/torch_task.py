@@ -34,6 +34,7 @@ from dualrt.core.workload import GradientOf
 from dualrt.workloads import flops
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_joint import FEW, JointModule
+from dualrt.workloads.torch_pieces import Filling
 from dualrt.workloads.torch_weights import (
     OptimizerFactory,
     TorchWeights,
@@ -147,18 +148,25 @@ class TorchTask:
 
         Random layers such as dropout draw from a stream of (seed, rank, draw).
         """
-        self._load(at)
-        writes = self._written()
-        chosen = self._chosen(self._pool.indices(rank, draw))
-        with self._numbers_for(rank, draw):
-            loss = self._mean_loss(*chosen)
+        with self._loss_at(at, rank, draw) as loss:
             parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
-        if not self._writes and self._written() != writes:
-            raise UsageError(
-                f"module {type(self._module).__name__}: it wrote to its parameters, and did not "
-                "when it was tried first. Have it write in every forward pass, or in none."
-            )
         return Gradient(_flat(parts, out=fresh_like(self._initial)), loss.item())
+
+    def gradient_in_pieces(
+        self,
+        at: Tensor,
+        rank: int,
+        draw: int,
+        pieces: Sequence[int],
+        share: float,
+        ready: Callable[[Tensor], None],
+    ) -> Gradient[Tensor]:
+        """`share` of the same, with each piece told as the backward pass goes on."""
+        whole = fresh_like(self._initial)
+        filling = Filling(whole, self._parameters, pieces, share, ready)
+        with self._loss_at(at, rank, draw) as loss, filling:
+            loss.backward()
+        return Gradient(whole, loss.item())
 
     @cached_property
     def gradients_at_once(self) -> int:
@@ -199,6 +207,20 @@ class TorchTask:
     def digest(self, vector: Tensor) -> bytes:
         """A hash of the vector's exact bits; 16 bytes."""
         return digest(vector)
+
+    @contextmanager
+    def _loss_at(self, at: Tensor, rank: int, draw: int) -> Iterator[Tensor]:
+        """The loss of a mini-batch, for the backward pass to be taken inside."""
+        self._load(at)
+        writes = self._written()
+        chosen = self._chosen(self._pool.indices(rank, draw))
+        with self._numbers_for(rank, draw):
+            yield self._mean_loss(*chosen)
+        if not self._writes and self._written() != writes:
+            raise UsageError(
+                f"module {type(self._module).__name__}: it wrote to its parameters, and did not "
+                "when it was tried first. Have it write in every forward pass, or in none."
+            )
 
     def _chosen(self, indices: NDArray[np.int64]) -> Samples:
         """The samples of a batch, or of a stack of them: shape [*indices.shape, ...]."""

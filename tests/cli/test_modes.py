@@ -104,6 +104,29 @@ def test_an_allreduce_ends_at_the_same_weights_to_rounding(central: Both) -> Non
     assert float((ours - theirs).norm()) <= 1e-5 * float(ours.norm())
 
 
+def test_an_allreduce_in_buckets_ends_at_the_same_weights_to_rounding(tmp_path: Path) -> None:
+    words = ["digits-adpsgd", "--seed", "3"]
+    words += commands.settings("algorithm.name=ssgd", "algorithm.bucket_bytes=2000", "learners=2")
+    words += commands.settings("training.epochs=0.5")
+    commands.result("simulate", *words, "--out", tmp_path / "simulated")
+    commands.result("train", *words, "--local", "2", "--out", tmp_path / "real")
+    simulated, real = (
+        load_file(tmp_path / mode / "model.safetensors")["weights"]
+        for mode in ("simulated", "real")
+    )
+    assert float((simulated - real).norm()) <= 1e-5 * float(simulated.norm())
+    records = (tmp_path / "real" / "records-0.jsonl").read_text()
+    pieces = records.count('"allreduce"')
+    assert pieces > records.count('"gradient"') > 0
+
+
+def test_buckets_that_a_workload_cannot_fill_are_warned_about() -> None:
+    quadratic = find("sims", "quadratic-sd-psgd")
+    assert quadratic is not None
+    said = check(load(quadratic, ["algorithm.name=ssgd", "algorithm.bucket_bytes=8"]))
+    assert any("algorithm.bucket_bytes has no effect: workload quadratic" in one for one in said)
+
+
 def test_the_model_that_is_kept_is_the_one_that_was_evaluated(decentralised: Both) -> None:
     models = [
         load_file(decentralised.folder / mode / "model.safetensors")["weights"]

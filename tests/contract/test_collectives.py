@@ -59,6 +59,13 @@ def test_an_allreduce_runs_beside_a_computation(found: Findings) -> None:
     assert beside == [([1, 10], rank) for rank in range(3)]
 
 
+def test_gradients_are_averaged_in_pieces_and_each_loss_is_its_own(found: Findings) -> None:
+    for rank, mine in enumerate(found):
+        mean, loss = mine["mean of gradients in pieces"]
+        assert mean == pytest.approx([1, 2, 3, 4])
+        assert loss == rank
+
+
 PAIR = Group("pair", (0, 1))
 
 

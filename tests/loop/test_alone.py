@@ -180,6 +180,10 @@ def test_a_model_that_was_moved_is_noticed() -> None:
         ({"algorithm": "adpsgdd"}, r"dualrt.join: algorithm.name = 'adpsgdd': there is none"),
         ({"algorithm": "asgd"}, r"each loop has an optimizer of its own"),
         ({"period": 3}, r"dualrt.join: algorithm.period = 3: is no setting of ADPSGD"),
+        (
+            {"algorithm": "ssgd", "bucket_bytes": 1024},
+            r"dualrt.join: algorithm.bucket_bytes = 1024: a loop of one's own gives its gradient",
+        ),
         ({"epochs": 3}, r"epochs = 3 is counted in samples; give batch and samples_per_epoch"),
         ({"batch": 3}, r"give batch and samples_per_epoch both"),
         ({"batch": 3, "samples_per_epoch": 0}, r"samples_per_epoch = 0: a pool has 1 or more"),

@@ -28,6 +28,9 @@ from tests.support.stage import actors, daemon, main
 IN_UNISON: tuple[type[Learner], ...] = (SSGD, LocalSGD, HierarchicalADPSGD)
 
 
+TENSORS_BYTES = (60_000_000, 30_000_000, 10_000_000)
+
+
 class Found(NamedTuple):
     """All that a run shows."""
 
@@ -61,7 +64,14 @@ class Applied:
 
 def run(case: Case, *, as_one: bool, steps: int = 12) -> Found:
     learners = case.learners
-    workload = Phantom(seed=0, learners=learners, batch=1, samples_per_epoch=learners * steps)
+    workload = Phantom(
+        seed=0,
+        learners=learners,
+        batch=1,
+        samples_per_epoch=learners * steps,
+        parameters_bytes=sum(TENSORS_BYTES),
+        tensors_bytes=TENSORS_BYTES,
+    )
     team = case.cast(workload)
     tally, digest, applied = Tally(learners), TimingDigest(), Applied()
     unison = team[0].seat.layout.unison if as_one else ()
@@ -83,6 +93,8 @@ def cases(draw: st.DrawFn) -> Case:
     settings = {}
     if algorithm is LocalSGD:
         settings = {"period": draw(st.integers(1, 4))}
+    if algorithm is SSGD:
+        settings = {"bucket_bytes": draw(st.sampled_from([0, 1, 50_000_000]))}
     if algorithm is HierarchicalADPSGD:
         sizes = [size for size in range(1, learners + 1) if learners % size == 0]
         settings = {"learners_per_group": draw(st.sampled_from(sizes))}
@@ -109,7 +121,8 @@ def test_one_for_all_shows_what_all_would(case: Case) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "settings", "advanced"),
     [
-        (SSGD, {}, 1),
+        (SSGD, {"bucket_bytes": 0}, 1),
+        (SSGD, {"bucket_bytes": 1}, 1),
         (LocalSGD, {"period": 3}, 1),
         (HierarchicalADPSGD, {"learners_per_group": 4}, 4),
     ],

@@ -6,7 +6,7 @@ back as plain data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -16,7 +16,18 @@ from typing import Any, TypeAlias
 import torch
 from torch.distributed import FileStore
 
-from dualrt.core.effects import AllReduce, Broadcast, Compute, Cost, Group, Packet, Sleep, Together
+from dualrt.core.effects import (
+    AllReduce,
+    Broadcast,
+    Compute,
+    Cost,
+    Group,
+    MeanGradient,
+    Packet,
+    Sleep,
+    Together,
+)
+from dualrt.core.weights import Gradient
 from dualrt.real.collectives import Collectives
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
@@ -62,7 +73,30 @@ async def sing(rank: int, found: dict[str, Any]) -> None:
     found["means in a row"] = [
         (await AllReduce(ALL, torch.tensor([float(rank + number)]))).item() for number in range(5)
     ]
+    work = Work(torch.arange(4.0) + rank, loss=float(rank))
+    mean = await MeanGradient(work, Cost("gradient", flops=1e6), ALL, (4, 8, 4))
+    found["mean of gradients in pieces"] = mean.vector.tolist(), mean.loss
     found["mean beside a computation"] = await Together(mean_of(mine), computed(rank))
+
+
+class Work:
+    """A gradient that is known beforehand."""
+
+    def __init__(self, vector: torch.Tensor, loss: float) -> None:
+        self._gradient = Gradient(vector, loss)
+
+    def __call__(self) -> Gradient[torch.Tensor]:
+        return self._gradient
+
+    def in_pieces(
+        self, pieces: Sequence[int], share: float, ready: Callable[[torch.Tensor], None]
+    ) -> Gradient[torch.Tensor]:
+        vector, end = self._gradient.vector.mul_(share), len(self._gradient.vector)
+        for nbytes in pieces:
+            start = end - nbytes // vector.element_size()
+            ready(vector[start:end])
+            end = start
+        return self._gradient
 
 
 async def mean_of(vector: torch.Tensor) -> list[float]:
