@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
-from dualrt.core.effects import AllReduce, Broadcast, Group, Packet, Together
+from dualrt.core.effects import Broadcast, Group, Packet, Together
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
@@ -103,8 +103,7 @@ class HierarchicalADPSGD(Gossiper):
 
     async def group_gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
         """g_s: the mean over the super-learner's mini-batches, all taken at the same weights."""
-        mine = await self.gradient(read)
-        return mine._replace(vector=await AllReduce(self.group, mine.vector, spent=True))
+        return await self.mean_gradient(read, self.group)
 
 
 def _group_size(learners: int, asked: GroupSize, learners_per_node: int | None) -> int:
