@@ -30,7 +30,12 @@ def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
 
 def test_the_architecture_explains_every_effect() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    kinds = [kind.__name__ for kind in effects.Effect.__subclasses__()]
+    # A driver may have effects of its own, between parts of itself.
+    kinds = [
+        kind.__name__
+        for kind in effects.Effect.__subclasses__()
+        if kind.__module__ == effects.__name__
+    ]
     assert kinds
     assert [kind for kind in kinds if f"`{kind}" not in page] == []
 
