@@ -6,6 +6,7 @@ place that knows both drivers. Neither torch nor a driver is imported before it 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ import msgspec
 
 from dualrt.composition import Composition
 from dualrt.core.errors import RunError, UsageError
-from dualrt.core.faults import Fault, Toll
+from dualrt.core.faults import Crash, Fault, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
@@ -28,7 +29,7 @@ from dualrt.observe.recorder import Recorder
 from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FaultFigures, FittedKey, Summary, summarise
 from dualrt.observe.tally import Tally
-from dualrt.parting import Final, gather, hashed, imbalance
+from dualrt.parting import Final, Whole, gather, hashed, imbalance
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error
 from dualrt.workloads.phantom import Phantom
@@ -299,6 +300,24 @@ def _fault_figures(
     )
 
 
+def _losses(whole: Whole, learners: int) -> FaultFigures | None:
+    """The same of a real run, as far as those know who are left; None where nobody was lost."""
+    down = tuple(rank for rank in range(learners) if rank not in whole.left)
+    if not (down or whole.returns):
+        return None
+    return FaultFigures(
+        crashes=whole.returns + len(down),
+        returns=whole.returns,
+        down_at_the_end=down,
+        messages_lost=None,
+        messages_duplicated=None,
+        messages_delayed=None,
+        messages_reordered=None,
+        waits_given_up=None,
+        exchanges_abandoned=whole.abandoned,
+    )
+
+
 def device_spec(scenario: Scenario) -> DeviceSpec:
     """The simulated device: a known one by name, with whatever else the scenario says of it.
 
@@ -314,14 +333,36 @@ def device_spec(scenario: Scenario) -> DeviceSpec:
         raise as_scenario_error(scenario, key, error, key, fields) from error
 
 
-def check_real(scenario: Scenario) -> None:
-    """Raise ScenarioError for what only the simulator honours, so far."""
+def check_real(scenario: Scenario, *, returns: bool = True) -> None:
+    """Raise ScenarioError for what only the simulator honours, so far.
+
+    `returns` is whether whoever started this process starts learners again.
+    """
     for key in scenario.faults.simulated_only():
         raise scenario.error(
             f"faults.{key}",
             "only the simulator honours it so far",
             f"Simulate it with `dualrt simulate`, or leave faults.{key} out.",
         )
+    for number, crash in enumerate(scenario.faults.crashes):
+        if crash.learner >= scenario.learners:
+            raise scenario.error(
+                f"faults.crashes.{number}.learner",
+                f"there is no learner {crash.learner}",
+                f"Name one of 0 to {scenario.learners - 1}.",
+            )
+        if not returns and crash.rejoin_after_s is not None:
+            raise scenario.error(
+                f"faults.crashes.{number}.rejoin_after_s",
+                "only `dualrt train --local` starts a learner again",
+                "Leave it out, or use --local.",
+            )
+
+
+def crashes_of(scenario: Scenario, rank: int) -> list[Crash]:
+    """The crashes of one learner that the scenario asks for, in their order."""
+    crashes = [crash.build() for crash in scenario.faults.crashes]
+    return [crash for crash in crashes if crash.learner == rank]
 
 
 def check_reachable(scenario: Scenario, launch: Launch) -> None:
@@ -354,7 +395,9 @@ def train(
     from dualrt.real.session import Session, Terms
 
     began_s = time.perf_counter()
-    check_real(scenario)
+    from dualrt.real.launcher import REPORTS
+
+    check_real(scenario, returns=REPORTS in os.environ)
     check_reachable(scenario, launch)
     if launch.learners != scenario.learners:
         raise scenario.error(
@@ -370,7 +413,7 @@ def train(
         raise as_scenario_error(scenario, "real.device", error) from error
     workload = composition.workload(device=str(device))
     _set_threads(scenario)
-    learner = composition.learner(launch.rank, workload)
+    learner = composition.learner(launch.rank, workload, launch.incarnation)
     real = scenario.real
     terms = Terms(
         real.timeout_s,
@@ -381,13 +424,13 @@ def train(
     )
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
     with (
-        _Watch(
-            scenario, composition.epochs, out, on_progress, launch.rank, observer=observer
-        ) as watch,
+        _Watch(scenario, composition.epochs, out, on_progress, launch, observer=observer) as watch,
         Session(launch, terms, groups, nbytes) as session,
     ):
         slowdowns = composition.slowdowns(launch.rank)
-        session.run(learner, watch.observer, slowdowns)
+        # Those that its dead selves have died of are over.
+        crash = next(iter(crashes_of(scenario, launch.rank)[launch.incarnation :]), None)
+        session.run(learner, watch.observer, slowdowns, crash)
         whole = gather(session, learner, watch.tally, watch.digest, device)
     if whole is None:
         return None
@@ -399,6 +442,7 @@ def train(
         mode="real",
         wall_s=time.perf_counter() - began_s,
         timing_digest=whole.timing_digest,
+        faults=_losses(whole, scenario.learners),
     )
     outcome = Outcome(summary, whole.tally, model, tuple(composition.warnings()))
     return _kept(scenario, outcome, out)
@@ -413,13 +457,14 @@ class _Watch:
         epochs: float,
         out: Path | None,
         on_progress: OnProgress | None,
-        rank: int = 0,
+        launch: Launch | None = None,
         steadiness: Steadiness | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.tally = Tally(scenario.learners)
         self.digest = TimingDigest()
-        self._recorder = Recorder(out, rank=rank) if out else None
+        rank, incarnation = (launch.rank, launch.incarnation) if launch else (0, 0)
+        self._recorder = Recorder(out, rank=rank, incarnation=incarnation) if out else None
         listening: list[Observer] = [self.tally, self.digest]
         if self._recorder is not None:
             listening.append(self._recorder)

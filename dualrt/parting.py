@@ -48,6 +48,12 @@ class Whole(NamedTuple):
 
     finals: list[Final]
     """Of the replicas that are left, in the order of their ranks."""
+    left: list[int]
+    """The learners that are, ascending."""
+    returns: int
+    """How often any of these had been started again."""
+    abandoned: int
+    """Exchanges that they gave up, of which one side may have averaged alone."""
     tally: Tally
     timing_digest: str | None
 
@@ -57,6 +63,8 @@ class _Figures(msgspec.Struct):
 
     tally: Any
     timing_digest: str
+    incarnation: int
+    abandoned: int
 
 
 def gather(
@@ -75,7 +83,14 @@ def gather(
 
     replicas = learner.seat.layout.replicas
     vectors = Final.of(learner).vectors if learner.rank in replicas else ()
-    figures = msgspec.msgpack.encode(_Figures(tally.to_builtins(), digest.hexdigest()))
+    figures = msgspec.msgpack.encode(
+        _Figures(
+            tally.to_builtins(),
+            digest.hexdigest(),
+            learner.seat.incarnation,
+            learner.abandoned,
+        )
+    )
     gathered = session.gather(Contribution(tuple(vector.cpu() for vector in vectors), figures))
     if not gathered:
         return None
@@ -92,6 +107,9 @@ def gather(
         raise RunError("every learner with weights of its own was lost at the end")
     return Whole(
         finals,
+        list(gathered),
+        sum(part.incarnation for part in parts),
+        sum(part.abandoned for part in parts),
         total,
         hashed(part.timing_digest.encode() for part in parts),
     )

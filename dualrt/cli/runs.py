@@ -89,7 +89,7 @@ def train(request: Request, local: int | None) -> None:
 
 
 def _train_locally(request: Request, processes: int) -> None:
-    from dualrt.real.launcher import run_local
+    from dualrt.real.launcher import Returns, run_local
 
     if "RANK" in os.environ:
         raise UsageError(
@@ -124,7 +124,12 @@ def _train_locally(request: Request, processes: int) -> None:
             else:
                 summaries.append(Summary.from_json(json.dumps(said["summary"])))
 
-        run_local(["train", *request.arguments()], processes, hear)
+        planned = {
+            rank: [crash.rejoin_after_s for crash in api.crashes_of(scenario, rank)]
+            for rank in range(processes)
+        }
+        returns = Returns(scenario.real.restarts, planned)
+        run_local(["train", *request.arguments()], processes, hear, returns, show.warn)
     _print(summaries[0], request)
 
 

@@ -74,7 +74,8 @@ class Alone:
     def leave(self) -> Whole:
         """Everything is here."""
         final = Final(self._parameters.vector)
-        return Whole([final], self._logbook.tally, self._logbook.digest.hexdigest())
+        digest = self._logbook.digest.hexdigest()
+        return Whole([final], [0], 0, 0, self._logbook.tally, digest)
 
     def fail(self, why: str) -> None:
         """Nobody has to be told."""

@@ -69,11 +69,12 @@ class FaultFigures:
     """Of learners that had crashed."""
     down_at_the_end: tuple[int, ...]
     """Ranks that had crashed and not come back."""
-    messages_lost: int
-    messages_duplicated: int
-    messages_delayed: int
-    messages_reordered: int
-    waits_given_up: int
+    messages_lost: int | None
+    """None, as of the others, in a real run, which cannot know."""
+    messages_duplicated: int | None
+    messages_delayed: int | None
+    messages_reordered: int | None
+    waits_given_up: int | None
     """Awaits of a lost learner's message that ended without one."""
     exchanges_abandoned: int
     """Of which one side may have averaged alone."""

@@ -14,6 +14,8 @@ nothing is lost from the sum over learners.
 from __future__ import annotations
 
 import math
+import os
+import signal
 import threading
 import time
 from collections import deque
@@ -50,7 +52,7 @@ from dualrt.core.errors import (
     StalledError,
     StrandError,
 )
-from dualrt.core.faults import Slowdown, slowness
+from dualrt.core.faults import Crash, Slowdown, slowness
 from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.records import Lane, Observer, Update
@@ -101,8 +103,10 @@ class RealDriver:
     """Runs one learner in this process.
 
     Parameters: `collectives` may be None for an algorithm that has no groups; `device` is where
-    the learner's vectors live; `slowdowns` make it a straggler. The driver closes neither gossip
-    nor collectives, but stops both when the run fails.
+    the learner's vectors live; `slowdowns` make it a straggler, and `crash` ends its process. The
+    run began `began_ago_s` ago, for a learner that is started again, and takes the weights of
+    another before all else. The driver closes neither gossip nor collectives, but stops both when
+    the run fails.
     """
 
     def __init__(
@@ -115,6 +119,8 @@ class RealDriver:
         timeout_s: float,
         device: torch.device,
         slowdowns: Sequence[Slowdown] = (),
+        crash: Crash | None = None,
+        began_ago_s: float = 0.0,
     ) -> None:
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
         # Guards the journal, into which all strands write.
@@ -128,6 +134,7 @@ class RealDriver:
         # Guards and announces the counts below.
         self._gate = Gate()
         self._mains = self._daemons = 0
+        self._crash, self._began_ago_s = crash, began_ago_s
         self._began_s = time.monotonic()
 
     def run(self) -> float:
@@ -139,7 +146,12 @@ class RealDriver:
         strands = (*self._learner.strands(), Strand("heed", _heed, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
         self._mains = len(strands) - self._daemons
-        self._began_s = time.monotonic()
+        self._began_s = time.monotonic() - self._began_ago_s
+        self._await_the_crash()
+        if self._learner.seat.incarnation:
+            # Alone: what others ask of it meanwhile waits until it has weights.
+            strands = (Strand("rejoin", partial(self._rejoin, strands)),)
+            self._mains += 1
         for strand in strands:
             self._thread(partial(self._strand, strand))
         try:
@@ -157,6 +169,18 @@ class RealDriver:
         # The daemons wait for messages that nobody sends, until the gossip is closed.
         self._stopping.set()
         return elapsed_s
+
+    async def _rejoin(self, strands: Sequence[Strand]) -> None:
+        await self._learner.rejoin()
+        for strand in strands:
+            self._thread(partial(self._strand, strand))
+
+    def _await_the_crash(self) -> None:
+        crash = self._crash
+        if crash is not None and crash.at_s is not None:
+            timer = threading.Timer(crash.at_s - self._began_ago_s, _die)
+            timer.daemon = True
+            timer.start()
 
     def _end(self) -> None:
         silent = self._gossip.finish(self._timeout_s)
@@ -235,6 +259,9 @@ class RealDriver:
     def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
         if self._stopping.is_set():
             raise StoppedError()
+        crash = self._crash
+        if crash is not None and crash.at_step is not None and crash.at_step < self._learner.draws:
+            _die()
         start_s = self._now_s()
         match effect:
             case Compute(work=work, cost=cost, on=on):
@@ -381,6 +408,11 @@ class RealDriver:
             if now_s - self._flushed_s >= FLUSH_S:
                 self._flushed_s = now_s
                 self._journal.flush()
+
+
+def _die() -> None:
+    """As if the machine had failed: nothing is closed, and nobody is told."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _heed() -> None:

@@ -134,8 +134,8 @@ class Gossip:
     def connect(self, addresses: Mapping[int, str], greet: Iterable[int] = ()) -> None:
         """Make the learners of the run known, once; ours may be among them.
 
-        Waits until each peer in `greet` has answered; any other is connected to when it is first
-        sent to. Until this call, what peers send waits.
+        Waits until each peer in `greet` has answered, or, for a newcomer, until it is lost; any
+        other is connected to when it is first sent to. Until this call, what peers send waits.
 
         Raises `UsageError` for what is no address, `StalledError` that names who did not answer.
         """

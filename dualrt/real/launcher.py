@@ -1,13 +1,17 @@
-"""Launcher: real processes on this machine, through torch's own launcher, and their end.
+"""Launcher: real processes on this machine, and their end.
 
-Owns the starting, the lines that rank 0 prints, the errors that processes leave behind, and that
-nothing outlives the run. Runs in the parent, which never loads torch. Must not know what the
-processes do.
+Owns the starting, and starting again, the lines that they print, the errors that they leave behind,
+and that nothing outlives the run. Runs in the parent, which never loads torch. Must not know what
+the processes do.
 
-Each process finds in `REPORTS` a folder for the error that ends it. Everything else that a process
-says on stderr is kept until the end and shown only if it left no error of its own. In the same
-folder lies a file that the parent keeps locked: torch's launcher does not notice when the parent is
-killed, but whoever waits for the lock does.
+Each process finds in `REPORTS` a folder for the error that ends it, and in `STORE` the file by
+which processes find each other; a file needs no port, and outlives whichever of them dies.
+Everything that a process says on stderr is kept until the end and shown only if it left no error of
+its own. In the same folder lies a file that the parent keeps locked: processes do not notice when
+their parent is killed, but whoever waits for the lock does.
+
+A process that leaves an error ends the run. One that dies without a word does not: the others
+notice, and go on or leave the error that says that they cannot.
 """
 
 from __future__ import annotations
@@ -15,28 +19,37 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
+import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from dualrt.core.errors import RunError, UsageError
 
 REPORTS = "DUALRT_REPORTS"
 """Environment variable that names the folder for errors; set by this launcher only."""
 
-DEATH = re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: (?P<rank>\d+)")
-"""How torch's launcher says which process was the first to die."""
+STORE = "DUALRT_STORE"
+"""The same, of the file by which processes find each other."""
+
+INCARNATION = "DUALRT_INCARNATION"
+"""The same, of how often the process's learner was started before."""
 
 GRACE_S = 1.0
 """How long processes have to end after they were asked to."""
+
+POLL_S = 0.05
+"""How often the processes are looked at."""
 
 LOCK = "parent.lock"
 """The file, among the reports, that the parent keeps locked."""
@@ -45,8 +58,36 @@ LOG_LINES = 20
 """How much of a process's stderr is shown when it died without a word."""
 
 
-def run_local(arguments: Sequence[str], processes: int, on_line: Callable[[str], None]) -> None:
-    """Run `python -m dualrt ARGUMENTS` in so many processes; hands rank 0's lines to `on_line`.
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """Which learners are started again when they die.
+
+    `planned` has for some ranks what follows each death in turn: seconds until it is started again,
+    or None for never. Deaths that nobody planned are followed by a start at once, `restarts` times
+    a rank.
+    """
+
+    restarts: int = 0
+    planned: Mapping[int, Sequence[float | None]] = field(default_factory=dict)
+
+    def after_s(self, rank: int, deaths: int) -> float | None:
+        """How long after the death of that number, from 1, the learner is started again."""
+        planned = self.planned.get(rank, ())
+        if deaths <= len(planned):
+            return planned[deaths - 1]
+        return 0.0 if deaths - len(planned) <= self.restarts else None
+
+
+def run_local(
+    arguments: Sequence[str],
+    processes: int,
+    on_line: Callable[[str], None],
+    returns: Returns = Returns(),
+    on_death: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run `python -m dualrt ARGUMENTS` in so many processes; hands what they print to `on_line`.
+
+    What is to be said of a process that dies, and whether it is started again, goes to `on_death`.
 
     Raises what the first process to fail reported, as UsageError or RunError. On any way out,
     KeyboardInterrupt included, no process is left.
@@ -56,17 +97,11 @@ def run_local(arguments: Sequence[str], processes: int, on_line: Callable[[str],
         Path(folder, LOCK).open("w") as lock,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        reports = Path(folder)
-        launcher = _start(arguments, processes, reports)
+        crew = _Crew(arguments, processes, Path(folder), returns, on_line, on_death)
         try:
-            assert launcher.stdout is not None
-            for line in launcher.stdout:
-                on_line(line)
-            code = launcher.wait()
+            crew.run()
         finally:
-            _end(launcher)
-        if code != 0:
-            raise _failure(reports)
+            crew.end()
 
 
 def end_with_parent() -> None:
@@ -98,78 +133,162 @@ def report(error: Exception, rank: int) -> bool:
     return True
 
 
-def _start(arguments: Sequence[str], processes: int, reports: Path) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-        "--max-restarts=0",
-        f"--log-dir={reports / 'logs'}",
-        "--redirects=2",
-        "-m",
-        "dualrt",
-        *arguments,
-    ]
-    # Set, so that the launcher does not warn that it sets it.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, REPORTS: str(reports)}
-    with (reports / "launcher.log").open("w") as log:
-        return subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            # So that Ctrl-C at a terminal comes to us alone, and the processes end in our order.
-            start_new_session=True,
-        )
+@dataclass(slots=True)
+class _Member:
+    """One process."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    """Its stderr."""
+    reader: threading.Thread
 
 
-def _end(launcher: subprocess.Popen[str]) -> None:
-    """Ask, wait, and kill: the launcher, and then whatever it had started."""
-    if launcher.poll() is None:
-        learners = _children(launcher.pid)
-        launcher.send_signal(signal.SIGTERM)
-        try:
-            launcher.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            launcher.kill()
-            launcher.wait()
-        for learner in learners:
+class _Crew:
+    """All processes of one run."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        processes: int,
+        reports: Path,
+        returns: Returns,
+        on_line: Callable[[str], None],
+        on_death: Callable[[str], None],
+    ) -> None:
+        self._arguments, self._processes = arguments, processes
+        self._reports, self._returns = reports, returns
+        self._on_line, self._on_death = on_line, on_death
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._members: dict[int, _Member] = {}
+        self._deaths: dict[int, int] = {}
+        self._returning_s: dict[int, float] = {}
+        """When which rank is started again, by the monotonic clock."""
+        self._first_death: str | None = None
+        self._ended_well = False
+
+    def run(self) -> None:
+        """Start all, and return when all have ended. Raises as `run_local` does."""
+        for rank in range(self._processes):
+            self._start(rank)
+        while self._members or self._returning_s:
+            self._pass_lines_on(POLL_S)
+            for rank, member in list(self._members.items()):
+                code = member.process.poll()
+                if code is not None:
+                    self._over(rank, member, code)
+            now_s = time.monotonic()
+            for rank in [rank for rank, due_s in self._returning_s.items() if due_s <= now_s]:
+                del self._returning_s[rank]
+                if self._members:
+                    self._start(rank)
+        self._pass_lines_on(POLL_S)
+        if not self._ended_well:
+            raise RunError(self._first_death or "no process was started")
+
+    def end(self) -> None:
+        """Ask, wait, and kill whatever is left."""
+        for member in self._members.values():
+            if member.process.poll() is None:
+                member.process.send_signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + GRACE_S
+        for member in self._members.values():
+            with suppress(subprocess.TimeoutExpired):
+                member.process.wait(max(0.0, deadline_s - time.monotonic()))
+        for member in self._members.values():
             with suppress(ProcessLookupError, PermissionError):
-                # Each leads a session of its own.
-                os.killpg(learner, signal.SIGKILL)
-    if launcher.stdout is not None:
-        launcher.stdout.close()
+                # Each leads a session of its own, with whatever it has started.
+                os.killpg(member.process.pid, signal.SIGKILL)
+            member.process.wait()
+            member.reader.join(GRACE_S)
 
+    def _start(self, rank: int) -> None:
+        incarnation = self._deaths.get(rank, 0)
+        log = self._reports / f"{rank}.{incarnation}.log"
+        # Threads of processes that share cores get in each other's way.
+        environment = {
+            "OMP_NUM_THREADS": "1",
+            **os.environ,
+            REPORTS: str(self._reports),
+            STORE: str(self._reports / "store"),
+            INCARNATION: str(incarnation),
+            "RANK": str(rank),
+            "WORLD_SIZE": str(self._processes),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(self._processes),
+            "GROUP_WORLD_SIZE": "1",
+        }
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dualrt", *self._arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env=environment,
+                # So that Ctrl-C at a terminal comes to us alone, and all end in our order.
+                start_new_session=True,
+            )
+        assert process.stdout is not None
+        reader = threading.Thread(
+            target=self._read, args=(process.stdout,), name=f"stdout-{rank}", daemon=True
+        )
+        reader.start()
+        self._members[rank] = _Member(process, log, reader)
 
-def _children(parent: int) -> list[int]:
-    """What a process has started, on Linux; elsewhere processes notice by themselves."""
-    lists = Path(f"/proc/{parent}/task").glob("*/children")
-    return [int(child) for children in lists for child in children.read_text().split()]
+    def _read(self, stdout: IO[str]) -> None:
+        with stdout:
+            for line in stdout:
+                self._lines.put(line)
 
+    def _pass_lines_on(self, timeout_s: float) -> None:
+        """What was printed so far, or else whatever comes next within the timeout."""
+        with suppress(queue.Empty):
+            self._on_line(
+                self._lines.get(timeout=timeout_s) if timeout_s else self._lines.get(False)
+            )
+            while True:
+                self._on_line(self._lines.get(False))
 
-def _failure(reports: Path) -> Exception:
-    """The first error that a process left, or else what is known of the first that died."""
-    errors = sorted(reports.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    if errors:
+    def _over(self, rank: int, member: _Member, code: int) -> None:
+        """A process has ended: well, with an error, which ends the run, or without a word."""
+        member.reader.join(GRACE_S)
+        if code == 0:
+            del self._members[rank]
+            self._ended_well = True
+            return
+        error = self._error()
+        if error is not None:
+            raise error
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(member.process.pid, signal.SIGKILL)
+        del self._members[rank]
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        said = f"learner {rank} {how}"
+        words = _tail(member.log)
+        last_words = f"; its last words:\n{words}" if words else ""
+        self._first_death = self._first_death or f"{said}{last_words}"
+        deaths = self._deaths[rank] = self._deaths.get(rank, 0) + 1
+        after_s = self._returns.after_s(rank, deaths)
+        if after_s is None:
+            self._on_death(f"{said}, and is not started again")
+            return
+        self._on_death(f"{said}, and is started again{f' in {after_s:g} s' if after_s else ''}")
+        self._returning_s[rank] = time.monotonic() + after_s
+
+    def _error(self) -> Exception | None:
+        """The first error that a process left, with the death that it may have come from."""
+        errors = sorted(
+            self._reports.glob("error-*.json"), key=lambda file: file.stat().st_mtime_ns
+        )
+        if not errors:
+            return None
         found = json.loads(errors[0].read_text())
-        return UsageError(found["message"]) if found["usage"] else RunError(found["message"])
-    own_log = reports / "launcher.log"
-    death = DEATH.search(own_log.read_text())
-    if death is None:
-        return RunError(f"the launcher failed; its last words:\n{_tail(own_log)}")
-    code, rank = int(death["code"]), int(death["rank"])
-    said = "".join(_tail(log) for log in reports.glob(f"logs/**/{rank}/stderr.log"))
-    last_words = f"; its last words:\n{said}" if said else ""
-    if code < 0:
-        name = signal.Signals(-code).name
-        return RunError(f"learner {rank} was killed by {name}, and the run ended{last_words}")
-    return RunError(f"learner {rank} ended with exit code {code}{last_words}")
+        if found["usage"]:
+            return UsageError(found["message"])
+        death = f"{self._first_death}, and the run ended:\n" if self._first_death else ""
+        return RunError(f"{death}{found['message']}")
 
 
 def _tail(log: Path) -> str:
-    with log.open() as lines:
+    with log.open(errors="replace") as lines:
         return "".join(deque(lines, maxlen=LOG_LINES))

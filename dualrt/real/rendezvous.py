@@ -3,21 +3,25 @@
 Owns what the launcher says and the store that all processes share, which carries addresses and the
 name of the run before the first step, and nothing afterwards. Must not know what is sent later.
 
-Any launcher will do that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun does.
+Any launcher will do that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun does. Ours
+names a file instead of an address (`dualrt.real.launcher`), and says how often a learner was
+started before: one that comes back finds the addresses of the others where they were published.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, Store
+from torch.distributed import FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from dualrt.core.errors import StalledError, UsageError
+from dualrt.real.launcher import INCARNATION, STORE
 
 REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -34,6 +38,8 @@ class Launch:
     """Processes of this host."""
     nodes: int | None = None
     """Hosts, if the launcher tells."""
+    incarnation: int = 0
+    """How often this learner was started before, in this run."""
 
     @property
     def learners_per_node(self) -> int | None:
@@ -51,7 +57,8 @@ class Launch:
         """None if no launcher started this process; raises UsageError if one did by halves."""
         if "RANK" not in os.environ:
             return None
-        missing = [name for name in REQUIRED if name not in os.environ]
+        required = REQUIRED[:2] if STORE in os.environ else REQUIRED
+        missing = [name for name in required if name not in os.environ]
         if missing:
             raise UsageError(
                 f"RANK is set but {', '.join(missing)} is not. Start the processes with torchrun, "
@@ -64,6 +71,7 @@ class Launch:
             int(os.environ.get("LOCAL_RANK", rank)),
             int(os.environ.get("LOCAL_WORLD_SIZE", learners)),
             int(os.environ["GROUP_WORLD_SIZE"]) if "GROUP_WORLD_SIZE" in os.environ else None,
+            int(os.environ.get(INCARNATION, "0")),
         )
 
 
@@ -77,25 +85,47 @@ class Rendezvous:
         self._launch, self._timeout = launch, timedelta(seconds=timeout_s)
         self.store: Store | None = None
         if launch.learners > 1:
-            try:
-                store, _, _ = next(iter(rendezvous("env://", timeout=self._timeout)))
-            except (RuntimeError, ValueError, OSError) as error:
-                raise StalledError(
-                    f"learner {launch.rank} cannot reach the rendezvous at "
-                    f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
-                ) from error
+            store = self._shared()
             # A restarted launch may find the store of the last one.
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             self.store = PrefixStore(f"dualrt/{attempt}/{number}", store)
             self.store.set_timeout(self._timeout)
 
+    def _shared(self) -> Store:
+        file = os.environ.get(STORE)
+        if file is not None:
+            # Its own count of users would remove it when the first of them leaves.
+            return FileStore(file, -1)
+        try:
+            store: Store = next(iter(rendezvous("env://", timeout=self._timeout)))[0]
+        except (RuntimeError, ValueError, OSError) as error:
+            raise StalledError(
+                f"learner {self._launch.rank} cannot reach the rendezvous at "
+                f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
+            ) from error
+        return store
+
     def run_id(self) -> str:
         """A name that no other run has, the same in all processes."""
         if self.store is None:
             return secrets.token_hex(8)
-        if self._launch.rank == 0:
+        if self._first:
             self.store.set("run", secrets.token_hex(8))
         return self._get("run")
+
+    def began_ago_s(self) -> float:
+        """Seconds since the run began: for its first processes it begins now."""
+        if self.store is None:
+            return 0.0
+        if self._first:
+            self.store.set("began", repr(time.time()))
+        if self._launch.incarnation == 0:
+            return 0.0
+        return max(0.0, time.time() - float(self._get("began")))
+
+    @property
+    def _first(self) -> bool:
+        return self._launch.rank == 0 and self._launch.incarnation == 0
 
     def publish(self, address: str) -> Mapping[int, str]:
         """Tell all others our address, and learn theirs."""

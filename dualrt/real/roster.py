@@ -82,11 +82,14 @@ class Roster:
             return frozenset(rank for rank, peer in self._peers.items() if peer.lost)
 
     def await_greeted(self, ranks: Iterable[int], timeout_s: float) -> None:
-        """Wait until all of `ranks` have answered. Raises `StalledError` that names the silent."""
+        """Wait until all of `ranks` have answered, or are lost.
+
+        Raises `StalledError` that names the silent.
+        """
         with self._gate:
             peers = {rank: self._peer(rank) for rank in ranks}
-            if not self._gate.wait(lambda: all(p.ready for p in peers.values()), timeout_s):
-                silent = [rank for rank, peer in peers.items() if not peer.ready]
+            if not self._gate.wait(lambda: all(map(_known, peers.values())), timeout_s):
+                silent = [rank for rank, peer in peers.items() if not _known(peer)]
                 raise StalledError(f"no answer from learners {silent} within {timeout_s:g} s")
 
     def reserve(self, rank: int, cost: int, timeout_s: float) -> bool:
@@ -179,3 +182,7 @@ class Roster:
             known = sorted(self._peers) or "none: connect first"
             raise UsageError(f"there is no learner {rank} to talk to; known are {known}")
         return self._peers[rank]
+
+
+def _known(peer: _Peer) -> bool:
+    return peer.ready or peer.lost

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from dualrt.core.effects import Group, Packet
-from dualrt.core.errors import DualrtError, PeerLostError
-from dualrt.core.faults import Slowdown
+from dualrt.core.errors import DualrtError, PeerLostError, RunError
+from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
 from dualrt.real.collectives import Collectives
@@ -59,7 +59,8 @@ class Session:
     """The transport of one process. Use as a context: leaving it frees every port and thread.
 
     `body_bytes` is the most that a message carries, `number` how many sessions these processes had
-    before. Raises StalledError if the others are not there within the timeout.
+    before. Raises StalledError if the others are not there within the timeout, RunError for a
+    learner that was started again and that the algorithm cannot take back.
     """
 
     def __init__(
@@ -74,6 +75,12 @@ class Session:
         self.collector = 0
         """Who has everything in the end."""
         self._driver: RealDriver | None = None
+        newcomer = launch.incarnation > 0
+        if newcomer and not terms.outlives_peers:
+            raise RunError(
+                f"learner {launch.rank} was started again, and its algorithm needs all learners "
+                "from the beginning to the end. Start the run again"
+            )
         meeting = Rendezvous(launch, terms.timeout_s, number)
         if groups:
             meeting.agree(
@@ -91,12 +98,14 @@ class Session:
             max_body_bytes=max_body_bytes,
             shares_memory=terms.shared_memory,
             silence_s=None if terms.outlives_peers else terms.timeout_s / 2,
+            newcomer=newcomer,
         )
         self._collectives: Collectives | None = None
         try:
             # Everyone has answered before anyone starts, so that clocks begin together.
             addresses = meeting.publish(self._gossip.address)
             self._gossip.connect(addresses, greet=addresses)
+            self._began_ago_s = meeting.began_ago_s()
             if groups:
                 self._collectives = Collectives(
                     meeting.store,
@@ -124,7 +133,11 @@ class Session:
         return self._gossip.address
 
     def run(
-        self, learner: Learner, observer: Observer, slowdowns: Sequence[Slowdown] = ()
+        self,
+        learner: Learner,
+        observer: Observer,
+        slowdowns: Sequence[Slowdown] = (),
+        crash: Crash | None = None,
     ) -> float:
         """Run the learner to its end; returns its seconds. Raises as `RealDriver.run` does."""
         self._driver = RealDriver(
@@ -135,6 +148,8 @@ class Session:
             timeout_s=self._terms.timeout_s,
             device=self._terms.device,
             slowdowns=slowdowns,
+            crash=crash,
+            began_ago_s=self._began_ago_s,
         )
         return self._driver.run()
 

@@ -179,7 +179,7 @@ class Faults(Table):
 
     stragglers: tuple[Straggler, ...] = Field(default=(), description="Slow learners.")
     crashes: tuple[Crash, ...] = Field(
-        default=(), description="Learners that end without a word; simulated only."
+        default=(), description="Learners that end without a word; their processes, in a real run."
     )
     partitions: tuple[Partition, ...] = Field(
         default=(), description="Learners that others cannot reach; simulated only."
@@ -214,7 +214,7 @@ class Faults(Table):
 
     def simulated_only(self) -> tuple[str, ...]:
         """The keys that are set and that real runs cannot honour."""
-        keys = ("crashes", "partitions", "links", "messages", "detect_s")
+        keys = ("partitions", "links", "messages", "detect_s")
         return tuple(key for key in keys if getattr(self, key))
 
     @property

@@ -107,6 +107,11 @@ class Real(Table):
         default=True,
         description="Learners on one host send models to each other through shared memory.",
     )
+    restarts: Index = Field(
+        default=0,
+        description="How often `--local` starts a learner again that has died; it rejoins the "
+        "others if its algorithm can go on without it.",
+    )
     threads_per_learner: Count = Field(
         default=1, description="CPU threads for a learner; learners x threads should fit the cores."
     )
