@@ -109,23 +109,20 @@ class Rendezvous:
         """A name that no other run has, the same in all processes."""
         if self.store is None:
             return secrets.token_hex(8)
-        if self._first:
-            self.store.set("run", secrets.token_hex(8))
+        if self._launch.rank == 0:
+            # Unless its dead self has.
+            self.store.compare_set("run", "", secrets.token_hex(8))
         return self._get("run")
 
     def began_ago_s(self) -> float:
         """Seconds since the run began: for its first processes it begins now."""
         if self.store is None:
             return 0.0
-        if self._first:
-            self.store.set("began", repr(time.time()))
+        if self._launch.rank == 0:
+            self.store.compare_set("began", "", repr(time.time()))
         if self._launch.incarnation == 0:
             return 0.0
         return max(0.0, time.time() - float(self._get("began")))
-
-    @property
-    def _first(self) -> bool:
-        return self._launch.rank == 0 and self._launch.incarnation == 0
 
     def publish(self, address: str) -> Mapping[int, str]:
         """Tell all others our address, and learn theirs."""
