@@ -1,6 +1,7 @@
 """Faults: what goes wrong during a run, on purpose.
 
-Owns the `[faults]` table. Both modes honour stragglers; the others are simulated only, so far.
+Owns the `[faults]` table. Both modes honour stragglers and crashes; the others are
+simulated only.
 """
 
 from __future__ import annotations

@@ -93,7 +93,6 @@ def test_what_cannot_be_names_its_key(table: str, key: str, says: str) -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        "crashes=[{learner=1, at_s=1}]",
         "partitions=[{learners=[1]}]",
         "links=[{server=1, factor=0.5}]",
         "messages=[{drop=0.5}]",
@@ -106,5 +105,12 @@ def test_what_real_runs_cannot_honour_is_an_error_there(table: str) -> None:
     assert refused.value.key == f"faults.{table.partition('=')[0]}"
 
 
-def test_stragglers_are_honoured_there() -> None:
+def test_stragglers_and_crashes_are_honoured_there() -> None:
     api.check_real(faulty("stragglers=[{learner=1, factor=2}]"))
+    api.check_real(faulty("crashes=[{learner=1, at_s=1}]"))
+
+
+def test_nobody_returns_where_nobody_is_started_again() -> None:
+    with pytest.raises(ScenarioError, match="only `dualrt train --local` starts") as refused:
+        api.check_real(faulty("crashes=[{learner=1, at_s=1, rejoin_after_s=1}]"), returns=False)
+    assert refused.value.key == "faults.crashes.0.rejoin_after_s"
