@@ -24,6 +24,12 @@ from dualrt.core.errors import TopologyError
 
 Attributes = dict[str, Any]
 
+ENCODING: Final = "utf-8-sig"
+"""UTF-8, with or without the mark that editors on Windows put before it."""
+
+SHOWN: Final = 80
+"""Characters of a line that an error shows."""
+
 
 class Listing(NamedTuple):
     """What a file says, before its names are numbered."""
@@ -89,7 +95,7 @@ def _read_graphml(path: Path) -> Listing:
 
 
 def _read_node_link(path: Path) -> Listing:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding=ENCODING)
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -138,16 +144,17 @@ def _taken(path: Path, item: object, *keys: str) -> tuple[list[str], Attributes]
 def _read_edge_list(path: Path) -> Listing:
     nodes: dict[str, Attributes] = {}
     edges = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding=ENCODING).splitlines(), start=1):
         fields = line.partition("#")[0].split(maxsplit=2)
         if not fields:
             continue
         try:
             one, other = fields[:2]
             attributes = dict(ast.literal_eval(fields[2])) if len(fields) > 2 else {}
-        except (ValueError, TypeError, SyntaxError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            told = line if len(line) <= SHOWN else f"{line[:SHOWN]} ..."
             raise TopologyError(
-                f"{path}, line {number}: {line!r} is not an edge. Write two learners, and after "
+                f"{path}, line {number}: {told!r} is not an edge. Write two learners, and after "
                 "them nothing or a dictionary of attributes"
             ) from None
         nodes |= {one: {}, other: {}}

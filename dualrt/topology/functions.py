@@ -11,6 +11,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def call(spec: str, module: str, name: str, learners: int | None, base: Path) ->
             f"Write it as in {module}:{name}:16, and give other arguments a default"
         )
     try:
-        made = function(*arguments)
-    except Exception as error:
+        with redirect_stdout(sys.stderr):  # stdout carries results alone
+            made = function(*arguments)
+    except (Exception, SystemExit) as error:
         raise _failed(spec, error) from error
     return _copied(spec, made)
 
@@ -52,8 +54,9 @@ def _function(spec: str, module_name: str, name: str, base: Path) -> Callable[..
     if beside not in sys.path:
         sys.path.append(beside)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
+        with redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
         absent = error.name if isinstance(error, ModuleNotFoundError) else None
         if absent is None or not f"{module_name}.".startswith(f"{absent}."):
             raise _failed(spec, error) from error
@@ -87,7 +90,7 @@ def _binds(signature: inspect.Signature, *arguments: int) -> bool:
     return True
 
 
-def _failed(spec: str, error: Exception) -> TopologyError:
+def _failed(spec: str, error: Exception | SystemExit) -> TopologyError:
     """What went wrong in somebody else's code, and where."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     said = " ".join(str(error).split())

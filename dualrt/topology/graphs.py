@@ -117,7 +117,7 @@ def complete(learners: int) -> nx.Graph[int]:
     >>> complete(16).number_of_edges()
     120
     """
-    _require_few_edges(
+    require_few_edges(
         f"complete:{learners}",
         learners * (learners - 1) // 2,
         f"exponential:{learners}, or fresh random pairs of all, random-matching:{learners}",
@@ -302,12 +302,14 @@ def random_regular(learners: int, degree: int, seed: int = 0) -> nx.Graph[int]:
     {4}
     """
     spec = f"random-regular:{learners}x{degree}"
+    if learners < 3:
+        raise TopologyError(f"{spec}: that few have no two neighbours each. Give at least 3")
     if not 2 <= degree < learners or learners * degree % 2:
         raise TopologyError(
             f"{spec}: {learners} learners cannot all have {degree} neighbours. Take 2 to "
-            f"{max(2, learners - 1)}, and an even number where the learners are odd"
+            f"{learners - 1}, and an even number where the learners are odd"
         )
-    _require_few_edges(spec, learners * degree // 2, "a smaller degree")
+    require_few_edges(spec, learners * degree // 2, "a smaller degree")
     hops = [*range(1, degree // 2 + 1), *([learners // 2] if degree % 2 else [])]
     edges = sorted(
         {tuple(sorted((i, (i + hop) % learners))) for i in range(learners) for hop in hops}
@@ -373,7 +375,7 @@ def hierarchical(groups: int, members: int, between: nx.Graph[int]) -> nx.Graph[
             f"hierarchical:{groups}x{members}: the graph between groups has "
             f"{between.number_of_nodes()} vertices. Give it {groups}"
         )
-    _require_few_edges(
+    require_few_edges(
         f"hierarchical:{groups}x{members}", groups * members * (members - 1) // 2, "smaller groups"
     )
     ended = [0] * groups
@@ -411,17 +413,23 @@ def _graph(family: str, learners: int, edges: Iterable[tuple[int, int]]) -> nx.G
     """A simple graph with its edges in ascending order; loops and repetitions are left out."""
     if learners < 1:
         raise TopologyError(f"{family}:{learners}: a graph needs learners. Give at least 1")
-    if learners > MOST_LEARNERS:
-        raise TopologyError(
-            f"{family}: {learners:,} learners are more than the {MOST_LEARNERS:,} that fit. Give "
-            "fewer"
-        )
+    require_few_learners(family, learners)
     graph: nx.Graph[int] = nx.empty_graph(learners)
     graph.add_edges_from(sorted({(min(i, j), max(i, j)) for i, j in edges if i != j}))
     return graph
 
 
-def _require_few_edges(spec: str, edges: int, instead: str) -> None:
+def require_few_learners(spec: str, learners: int) -> None:
+    """Raise `TopologyError` for more than `MOST_LEARNERS`."""
+    if learners > MOST_LEARNERS:
+        raise TopologyError(
+            f"{spec}: {learners:,} learners are more than the {MOST_LEARNERS:,} that fit. Give "
+            "fewer"
+        )
+
+
+def require_few_edges(spec: str, edges: int, instead: str) -> None:
+    """Raise `TopologyError` for more than `MOST_EDGES`, with what to take `instead`."""
     if edges > MOST_EDGES:
         raise TopologyError(
             f"{spec} has {edges:,} edges, more than the {MOST_EDGES:,} that fit. Take {instead}"

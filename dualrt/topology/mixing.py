@@ -279,17 +279,17 @@ def neighbours(graph: nx.Graph[int]) -> Mixing:
     return Periodic(graph.number_of_nodes(), [exchanges])
 
 
-def from_matrix(graph: nx.Graph[int], matrix: Sparse) -> Mixing:
+def from_matrix(graph: nx.Graph[int], matrix: Sparse, source: str = "the matrix") -> Mixing:
     """Average with all neighbours in every round, with the shares of a matrix of shape [n, n].
 
     As `neighbours`, for any other rule: max-degree, fastest mixing, one's own. An edge without a
-    share is left out.
+    share is left out. `source` is what an error calls the matrix.
 
     Raises `TopologyError` unless the graph is connected and the matrix symmetric and doubly
     stochastic.
     """
     require_graph(graph)
-    require_doubly_stochastic(matrix.toarray())
+    require_doubly_stochastic(matrix.toarray(), source)
     exchanges = [
         Exchange(mine, theirs, share=float(matrix[mine, theirs]))
         for mine, theirs in orientation.balanced(graph)
@@ -373,8 +373,8 @@ def plan(name: str, graph: nx.Graph[int], seed: int = 0, *, base: Path | None = 
     in which everybody averages with all neighbours each round. Only random plans use the seed. They
     join any two learners, so they are refused on a graph that does not: "random-pairs" takes a
     complete graph, "random-ring" that or the ring which it permutes. A graph that `specs.build`
-    made of a schedule brings its plan along, and takes no other than "pairwise", which all of them
-    are kinds of.
+    made of a schedule brings its plan along, and its seed if it has one; it takes no other plan
+    than "pairwise", which all of them are kinds of.
 
     Raises `TopologyError` for an unknown name, with the names that there are, and for a graph that
     the plan cannot keep to.
@@ -392,8 +392,8 @@ def plan(name: str, graph: nx.Graph[int], seed: int = 0, *, base: Path | None = 
             "out"
         )
     if own in PLANS:
-        return PLANS[own](graph, seed)
-    return from_matrix(graph, weigh(own, graph, base))
+        return PLANS[own](graph, graph.graph.get("seed", seed))
+    return from_matrix(graph, weigh(own, graph, base), f"the matrix of {own}")
 
 
 def _pairwise(graph: nx.Graph[int], _seed: int) -> Mixing:

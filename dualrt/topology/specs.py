@@ -44,6 +44,9 @@ DIRECTED: Final[Mapping[str, Callable[[int], Pushes]]] = {
 }
 """Schedules that push one way; algorithms that exchange cannot use them."""
 
+RANDOM: Final = ("random-regular", "random-matching", "random-ring")
+"""Names that may have a seed after an @."""
+
 KNOWN: Final = (*FAMILIES, *SHAPED, "random-regular", *GROUPED, *PLAN_OF, *DIRECTED)
 
 
@@ -68,7 +71,8 @@ class Topology(NamedTuple):
 def build(spec: str, learners: int | None = None, *, base: Path | None = None) -> nx.Graph[int]:
     """Return the graph that a scenario asks for, ready for a mixing plan.
 
-    A schedule gives the graph of all its edges, which remembers its plan for `mixing.plan`.
+    A schedule gives the graph of all its edges, which remembers its plan, and its seed if it has
+    one, for `mixing.plan`.
 
     Parameters
     ----------
@@ -155,7 +159,11 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
         return Topology(spec, mix, graph, schedules.of_plan(made), lambda: made)
     matrix = weights.weigh("metropolis" if mix in mixing.PLANS else mix, graph, base)
     return Topology(
-        spec, mix, graph, schedules.constant(matrix), lambda: mixing.from_matrix(graph, matrix)
+        spec,
+        mix,
+        graph,
+        schedules.constant(matrix),
+        lambda: mixing.from_matrix(graph, matrix, f"the matrix of {mix}"),
     )
 
 
@@ -188,8 +196,6 @@ def pushes(spec: str, learners: int | None = None, *, base: Path | None = None) 
 
 def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
     name, size, seed = _taken_apart(spec)
-    if seed is not None and name not in ("random-regular", *PLAN_OF):
-        raise TopologyError(f"{spec!r}: nothing in {name} is random. Leave @{seed} out")
     if name in GROUPED:
         return _grouped(spec, name, size, learners, base)
     if name == "random-regular":
@@ -198,6 +204,8 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
         family, plan = PLAN_OF[name]
         graph = FAMILIES[family](_number(spec, size, learners))
         graph.graph["plan"] = plan
+        if seed is not None:
+            graph.graph["seed"] = seed
         return graph
     if name in DIRECTED:
         raise TopologyError(
@@ -210,13 +218,19 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
             raise TopologyError(f"{spec!r}: {name} has no sides. Write it as in {name}:16")
         return FAMILIES[name](*sides) if name in FAMILIES else SHAPED[name](*sides)
     if Path(spec).suffix in files.READERS:
-        return files.read(base / spec)
+        return _of_bearable_size(spec, files.read(base / spec))
     module, _, called = spec.partition(":")
     function, sized, number = called.partition(":")
     if function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
         wanted = _number(spec, number) if sized else learners
-        return functions.call(spec, module, function, wanted, base)
+        return _of_bearable_size(spec, functions.call(spec, module, function, wanted, base))
     raise _unknown(spec, name)
+
+
+def _of_bearable_size(spec: str, graph: nx.Graph[int]) -> nx.Graph[int]:
+    graphs.require_few_learners(repr(spec), graph.number_of_nodes())
+    graphs.require_few_edges(repr(spec), graph.number_of_edges(), "a sparser graph")
+    return graph
 
 
 def _taken_apart(spec: str) -> tuple[str, str | None, int | None]:
@@ -225,9 +239,13 @@ def _taken_apart(spec: str) -> tuple[str, str | None, int | None]:
     if family in GROUPED:  # a seed is the inner graph's
         return family, rest if colon else None, None
     body, at, seed = spec.partition("@")
+    name, colon, size = body.partition(":")
+    if name not in KNOWN:  # a file or a function, in whose names an @ is a letter
+        return name, None, None
+    if at and name not in RANDOM:
+        raise TopologyError(f"{spec!r}: nothing in {name} is random. Leave @{seed} out")
     if at and not (seed.isascii() and seed.isdecimal() and int(seed) < 2**64):
         raise TopologyError(f"{spec!r}: {seed!r} is not a seed. Write a number, as in @7")
-    name, colon, size = body.partition(":")
     return name, size if colon else None, int(seed) if at else None
 
 

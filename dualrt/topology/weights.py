@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -135,8 +136,8 @@ def given(path: Path, graph: nx.Graph[int]) -> Sparse:
     from scipy.sparse import csr_matrix
 
     try:
-        rows = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
+        rows = _loaded(path)
+    except (OSError, ValueError, UserWarning) as error:
         raise TopologyError(
             f"{path}: not a matrix that can be read ({error}). Write a row a line with commas "
             "between, or a .npy file"
@@ -149,6 +150,12 @@ def given(path: Path, graph: nx.Graph[int]) -> Sparse:
             f"{path}: has shape {rows.shape}, but the graph has {learners} learners. Give a row "
             "and a column for each"
         )
+    strange = np.argwhere(~np.isfinite(rows)).tolist()
+    if strange:
+        mine, theirs = strange[0]
+        raise TopologyError(
+            f"{path}: learner {mine} gives {rows[mine, theirs]} to {theirs}. Shares are numbers"
+        )
     strangers = np.argwhere((rows != 0) & (adjacency(graph).toarray() == 0))
     for mine, theirs in strangers.tolist():
         if mine != theirs:
@@ -157,6 +164,16 @@ def given(path: Path, graph: nx.Graph[int]) -> Sparse:
                 "graph has no edge. Set it to 0, or add the edge"
             )
     return csr_matrix(np.asarray(rows, dtype=np.float64))
+
+
+def _loaded(path: Path) -> npt.NDArray[Any]:
+    """What the file holds, of any shape and type."""
+    if path.suffix == ".npy":
+        with path.open("rb") as stream:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # numpy's word for an empty file
+        return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
 
 
 RULES: Final[Mapping[str, Callable[[nx.Graph[int]], Sparse]]] = {

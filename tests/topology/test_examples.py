@@ -7,12 +7,21 @@ from types import ModuleType
 
 import pytest
 
-from dualrt.topology import checks, colouring, graphs, mixing, orientation, placement, specs
+from dualrt.topology import (
+    checks,
+    colouring,
+    graphs,
+    mixing,
+    orientation,
+    placement,
+    pushing,
+    specs,
+)
 
 
 @pytest.mark.parametrize(
     "module",
-    [checks, colouring, graphs, mixing, orientation, placement, specs],
+    [checks, colouring, graphs, mixing, orientation, placement, pushing, specs],
     ids=lambda module: module.__name__,
 )
 def test_the_examples_in_a_module_hold(module: ModuleType) -> None:

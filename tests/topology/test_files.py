@@ -111,6 +111,7 @@ GRAPHML = (
         ("a.edgelist", "1 2\n2 3\n", "3 learners are numbered 0 to 2, but one is called 3"),
         ("a.edgelist", "0 1\n1 -1\n", "but one is called -1"),
         ("a.edgelist", "0 00\n", "but one is called 00"),
+        ("a.edgelist", "0 1 " + "-" * 100_000 + "1\n", "---- ...' is not an edge"),
         ("a.json", "{", "a.json: not JSON (Expecting property name"),
         ("a.json", "[]", "holds a list. Node-link JSON is an object"),
         ("a.json", '{"nodes": []}', "has the keys ['nodes']"),
@@ -143,6 +144,19 @@ def test_a_file_that_is_not_one_simple_graph_is_refused(
         files.read(tmp_path / name)
     assert told in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("pair.edgelist", "1 0\n"), ("pair.json", node_link([{"id": 1}, {"id": 0}], []))],
+)
+def test_the_mark_of_an_editor_on_windows_is_no_part_of_a_name(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    graph = files.read(tmp_path / name)
+    assert list(graph) == [0, 1]
+    assert not any(graph.nodes[learner] for learner in graph)
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:

@@ -41,6 +41,16 @@ def broken():
 def two(rows, columns):
     return nx.grid_graph([rows, columns])
 
+def leaves():
+    raise SystemExit(7)
+
+def talks():
+    print("drawing a graph")
+    return nx.path_graph(2)
+
+def huge():
+    return nx.empty_graph(100_001)
+
 number = 7
 """
 
@@ -78,6 +88,8 @@ def test_whole_numbers_of_any_type_become_learners_and_attributes_no_plan(folder
         ("graphs_of_mine:halves", "a graph with the learner 0.0"),
         ("graphs_of_mine:parallel", "returned a MultiGraph"),
         ("graphs_of_mine:broken", "failed with ValueError: no such day ("),
+        ("graphs_of_mine:leaves", "failed with SystemExit: 7 ("),
+        ("graphs_of_mine:huge", "100,001 learners are more than the 100,000 that fit"),
         ("graphs_of_mine:wheel", "Write it as in graphs_of_mine:wheel:16"),
         ("graphs_of_mine:two:4", "wants (rows, columns)"),
         ("graphs_of_mine:wheel:six", "'six' is not a size"),
@@ -90,3 +102,10 @@ def test_what_cannot_be_called_says_why(folder: Path, name: str, told: str) -> N
     with pytest.raises(TopologyError) as caught:
         specs.build(name, base=folder)
     assert told in str(caught.value)
+
+
+def test_what_a_function_prints_is_no_result(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs.build("graphs_of_mine:talks", base=folder)
+    assert tuple(capsys.readouterr()) == ("", "drawing a graph\n")

@@ -101,6 +101,9 @@ def test_a_schedule_in_a_scenario_brings_its_plan_along(spec: str) -> None:
         ("random-regular:5x3", "cannot all have 3 neighbours"),
         ("bipartite-exponential:7", "Take 8"),
         ("ring:8@3", "nothing in ring is random"),
+        ("alternating-ring:8@3", "nothing in alternating-ring is random"),
+        ("one-peer-exponential:8@3", "nothing in one-peer-exponential is random"),
+        ("random-regular:2x1", "Give at least 3"),
         ("random-ring:8@x", "'x' is not a seed"),
         ("one-peer-exponential:8", "pushes one way"),
         ("complete:4000", "more than the 2,000,000 that fit"),
@@ -119,6 +122,20 @@ def test_what_cannot_be_says_why(spec: str, told: str) -> None:
     with pytest.raises(TopologyError) as caught:
         specs.build(spec)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["random-matching:8@7", "random-ring:8@7"])
+def test_the_seed_of_a_schedule_counts_for_more_than_that_of_its_scenario(spec: str) -> None:
+    plan = mixing.plan("pairwise", specs.build(spec), seed=3)
+    drawn = mixing.plan("pairwise", specs.build(spec.removesuffix("@7")), seed=7)
+    assert [plan.row(0, k) for k in range(6)] == [drawn.row(0, k) for k in range(6)]
+
+
+def test_an_at_in_the_name_of_a_file_is_a_letter(tmp_path: Path) -> None:
+    (tmp_path / "me@home").mkdir()
+    files.write(graphs.ring(4), tmp_path / "me@home" / "ring@4.json")
+    assert len(specs.build("me@home/ring@4.json", base=tmp_path)) == 4
+    assert specs.read(str(tmp_path / "me@home" / "ring@4.json")).schedule.learners == 4
 
 
 def test_a_schedule_has_its_own_mixing() -> None:

@@ -81,6 +81,8 @@ def test_a_matrix_of_ones_own_is_read(tmp_path: Path, suffix: str) -> None:
         ("1,2\n", "has shape (1, 2), but the graph has 3 learners"),
         ("0.5,0,0.5\n0,1,0\n0.5,0,0.5\n", "learner 0 gives 0.5 to 2, to which the graph has no"),
         ("a,b\n", "not a matrix that can be read"),
+        ("", "not a matrix that can be read"),
+        ("1,0,0\n0,1,0\n0,nan,1\n", "learner 2 gives nan to 1"),
     ],
 )
 def test_a_matrix_that_does_not_fit_says_why(tmp_path: Path, text: str, told: str) -> None:
@@ -88,6 +90,15 @@ def test_a_matrix_that_does_not_fit_says_why(tmp_path: Path, text: str, told: st
     with pytest.raises(TopologyError) as caught:
         weights.weigh("matrix:mine.csv", graphs.path(3), tmp_path)
     assert told in str(caught.value)
+
+
+def test_a_file_that_only_looks_like_a_matrix_says_so(tmp_path: Path) -> None:
+    (tmp_path / "empty.npy").touch()
+    np.savez(tmp_path / "many.npz", mine=np.eye(3))
+    (tmp_path / "many.npz").rename(tmp_path / "many.npy")
+    for name in ("empty", "many", "absent"):
+        with pytest.raises(TopologyError, match=f"{name}.npy: not a matrix that can be read"):
+            weights.weigh(f"matrix:{name}.npy", graphs.path(3), tmp_path)
 
 
 def test_an_unknown_rule_is_answered_with_the_names() -> None:
