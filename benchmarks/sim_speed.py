@@ -45,7 +45,7 @@ from dualrt.scenario import Scenario, load
 from dualrt.sim.clock import Clock
 from dualrt.sim.driver import Simulator
 from dualrt.sim.network import Network
-from dualrt.sim.process import PENDING, Process
+from dualrt.sim.process import PENDING, Answer, Answers, Process
 
 KEYS = {
     "steps_per_s_64": "learner steps a second of processor time, AD-PSGD, 64 learners",
@@ -158,12 +158,17 @@ def counts(scenario: Scenario) -> Counts:
 
         return call
 
-    def answer(self: Simulator, process: Process, effect: Any) -> Any:
-        answered = asked(self, process, effect)
-        counted["waits"] += answered is PENDING
-        return answered
+    def waiting(answer: Answer) -> Answer:
+        def call(process: Process, effect: Any) -> Any:
+            answered = answer(process, effect)
+            counted["waits"] += answered is PENDING
+            return answered
 
-    asked = Simulator.answer
+        return call
+
+    def answers(self: Simulator) -> Answers:
+        return Answers({kind: waiting(one) for kind, one in self._answers.items()}, self._unknown)
+
     with ExitStack() as patched:
         for owner, name, keys in (
             (Clock, "schedule", ("events",)),
@@ -175,7 +180,7 @@ def counts(scenario: Scenario) -> Counts:
         ):
             patch = mock.patch.object(owner, name, counting(getattr(owner, name), *keys))
             patched.enter_context(patch)
-        patched.enter_context(mock.patch.object(Simulator, "answer", answer))
+        patched.enter_context(mock.patch.object(Simulator, "answers", property(answers)))
         outcome = api.simulate(scenario)
     return Counts(outcome.tally.steps, **counted)
 

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "core": set(),
     "algorithms": set(),
     "topology": {"cvxpy", "networkx", "numpy", "scipy"},
-    "sim": {"simpy", "numpy", "networkx"},
+    "sim": {"simpy", "numpy", "networkx", "msgspec"},
     "real": {"torch", "zmq", "msgspec", "xxhash", "numpy"},
     "scenario": {"pydantic", "pydantic_core"},
 }

@@ -25,11 +25,10 @@ or never answered are counted as abandoned (docs/decisions/0015-lost-peers.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 from dualrt.algorithms.exchange import Exchange
-from dualrt.core.effects import Body, Packet, Recv, Send, Together
+from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
 from dualrt.core.errors import Loss, PeerLostError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
@@ -66,14 +65,10 @@ class Delta(Exchange):
         self._given_up: dict[tuple[int, int], _Offer] = {}
         """By peer and number, oldest first."""
 
-    def average(self, shares: Shares) -> Body[None]:
+    def average(self, shares: Shares) -> Awaited[object]:
         """All exchanges at once."""
         exchanges = [self.initiate(peer, share) for peer, share in shares]
-        return exchanges[0] if len(exchanges) == 1 else self._at_once(exchanges)
-
-    async def _at_once(self, exchanges: Sequence[Body[None]]) -> None:
-        if exchanges:
-            await Together(*exchanges)
+        return exchanges[0] if len(exchanges) == 1 else Together(*exchanges)
 
     async def initiate(self, peer: int, share: float) -> None:
         """Offer, wait for the answer, apply the difference."""

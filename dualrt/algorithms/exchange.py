@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from dualrt.core.effects import Body
+from dualrt.core.effects import Awaited, Body
 from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
@@ -28,7 +28,7 @@ class Exchange(ABC):
         self.weights = learner.weights
 
     @abstractmethod
-    def average(self, shares: Shares) -> Body[None]:
+    def average(self, shares: Shares) -> Awaited[object]:
         """Start the exchanges with these peers, and return when all have been averaged with."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 from dualrt.algorithms.delta import Delta
 from dualrt.algorithms.exchange import Exchange
 from dualrt.algorithms.lock import Lock
-from dualrt.core.effects import Body, Packet, Recv, Send
+from dualrt.core.effects import Awaited, Body, Packet, Recv, Send
 from dualrt.core.errors import PeerLostError, UsageError
 from dualrt.core.learner import Learner, Mixing, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
@@ -51,7 +51,7 @@ class Gossiper(Learner):
             Strand("hear", self.hear_the_end, daemon=True),
         )
 
-    def average(self, round_: int) -> Body[None]:
+    def average(self, round_: int) -> Awaited[object]:
         """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a round that are this learner's to start."""
         return self.exchange.average(self.mixing.initiates(round_))
 

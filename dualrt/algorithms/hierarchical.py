@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
-from dualrt.core.effects import Broadcast, Group, Packet, Together
+from dualrt.core.effects import Awaited, Broadcast, Group, Packet, Together
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
@@ -101,9 +101,9 @@ class HierarchicalADPSGD(Gossiper):
                 return
             await self.group_gradient(read)
 
-    async def group_gradient(self, read: Snapshot[Any]) -> Gradient[Any]:
+    def group_gradient(self, read: Snapshot[Any]) -> Awaited[Gradient[Any]]:
         """g_s: the mean over the super-learner's mini-batches, all taken at the same weights."""
-        return await self.mean_gradient(read, self.group)
+        return self.mean_gradient(read, self.group)
 
 
 def _group_size(learners: int, asked: GroupSize, learners_per_node: int | None) -> int:

@@ -62,6 +62,9 @@ def value(cls: Class) -> Class:
 Body: TypeAlias = Coroutine["Effect[Any]", Any, T]
 """A running strand, or a part of one: a coroutine that yields effects and returns a `T`."""
 
+Awaited: TypeAlias = "Body[T] | Effect[T]"
+"""What may be awaited: a body, or one effect, which needs none around it."""
+
 
 class Vector(Protocol):
     """Model-sized data that learners pass on and never look into: a flat tensor, or a phantom."""
@@ -242,26 +245,35 @@ class Report(Effect[None]):
 class Together(Effect[T_co]):
     """Run several bodies at once and wait for all: structured, so that none outlives the wait.
 
+    A child may also be an effect, as if a body awaited it and returned the answer.
+
     If one raises, the run ends with its error.
     """
 
     __slots__ = ("children",)
 
     @overload
-    def __init__(self: Together[tuple[A]], a: Body[A], /) -> None: ...
+    def __init__(self: Together[tuple[A]], a: Awaited[A], /) -> None: ...
     @overload
-    def __init__(self: Together[tuple[A, B]], a: Body[A], b: Body[B], /) -> None: ...
+    def __init__(self: Together[tuple[A, B]], a: Awaited[A], b: Awaited[B], /) -> None: ...
     @overload
-    def __init__(self: Together[tuple[A, B, C]], a: Body[A], b: Body[B], c: Body[C], /) -> None: ...
+    def __init__(
+        self: Together[tuple[A, B, C]], a: Awaited[A], b: Awaited[B], c: Awaited[C], /
+    ) -> None: ...
     @overload
-    def __init__(self: Together[tuple[A, ...]], *children: Body[A]) -> None: ...
+    def __init__(self: Together[tuple[A, ...]], *children: Awaited[A]) -> None: ...
 
-    def __init__(self, *children: Body[Any]) -> None:
+    def __init__(self, *children: Awaited[Any]) -> None:
         self.children = children
 
     def __repr__(self) -> str:
-        names = (getattr(child, "__qualname__", repr(child)) for child in self.children)
-        return f"Together({', '.join(names)})"
+        return f"Together({', '.join(map(_name, self.children))})"
+
+
+def _name(child: Awaited[Any]) -> str:
+    if isinstance(child, Effect):
+        return describe(child)
+    return getattr(child, "__qualname__", repr(child))
 
 
 def describe(effect: Effect[Any]) -> str:

@@ -19,6 +19,18 @@ Pen: TypeAlias = Callable[[Row], None]
 """Writes one span of a lane."""
 
 
+class Pens(dict[str, Pen]):
+    """The pens of a strand, by the kind of its spans: each is made when it is first asked for."""
+
+    def __init__(self, journal: Journal, learner: int, strand: str) -> None:
+        super().__init__()
+        self._journal, self._learner, self._strand = journal, learner, strand
+
+    def __missing__(self, kind: str) -> Pen:
+        pen = self[kind] = self._journal.pen(Lane(self._learner, self._strand, kind))
+        return pen
+
+
 class Journal:
     """Passes records on to `observer`."""
 

@@ -28,6 +28,7 @@ import torch
 
 from dualrt.core.effects import (
     AllReduce,
+    Awaited,
     Body,
     Broadcast,
     Compute,
@@ -323,20 +324,24 @@ class RealDriver:
             self._span(course, "allreduce", began_s, nbytes, end_s=ended_s)
         return gradient
 
-    def _together(self, course: _Course, bodies: Sequence[Body[Any]]) -> tuple[Any, ...]:
+    def _together(self, course: _Course, children: Sequence[Awaited[Any]]) -> tuple[Any, ...]:
         """All but the first on helper threads; the first error of any ends the run."""
-        results: list[Any] = [None] * len(bodies)
+        results: list[Any] = [None] * len(children)
 
-        def run(place: int, body: Body[Any]) -> None:
+        def run(place: int, child: Awaited[Any]) -> None:
             part = course.part()
             try:
-                results[place] = self._exhaust(part, body)
+                if isinstance(child, Effect):
+                    part.story.append(child)
+                    results[place] = self._answer(part, child)
+                else:
+                    results[place] = self._exhaust(part, child)
             except StoppedError:
                 pass
             except BaseException as cause:
                 self._fail(part, cause)
 
-        parts = [partial(run, place, body) for place, body in enumerate(bodies)]
+        parts = [partial(run, place, child) for place, child in enumerate(children)]
         waits = [self._helpers.start(part) for part in parts[1:]]
         for part in parts[:1]:
             part()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import repeat
 from typing import Any, TypeVar
 
 import simpy
@@ -62,7 +63,7 @@ class Clock(simpy.Environment):
         """As many times `step`, or until `halt` is called."""
         calls = self._calls
         self._halted = False
-        for _ in range(steps):
+        for _ in repeat(None, steps):
             if not calls:
                 raise EmptySchedule
             self.now, _, _, then, what = heappop(calls)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, cycle, repeat
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -136,14 +137,11 @@ class Device:
     __slots__ = (
         "_drawn",
         "_fixed",
-        "_known_s",
-        "_places",
-        "_scale",
-        "_shape",
+        "_known",
+        "_replayed",
         "_slowness",
         "_slows",
         "_spec",
-        "_steps",
     )
 
     def __init__(
@@ -155,40 +153,28 @@ class Device:
         weather: random.Random | None = None,
     ) -> None:
         self._spec = spec
-        self._steps = steps
-        self._known_s: dict[Cost, float] = {}
+        self._known: dict[Cost, tuple[float, Iterator[float]]] = {}
         sigma = spec.device_sigma
         self._fixed = fixed.lognormvariate(-sigma * sigma / 2, sigma) if sigma else 1.0
-        # A gamma with shape 1 / cv^2 and scale cv^2 has mean 1 and coefficient of variation cv.
-        self._scale = spec.step_cv**2
-        self._shape = 1 / self._scale if self._scale else math.inf
-        self._places = {
-            kind: int(steps.integers(len(factors))) for kind, factors in spec.step_factors.items()
+        self._replayed = {
+            kind: _from(factors, int(steps.integers(len(factors))))
+            for kind, factors in spec.step_factors.items()
         }
-        self._drawn: list[float] = []
+        self._drawn = _jitters(steps, spec.step_cv) if spec.step_cv else repeat(1.0)
         self._slowness = Slowness(slowdowns, spec.slow_periods, weather)
         self._slows = bool(self._slowness)
 
     def duration_s(self, cost: Cost, now_s: float) -> float:
         """Seconds that a computation takes if it starts at `now_s`, with nothing to disturb it."""
-        if self._slows:
-            return self._slowness.stretched_s(self.work_s(cost), now_s)
-        return self.work_s(cost)
+        # A learner asks for the same few computations in every step.
+        nominal_s, factors = self._known.get(cost) or self._know(cost)
+        work_s = nominal_s * next(factors)
+        return self._slowness.stretched_s(work_s, now_s) if self._slows else work_s
 
     def work_s(self, cost: Cost) -> float:
         """Seconds that the next computation takes, if no slow period covers it."""
-        # A learner asks for the same few computations in every step.
-        nominal_s = self._known_s.get(cost)
-        if nominal_s is None:
-            nominal_s = self._known_s[cost] = self._spec.nominal_s(cost) * self._fixed
-        if self._places and cost.kind in self._places:
-            nominal_s *= self._replayed(cost.kind)
-        elif self._scale:
-            if not self._drawn:
-                drawn = self._steps.gamma(self._shape, self._scale, _BLOCK)
-                self._drawn = drawn[::-1].tolist()
-            nominal_s *= self._drawn.pop()
-        return nominal_s
+        nominal_s, factors = self._known.get(cost) or self._know(cost)
+        return nominal_s * next(factors)
 
     def stretched_s(self, work_s: float, now_s: float) -> float:
         """How long so much work takes from `now_s` on, with the device's slow periods."""
@@ -198,11 +184,25 @@ class Device:
         """How much work gets done between two instants."""
         return self._slowness.done_s(start_s, end_s)
 
-    def _replayed(self, kind: str) -> float:
-        factors = self._spec.step_factors[kind]
-        place = self._places[kind]
-        self._places[kind] = (place + 1) % len(factors)
-        return factors[place]
+    def _know(self, cost: Cost) -> tuple[float, Iterator[float]]:
+        """Seconds of a computation on this device, and the factors of its steps."""
+        known = self._known[cost] = (
+            self._spec.nominal_s(cost) * self._fixed,
+            self._replayed.get(cost.kind, self._drawn),
+        )
+        return known
+
+
+def _jitters(steps: np.random.Generator, step_cv: float) -> Iterator[float]:
+    """Factors of steps, one after another, without end."""
+    # A gamma with shape 1 / cv^2 and scale cv^2 has mean 1 and coefficient of variation cv.
+    scale = step_cv**2
+    return chain.from_iterable(steps.gamma(1 / scale, scale, _BLOCK).tolist() for _ in repeat(None))
+
+
+def _from(factors: Sequence[float], place: int) -> Iterator[float]:
+    """All factors in their order, over and over, beginning with the one at `place`."""
+    return cycle((*factors[place:], *factors[:place]))
 
 
 SWB2000_EPOCH_SAMPLES = 31.87e6

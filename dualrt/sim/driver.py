@@ -43,7 +43,7 @@ from dualrt.core.errors import DeadlockError, RunError, UsageError
 from dualrt.core.faults import Slowdown, Toll
 from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner
-from dualrt.core.records import Lane, Observer
+from dualrt.core.records import Observer
 from dualrt.core.seeds import derive, stream
 from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
@@ -51,10 +51,10 @@ from dualrt.sim.collectives import Collectives, CollectiveSpec
 from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.garbage import collected_rarely
 from dualrt.sim.interference import Disturbed, Mark
-from dualrt.sim.network import Network
+from dualrt.sim.network import Network, Way
 from dualrt.sim.numerics import Numerics
 from dualrt.sim.overlap import AwaitPiece, MarkedCompute, Overlap, mean_of
-from dualrt.sim.process import PENDING, Process
+from dualrt.sim.process import PENDING, Answers, Process
 from dualrt.sim.rendezvous import Meeting, Rendezvous
 from dualrt.sim.transport import Transport
 from dualrt.sim.unison import Unison
@@ -65,6 +65,8 @@ SHOWN = 8
 EVENTS_PER_FLUSH, EVENTS_PER_LANE = 8192, 16
 """Events between two flushes of the journal: so many, and so many more for each of its lanes. Fewer
 would leave a lane with a row or two, more would hold records in memory for nothing."""
+
+_HOST = Place.HOST  # to ask the class for it takes ten times as long
 
 EFFECTS_AFTER_THE_END = 1000
 """Computations and messages, for each learner, that daemons may take to answer what is left."""
@@ -117,7 +119,7 @@ class Simulator:
     ) -> None:
         self._learners = learners
         self._numerics = Numerics(together=True) if together else None
-        self._journal = Journal(observer)
+        self.journal = Journal(observer)
         self._env = Clock()
         self._network = Network(self._env)
         self.cluster = Cluster(machine.cluster, self._network)
@@ -130,6 +132,7 @@ class Simulator:
             self._collectives.check(group.ranks)
         self._rendezvous = Rendezvous()
         self._devices = [self._device(machine, learner.rank) for learner in learners]
+        self._durations_s = [device.duration_s for device in self._devices]
         interference = machine.device.interference
         self._disturbed = (
             Disturbed(self._env, self._devices, interference) if interference else None
@@ -137,10 +140,11 @@ class Simulator:
         self._transport = Transport(self._network, self.cluster, self._disturbed)
         # A span that is written ahead of its time is out of place where each is told at once, and
         # a collective that disturbs its members' computations moves their ends.
-        in_unison = self._journal.in_bulk and self._disturbed is None
+        in_unison = self.journal.in_bulk and self._disturbed is None
         self._unison = {ranks[0]: ranks for ranks in unison} if in_unison else {}
         self._spoken_for = {rank for ranks in self._unison.values() for rank in ranks[1:]}
         self._device_free_s = [0.0] * len(learners)
+        self._host_ways: dict[int, Way] = {}
         self._host_cap = machine.cluster.host_thread_bytes_per_s
         self._mains: dict[Process, None] = {}
         self._daemons: dict[Process, None] = {}
@@ -148,21 +152,23 @@ class Simulator:
         self._allowed = EFFECTS_AFTER_THE_END * len(learners)
         self._sends, self._recvs = _Kinds("send"), _Kinds("recv")
         self._broadcasts = [f"broadcast from {learner.rank}" for learner in learners]
-        # By exact type: a `match` would ask for each class in turn.
-        self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
-            Compute: self._compute,
-            Recv: self._recv,
-            Send: self._send,
-            Report: self._report,
-            Together: self._together,
-            AllReduce: self._allreduce,
-            MeanGradient: self._mean_gradient,
-            MarkedCompute: self._compute_marked,
-            AwaitPiece: self._await_piece,
-            Broadcast: self._broadcast,
-            Sleep: self._sleep,
-            Now: self._now,
-        }
+        self._answers = Answers(
+            {
+                Compute: self._compute,
+                Recv: self._recv,
+                Send: self._send,
+                Report: self._report,
+                Together: self._together,
+                AllReduce: self._allreduce,
+                MeanGradient: self._mean_gradient,
+                MarkedCompute: self._compute_marked,
+                AwaitPiece: self._await_piece,
+                Broadcast: self._broadcast,
+                Sleep: self._sleep,
+                Now: self._now,
+            },
+            self._unknown,
+        )
         self.elapsed_s = 0.0
 
     @property
@@ -200,7 +206,7 @@ class Simulator:
             with collected_rarely():
                 return self._run()
         finally:
-            self._journal.flush()
+            self.journal.flush()
             for process in (*self._mains, *self._daemons):
                 process.close()
 
@@ -210,8 +216,8 @@ class Simulator:
             while self._mains or self._under_way or self._transport.in_flight:
                 if self._mains:
                     # Whoever takes the last of them away halts the clock.
-                    self._env.go(EVENTS_PER_FLUSH + EVENTS_PER_LANE * self._journal.lanes)
-                    self._journal.flush()
+                    self._env.go(EVENTS_PER_FLUSH + EVENTS_PER_LANE * self.journal.lanes)
+                    self.journal.flush()
                 else:
                     self._env.step()
         except EmptySchedule:
@@ -240,7 +246,7 @@ class Simulator:
             elif learner.rank not in self._spoken_for:
                 self._enlist(learner)
         for process in (*self._daemons, *self._mains):
-            process.resume()
+            process.start()
 
     def _enlist(self, learner: Learner) -> list[Process]:
         """Make a process of each of a learner's strands, to be resumed."""
@@ -258,7 +264,7 @@ class Simulator:
     def _voice(self, learner: Learner, ranks: Sequence[int]) -> Process:
         """The process that runs for all of `ranks`."""
         devices = [self._devices[rank] for rank in ranks]
-        unison = Unison(self._env, self._journal, ranks, devices, self._join, self._main_over)
+        unison = Unison(self._env, self.journal, ranks, devices, self._join, self._main_over)
         return unison.enlist(learner)
 
     def _main_over(self, process: Process, _: Any) -> None:
@@ -294,16 +300,16 @@ class Simulator:
             + "".join(stuck)
         )
 
-    def answer(self, process: Process, effect: Effect[Any]) -> Any:
-        """The answer to an effect, or PENDING when it will be pushed in later.
+    @property
+    def answers(self) -> Answers:
+        """How it answers each effect.
 
-        Raises RunError for an effect that this driver does not know, UsageError for a peer that is
-        not in the run.
+        One that it does not know raises RunError, a peer that is not in the run UsageError.
         """
-        answer = self._answers.get(type(effect))
-        if answer is None:
-            raise RunError(f"the simulator does not know the effect {effect!r}")
-        return answer(process, effect)
+        return self._answers
+
+    def _unknown(self, _: Process, effect: Effect[Any]) -> Any:
+        raise RunError(f"the simulator does not know the effect {effect!r}")
 
     def _now(self, _: Process, __: Now) -> float:
         return self._env.now
@@ -313,38 +319,40 @@ class Simulator:
         return PENDING
 
     def _report(self, _: Process, effect: Report) -> None:
-        self._journal.update(self._env.now, effect.update)
+        self.journal.update(self._env.now, effect.update)
 
     def _compute(self, process: Process, effect: Compute[Any], marks: Sequence[Mark] = ()) -> Any:
         """`marks` are told from here only where the device is disturbed."""
         process.work = effect.work if self._numerics is None else self._numerics.begin(effect.work)
         self._under_way += 1
-        if effect.on is Place.HOST:
+        if effect.on is _HOST:
             process.since_s = self._env.now
-            self._network.transfer(
-                self.cluster.host_route(process.learner.rank),
-                effect.cost.bytes_moved,
-                partial(self._computed, process),
-                cap_bytes_per_s=self._host_cap,
-            )
+            rank, done = process.rank, partial(self._computed, process)
+            way = self._host_ways.get(rank) or self._host_way(rank)
+            self._network.carry(way, effect.cost.bytes_moved, done, self._host_cap)
             return PENDING
         if self._disturbed is not None:
             done = partial(self._disturbed_done, process)
-            self._disturbed.compute(process.learner.rank, effect.cost, done, marks)
+            self._disturbed.compute(process.rank, effect.cost, done, marks)
             return PENDING
         # One kernel sequence at a time: what is asked for meanwhile starts when the last ends.
-        rank, free_s, start_s = process.learner.rank, self._device_free_s, self._env.now
-        start_s = max(start_s, free_s[rank])
+        rank, free_s, start_s = process.rank, self._device_free_s, self._env.now
+        if free_s[rank] > start_s:  # noqa: PLR1730 - max() would take four times as long
+            start_s = free_s[rank]
         process.since_s = start_s
-        end_s = free_s[rank] = start_s + self._devices[rank].duration_s(effect.cost, start_s)
+        end_s = free_s[rank] = start_s + self._durations_s[rank](effect.cost, start_s)
         self._env.at(end_s, self._computed, process)
         return PENDING
+
+    def _host_way(self, rank: int) -> Way:
+        way = self._host_ways[rank] = self._network.way(self.cluster.host_route(rank))
+        return way
 
     def _compute_marked(self, process: Process, effect: MarkedCompute) -> Any:
         marks = [(share, effect.tell) for share in effect.marks]
         answer = self._compute(process, effect, marks)
         if self._disturbed is None:
-            start_s, end_s = process.since_s, self._device_free_s[process.learner.rank]
+            start_s, end_s = process.since_s, self._device_free_s[process.rank]
             for share, tell in marks:
                 self._env.at(start_s + share * (end_s - start_s), tell, None)
         return answer
@@ -356,7 +364,9 @@ class Simulator:
     def _computed(self, process: Process) -> None:
         self._under_way -= 1
         cost: Cost = process.effect.cost
-        self._span(process, cost.kind, process.since_s, cost.bytes_moved)
+        process.pens[cost.kind](
+            (process.since_s, self._env.now, cost.bytes_moved, -1, process.learner.draws)
+        )
         try:
             result = process.work()
         except Exception as error:
@@ -368,13 +378,13 @@ class Simulator:
         peer, packet = effect.peer, effect.packet
         if not 0 <= peer < len(self._learners):
             raise UsageError(f"there is no learner {peer} to talk to")
-        self._transport.send(process.learner.rank, peer, effect.tag, packet)
+        self._transport.send(process.rank, peer, effect.tag, packet)
         self._span(process, self._sends[effect.tag], self._env.now, packet.nbytes, peer)
 
     def _recv(self, process: Process, effect: Recv) -> Any:
         process.since_s = self._env.now
         wake = partial(self._received, process)
-        delivery = self._transport.receive(process.learner.rank, effect.tag, effect.peer, wake)
+        delivery = self._transport.receive(process.rank, effect.tag, effect.peer, wake)
         if delivery is None:
             return PENDING
         self._take(process, delivery)
@@ -386,13 +396,14 @@ class Simulator:
 
     def _take(self, process: Process, delivery: Delivery) -> None:
         effect: Recv = process.effect
-        nbytes, sender = delivery.packet.nbytes, delivery.sender
-        self._span(process, self._recvs[effect.tag], process.since_s, nbytes, sender)
+        sender, packet = delivery
+        self._span(process, self._recvs[effect.tag], process.since_s, packet.nbytes, sender)
 
     def _together(self, parent: Process, effect: Together[Any]) -> Any:
-        parts = parent.split(effect.children, self._part_over)
-        for part in parts:
-            part.resume()
+        if not effect.children:
+            return ()
+        for part in parent.split(effect.children, self._part_over):
+            part.start()
         # Counted among those under way until here, so that none of its parts has resumed it: a
         # strand may do this any number of times in one instant.
         parent.remaining -= 1
@@ -412,7 +423,7 @@ class Simulator:
 
     def _mean_gradient(self, parent: Process, effect: MeanGradient) -> Any:
         for part in parent.split(Overlap(effect).bodies, self._averaged):
-            part.resume()
+            part.start()
         parent.remaining -= 1
         return PENDING
 
@@ -498,9 +509,4 @@ class Simulator:
     def _span(
         self, process: Process, kind: str, start_s: float, nbytes: int, peer: int = -1
     ) -> None:
-        learner = process.learner
-        pen = process.pens.get(kind)
-        if pen is None:
-            lane = Lane(learner.rank, process.name, kind)
-            pen = process.pens[kind] = self._journal.pen(lane)
-        pen((start_s, self._env.now, nbytes, peer, learner.draws))
+        process.pens[kind]((start_s, self._env.now, nbytes, peer, process.learner.draws))

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from dualrt.core.effects import AllReduce, Broadcast, Delivery, Effect, Group, Recv, Send
+from dualrt.core.effects import AllReduce, Broadcast, Delivery, Effect, Group, Recv, Send, Together
 from dualrt.core.errors import Loss, PeerLostError, UsageError
 from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
 from dualrt.sim.driver import Machine, Simulator
 from dualrt.sim.lossy import LossyTransport
-from dualrt.sim.process import PENDING, Process
+from dualrt.sim.process import PENDING, Answer, Process
 
 Restart = Callable[[int, int], Learner]
 """Makes learner `rank` anew, as its incarnation number so much."""
@@ -83,6 +83,10 @@ class FaultySimulator(Simulator):
         self._lossy = self._transport = LossyTransport(
             self._env, self._network, self.cluster, self._faults, machine.seed, self._disturbed
         )
+        for kind, answer in self._answers.items():
+            # The parts of a strand crash with it, once it has them.
+            if kind is not Together:
+                self._answers[kind] = partial(self._unless_it_crashes, answer)
         self._waits: dict[Process, _Wait] = {}
         self._doomed: dict[int, list[Crash]] = {}
         self._incarnations = [0] * len(learners)
@@ -115,7 +119,7 @@ class FaultySimulator(Simulator):
         elapsed_s = super().run()
         for rank, since_s in self.down.items():
             self._was_down(self._learners[rank], since_s, max(since_s, elapsed_s))
-        self._journal.flush()
+        self.journal.flush()
         return elapsed_s
 
     def _start(self) -> None:
@@ -137,23 +141,25 @@ class FaultySimulator(Simulator):
             crashes.sort(key=lambda crash: crash.at_step or 0)
         super()._start()
 
-    def answer(self, process: Process, effect: Effect[Any]) -> Any:
-        """As `Simulator.answer`; raises PeerLostError for a named peer that is known to be lost."""
+    def _unless_it_crashes(self, answer: Answer, process: Process, effect: Effect[Any]) -> Any:
+        """Answers to effects raise PeerLostError for a named peer that is known to be lost."""
         learner = process.learner
         crashes = self._doomed.get(learner.rank)
         if crashes and learner.draws > (crashes[0].at_step or 0):
             self._crash(crashes.pop(0))
             return PENDING
-        match effect:
-            case Send(peer=peer) if self._lost(learner.rank, peer):
-                self._lossy.lost += 1
-                return None
-            case Recv(peer=int(peer)) if peer != learner.rank:
-                return self._receive(process, effect, peer)
-        return super().answer(process, effect)
+        return answer(process, effect)
 
-    def _receive(self, process: Process, effect: Recv, peer: int) -> Any:
-        rank, tag = process.learner.rank, effect.tag
+    def _send(self, process: Process, effect: Send) -> None:
+        if self._lost(process.rank, effect.peer):
+            self._lossy.lost += 1
+        else:
+            super()._send(process, effect)
+
+    def _recv(self, process: Process, effect: Recv) -> Any:
+        rank, tag, peer = process.rank, effect.tag, effect.peer
+        if peer is None or peer == rank:
+            return super()._recv(process, effect)
         now_s = process.since_s = self._env.now
         wake = partial(self._received, process)
         delivery = self._lossy.receive(rank, tag, peer, wake)
@@ -258,17 +264,17 @@ class FaultySimulator(Simulator):
         self._end_waits(lambda _, peer: peer == rank)
         process = Process(self, learner, "rejoin", learner.rejoin(), self._rejoin_over)
         self._mains[process] = None
-        process.resume()
+        process.start()
 
     def _rejoin_over(self, process: Process, _: Any) -> None:
         del self._mains[process]
         # There may be none left to wait for.
         self._env.halt()
         for strand in self._enlist(process.learner):
-            strand.resume()
+            strand.start()
 
     def _was_down(self, learner: Learner, start_s: float, end_s: float) -> None:
-        write = self._journal.pen(Lane(learner.rank, "faults", "down"))
+        write = self.journal.pen(Lane(learner.rank, "faults", "down"))
         write((start_s, end_s, 0, -1, learner.draws))
 
     def _throttle(self, server: int, _: simpy.Event) -> None:

@@ -9,7 +9,6 @@ A fate is decided where a message arrives: until then it has crossed its links l
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -22,7 +21,7 @@ from dualrt.core.seeds import stream
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network
-from dualrt.sim.transport import Transport, _Message
+from dualrt.sim.transport import Connection, Message, Transport
 
 
 class LossyTransport(Transport):
@@ -79,7 +78,7 @@ class LossyTransport(Transport):
 
     def _break(self, learner: int) -> None:
         for pair in [pair for pair in self._connections if learner in pair]:
-            queue = self._connections.pop(pair)
+            queue = self._connections.pop(pair).queue
             if self._slow_start is not None:
                 self._slow_start.close(*pair)
             self._held_until_s.pop(pair, None)
@@ -87,41 +86,40 @@ class LossyTransport(Transport):
             # The first still crosses its links, for nothing.
             self.in_flight -= max(0, len(queue) - 1)
 
-    def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
-        now_s = self._env.now
+    def _start(self, connection: Connection) -> None:
+        now_s, ends = self._env.now, {connection.sender, connection.receiver}
         factor = math.prod(
             slow.factor
             for slow in self._slow_pairs
-            if slow.start_s <= now_s < slow.end_s and slow.pair == {sender, receiver}
+            if slow.start_s <= now_s < slow.end_s and slow.pair == ends
         )
         if factor == 1:
-            super()._start(sender, receiver, queue)
-            return
-        route = self._cluster.message_route(sender, receiver)
-        whole = min([self._cap, *(link.capacity_bytes_per_s for link in route)])
-        self._carry(sender, receiver, queue, factor * whole)
+            super()._start(connection)
+        else:
+            whole = min(self._cap, connection.way.capacity_bytes_per_s)
+            self._carry(connection, factor * whole)
 
-    def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
-        if self._connections.get((sender, receiver)) is not queue:
+    def _arrive(self, connection: Connection) -> None:
+        sender, receiver, queue = connection.sender, connection.receiver, connection.queue
+        if self._connections.get((sender, receiver)) is not connection:
             self.in_flight -= 1
             return
         message = queue.popleft()
         if queue:
-            self._start(sender, receiver, queue)
+            self._start(connection)
         self.in_flight -= 1
         if sender == receiver:
             self._deliver(sender, receiver, message)
         else:
-            self._fare(sender, receiver, message, queue)
+            self._fare(message, connection)
 
-    def _fare(
-        self, sender: int, receiver: int, message: _Message, connection: deque[_Message]
-    ) -> None:
+    def _fare(self, message: Message, connection: Connection) -> None:
         """Meet the weather: none, one or two deliveries, now or later."""
-        pair, now_s = (sender, receiver), self._env.now
+        sender, receiver = pair = connection.sender, connection.receiver
+        (tag, _), now_s = message, self._env.now
         due_s, alone_s, repeats_s = max(now_s, self._held_until_s.get(pair, 0.0)), 0.0, []
         for number, weather in enumerate(self._weathers):
-            if not weather.meets(sender, receiver, message.tag, now_s):
+            if not weather.meets(sender, receiver, tag, now_s):
                 continue
             dropped, twice, late, overtaken = self._chance(number, sender, receiver, weather)
             if dropped:
@@ -140,7 +138,7 @@ class LossyTransport(Transport):
             self._held_until_s[pair] = due_s
         for more_s in (0.0, *repeats_s):
             self.in_flight += 1
-            land = partial(self._land, sender, receiver, message, connection)
+            land = partial(self._land, message, connection)
             after_s = due_s + alone_s + more_s - now_s
             if after_s > 0:
                 self._env.timeout(after_s).callbacks.append(land)
@@ -163,15 +161,9 @@ class LossyTransport(Transport):
             chance.random() < weather.reorder,
         )
 
-    def _land(
-        self,
-        sender: int,
-        receiver: int,
-        message: _Message,
-        connection: deque[_Message],
-        _: simpy.Event | None = None,
-    ) -> None:
+    def _land(self, message: Message, connection: Connection, _: simpy.Event | None = None) -> None:
         self.in_flight -= 1
+        sender, receiver = connection.sender, connection.receiver
         broken = self._connections.get((sender, receiver)) is not connection
         apart = self.apart_until_s(sender, receiver) > self._env.now
         if broken or apart or receiver in self._down:

@@ -44,6 +44,8 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from dualrt.core.errors import UsageError
 from dualrt.sim.clock import Clock
 
@@ -132,66 +134,36 @@ def counted(links: Iterable[Link]) -> Crossings:
     return tuple(Counter(links).items())
 
 
-class _Flow:
+class _Flow(msgspec.Struct, eq=False, gc=False):
     """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since.
 
     `settled_s` is in the future while the latency of a flow that nobody contests passes. `due_s` is
     when such a flow ends, and NaN for all others, whose ends are in the heap.
     """
 
-    __slots__ = (
-        "cap",
-        "ceiling",
-        "crossings",
-        "demand",
-        "due_s",
-        "mark",
-        "on_done",
-        "order",
-        "rate",
-        "remaining",
-        "settled_s",
-        "share",
-        "size",
-        "stamp",
-        "weight",
-    )
-
-    ceiling: float
-    share: float
+    order: int
+    crossings: Crossings
+    size: float
+    on_done: Callable[[], None]
+    cap: float
+    weight: float
+    demand: float
+    """The most that it could ever ask of a link."""
+    remaining: float
+    settled_s: float
+    rate: float = 0.0
+    due_s: float = math.nan
+    stamp: int = 0
+    mark: int = 0
+    ceiling: float = 0.0
+    share: float = 0.0
     """Scratch of one filling, as `mark`: valid where that is the filling's."""
 
-    def __init__(
-        self,
-        order: int,
-        crossings: Crossings,
-        size: float,
-        on_done: Callable[[], None],
-        cap: float,
-        weight: float,
-        demand: float,
-    ) -> None:
-        self.order = order
-        self.crossings = crossings
-        self.size = size
-        self.on_done = on_done
-        self.cap = cap
-        self.weight = weight
-        self.demand = demand
-        """The most that it could ever ask of a link."""
-        self.remaining = size
-        self.settled_s = 0.0
-        self.rate = 0.0
-        self.due_s = math.nan
-        self.stamp = 0
-        self.mark = 0
 
-
-class _Way(NamedTuple):
-    """What a route adds up to."""
+class Way(NamedTuple):
+    """A route, and what it adds up to."""
 
     crossings: Crossings
-
     latency_s: float
     capacity_bytes_per_s: float
 
@@ -217,7 +189,7 @@ class Network:
         """How often it was armed: only the last time counts."""
         self._armed_s = math.inf
         self._touched: list[Link] = []
-        self._ways: dict[tuple[Link, ...], _Way] = {}
+        self._ways: dict[tuple[Link, ...], Way] = {}
         self._settling = False
         self._mark = 0
 
@@ -252,17 +224,46 @@ class Network:
                 f"{cap_bytes_per_s} bytes/s and weight {weight}: size and overhead must not be "
                 f"negative, cap and weight must be positive"
             )
-        way = self._ways.get(route := tuple(route)) or self._way(route)
-        latency_s = overhead_s + way.latency_s
+        self.carry(self.way(route), size_bytes, on_done, cap_bytes_per_s, overhead_s, weight)
+
+    def way(self, route: Sequence[Link]) -> Way:
+        """A route to be taken again and again: by `carry`.
+
+        Raises `UsageError` if it crosses a link twice.
+        """
+        return self._ways.get(route := tuple(route)) or self._add_up(route)
+
+    def carry(
+        self,
+        way: Way,
+        size_bytes: int,
+        on_done: Callable[[], None],
+        cap_bytes_per_s: float,
+        overhead_s: float = 0.0,
+        weight: float = 1.0,
+    ) -> None:
+        """As `transfer`, for who knows the way and has checked the figures."""
+        crossings, latency_s, capacity_bytes_per_s = way
+        start_s = self._env.now + (overhead_s + latency_s)
         self._transfers += 1
-        if not size_bytes or not route:
-            self._env.at(self._env.now + latency_s, _call, on_done)
+        if not size_bytes or not crossings:
+            self._env.at(start_s, _call, on_done)
             return
-        demand = min(cap_bytes_per_s, way.capacity_bytes_per_s)
-        flow = _Flow(
-            self._transfers, way.crossings, size_bytes, on_done, cap_bytes_per_s, weight, demand
+        cap = cap_bytes_per_s
+        demand = cap if cap < capacity_bytes_per_s else capacity_bytes_per_s
+        self._begin(
+            _Flow(
+                self._transfers,
+                crossings,
+                size_bytes,
+                on_done,
+                cap,
+                weight,
+                demand,
+                size_bytes,
+                start_s,
+            )
         )
-        self._begin(flow, latency_s)
 
     def lockstep(
         self,
@@ -290,12 +291,14 @@ class Network:
                 f"be positive and finite"
             )
         self._transfers += 1
+        start_s = self._env.now + latency_s
         if not edge_bytes or not crossings:
-            self._env.at(self._env.now + latency_s, _call, on_done)
+            self._env.at(start_s, _call, on_done)
             return
         cap, order = cap_bytes_per_s, self._transfers
-        flow = _Flow(order, crossings, edge_bytes, on_done, cap, weight=1.0, demand=cap)
-        self._begin(flow, latency_s)
+        self._begin(
+            _Flow(order, crossings, edge_bytes, on_done, cap, 1.0, cap, edge_bytes, start_s)
+        )
 
     def throttle(self, link: Link, factor: float) -> None:
         """Let `link` run at `factor` of its capacity from now on; 0 cuts it and 1 heals it.
@@ -336,28 +339,27 @@ class Network:
             return 0.0
         return self.carried_bytes(link) / (link.capacity_bytes_per_s * elapsed_s)
 
-    def _way(self, route: tuple[Link, ...]) -> _Way:
-        """What a route adds up to, worked out when it is first taken."""
+    def _add_up(self, route: tuple[Link, ...]) -> Way:
         if len(set(route)) < len(route):
             raise UsageError(
                 f"route {[link.name for link in route]} crosses a link twice. Give every "
                 f"crossing a link of its own"
             )
-        way = self._ways[route] = _Way(
+        way = self._ways[route] = Way(
             tuple((link, 1) for link in route),
             sum(link.latency_s for link in route),
             min((link.capacity_bytes_per_s for link in route), default=math.inf),
         )
         return way
 
-    def _begin(self, flow: _Flow, latency_s: float) -> None:
+    def _begin(self, flow: _Flow) -> None:
         """Let a flow take its places now if nobody contests them, and else after its latency."""
-        flow.settled_s = start_s = self._env.now + latency_s
+        start_s = flow.settled_s
         contested = self._enter(flow)
         if contested is None:
             flow.due_s = due_s = start_s + flow.size / flow.rate
             self._env.at(due_s, self._end, flow)
-        elif latency_s:
+        elif start_s > self._env.now:
             _withdraw(flow)
             self._env.at(start_s, self._arrive, flow)
         else:

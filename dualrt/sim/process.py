@@ -10,20 +10,21 @@ because a step costs several effects and each process switch would cost as much 
 It waits for one answer at a time. So what its driver must remember until then (the effect, and
 since when) has its place in the process itself, and needs no closure for each effect.
 
-Bodies that it waits for together are its *parts*, processes like itself. They serve again and again
-for the bodies of its next `Together`, because a training step has one.
+What it waits for together are its *parts*, processes like itself: each advances a body, or is over
+with the answer to its one effect. They serve again and again for its next `Together`, because a
+training step has one.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
-from dualrt.core.effects import Body, Effect, describe
+from dualrt.core.effects import Awaited, Body, Effect, describe
 from dualrt.core.errors import StrandError
-from dualrt.core.journal import Pen
+from dualrt.core.journal import Journal, Pens
 from dualrt.core.learner import Learner
 
 STORY_LENGTH = 8
@@ -38,23 +39,46 @@ PENDING = Pending()
 """Says that an answer will be pushed in later."""
 
 
+Answer: TypeAlias = "Callable[[Process, Any], Any]"
+"""The answer to an effect of a process, or PENDING."""
+
+
+class Answers(dict[type[Effect[Any]], Answer]):
+    """What a driver answers to effects, by their exact type: a `match` would ask class by class.
+
+    `otherwise` answers those that are not there.
+    """
+
+    def __init__(self, answers: Mapping[type[Effect[Any]], Answer], otherwise: Answer) -> None:
+        super().__init__(answers)
+        self._otherwise = otherwise
+
+    def __missing__(self, _: type[Effect[Any]]) -> Answer:
+        return self._otherwise
+
+
 class Answerer(Protocol):
     """What a process asks of its driver."""
 
-    def answer(self, process: Process, effect: Effect[Any]) -> Any:
-        """The answer to an effect, or PENDING."""
+    @property
+    def answers(self) -> Answers:
+        """How it answers each effect."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where it writes what happened."""
 
 
 class Process:
-    """Advances `body`, a part of a strand; calls `done` with what it returns.
+    """Advances a strand, or a part of one; calls `done` with what it returns.
 
-    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; for a part
-    its `parent`, whose pens (what writes spans, by kind) it shares, and its `place` among the
-    results.
+    Parameters: the `driver` that answers; the `learner` and the `name` of the strand; what is
+    `awaited`, a body or an effect; for a part its `parent`, whose pens (what writes spans, by kind)
+    it shares, and its `place` among the results.
     """
 
     __slots__ = (
-        "_answer_to",
+        "_answers",
         "_body",
         "_done",
         "_driver",
@@ -68,6 +92,7 @@ class Process:
         "parts",
         "pens",
         "place",
+        "rank",
         "remaining",
         "results",
         "since_s",
@@ -91,58 +116,86 @@ class Process:
         driver: Answerer,
         learner: Learner,
         name: str,
-        body: Body[Any],
+        awaited: Awaited[Any],
         done: Callable[[Process, Any], None],
         parent: Process | None = None,
         place: int = 0,
     ) -> None:
-        self._driver, self.learner, self.name = driver, learner, name
-        self._answer_to = driver.answer
-        self._body, self._send, self._done = body, body.send, done
+        self._driver, self.learner, self.rank, self.name = driver, learner, learner.rank, name
+        self._answers = driver.answers
+        self._done = done
         self.parent, self.place = parent, place
-        self.pens: dict[str, Pen] = {} if parent is None else parent.pens
+        self.pens: Pens = Pens(driver.journal, self.rank, name) if parent is None else parent.pens
         self.parts: Sequence[Process] = ()
         """Those that run in its stead while it waits for them together."""
         self._spare: list[Process] = []
-        self.over = False
         self.story: deque[Effect[Any]] = deque(maxlen=STORY_LENGTH)
+        self._await(awaited)
+
+    def _await(self, awaited: Awaited[Any]) -> None:
+        self.over = False
+        if isinstance(awaited, Effect):
+            self.effect, self._body, self._send = awaited, None, None
+        else:
+            self._body, self._send = awaited, awaited.send
+            self.story.clear()
 
     def split(
-        self, bodies: Sequence[Body[Any]], done: Callable[[Process, Any], None]
+        self, awaited: Sequence[Awaited[Any]], done: Callable[[Process, Any], None]
     ) -> Sequence[Process]:
-        """Its parts from now on, one for each body, to be resumed; `done` as for a process."""
-        spare, many = self._spare, len(bodies)
+        """Its parts from now on, one for each that is awaited, to be started; `done` as for it."""
+        spare, many = self._spare, len(awaited)
         self.results, self.remaining = [None] * many, many + 1
         if len(spare) != many:
             make = partial(Process, self._driver, self.learner, self.name)
-            spare = [make(body, done, self, place) for place, body in enumerate(bodies)]
+            spare = [make(child, done, self, place) for place, child in enumerate(awaited)]
             self._spare = spare
         else:
-            for part, body in zip(spare, bodies, strict=True):
-                part._body, part._send, part._done = body, body.send, done
-                part.over = False
-                part.story.clear()
+            for part, child in zip(spare, awaited, strict=True):
+                part._done = done
+                part._await(child)
         self.parts = spare
         return spare
 
+    def start(self) -> None:
+        """Go on until an answer is pending or the end is reached; raises as `resume` does."""
+        if self._body is not None:
+            self.resume()
+            return
+        effect = self.effect
+        try:
+            answer = self._answers[type(effect)](self, effect)
+        except StrandError:
+            raise
+        except Exception as cause:
+            raise self._failure(cause) from cause
+        if answer is not PENDING:
+            self.resume(answer)
+
     def resume(self, answer: Any = None, push: Callable[[Any], Effect[Any]] | None = None) -> None:
-        """Push an answer in, and go on until an answer is pending or the body returns.
+        """Push an answer in, and go on until an answer is pending or the end is reached.
 
         `push` says how it is pushed in, if it is no answer. Raises StrandError when the body
         raises.
         """
-        send, answer_to, tell = self._send, self._answer_to, self.story.append
+        send = self._send
+        if send is None:
+            self.over = True
+            self._done(self, answer)
+            return
+        answers, tell = self._answers, self.story.append
         push = push or send
         try:
             while answer is not PENDING:
                 effect = self.effect = push(answer)
                 tell(effect)
                 try:
-                    push, answer = send, answer_to(self, effect)
+                    push, answer = send, answers[type(effect)](self, effect)
                 except StrandError:
                     # Not ours: the answer woke another process, which failed.
                     raise
                 except Exception as error:
+                    assert self._body is not None
                     push, answer = self._body.throw, error
         except StopIteration as returned:
             self.over = True
@@ -157,11 +210,14 @@ class Process:
 
         Raises StrandError when the body does not catch it.
         """
+        if self._body is None:
+            raise self._failure(error) from error
         self.resume(error, self._body.throw)
 
     def close(self) -> None:
         """Drop the body, and those of its parts, without running them further."""
-        self._body.close()
+        if self._body is not None:
+            self._body.close()
         for part in self.parts:
             part.close()
 
@@ -175,22 +231,27 @@ class Process:
 
     def kill(self) -> None:
         """Drop the body, and its parts; an answer that was pending is ignored when it comes."""
-        self._body.close()
+        if self._body is not None:
+            self._body.close()
         for part in self.parts:
             part.kill()
         # Every resume would have to ask whether it is dead; so what is left returns at once.
-        self._body, self._done = cast(Body[Any], _nothing()), _ignore
-        self._send = self._body.send
+        dead: Generator[Any, Any, None] = _nothing()
+        self._body, self._send, self._done = cast(Body[Any], dead), dead.send, _ignore
 
     def __str__(self) -> str:
-        waits = describe(self.story[-1]) if self.story else "its start"
+        waits = describe(self._told[-1]) if self._told else "its start"
         return (
             f"learner {self.learner.rank}, strand {self.name!r}, step {self.learner.draws}: "
             f"waits for {waits}"
         )
 
+    @property
+    def _told(self) -> Sequence[Effect[Any]]:
+        return (self.effect,) if self._body is None else self.story
+
     def _failure(self, cause: Exception) -> StrandError:
-        story = [describe(effect) for effect in self.story]
+        story = [describe(effect) for effect in self._told]
         return StrandError(self.learner.rank, self.name, self.learner.draws, story, cause)
 
 

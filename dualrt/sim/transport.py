@@ -10,21 +10,36 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TypeAlias
 
 from dualrt.core.effects import Delivery, Packet
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.interference import Disturbed
-from dualrt.sim.network import Network
+from dualrt.sim.network import Network, Way
 from dualrt.sim.tcp import SlowStart
 
 HEADER_BYTES = 64
 """What a message weighs beside its body and its version vector (8 bytes an entry)."""
 
 
-class _Message(NamedTuple):
-    tag: str
-    packet: Packet
+Message: TypeAlias = tuple[str, Packet]
+"""Tag and packet."""
+
+
+class Connection:
+    """From one learner to another: the `way`, and what waits to be carried, the first under way.
+
+    `arrive` is called when the first message has crossed its links; `overhead_s` passes before.
+    """
+
+    __slots__ = ("arrive", "overhead_s", "queue", "receiver", "sender", "way")
+
+    arrive: Callable[[], None]
+
+    def __init__(self, sender: int, receiver: int, way: Way, overhead_s: float) -> None:
+        self.sender, self.receiver = sender, receiver
+        self.way, self.overhead_s = way, overhead_s
+        self.queue: deque[Message] = deque()
 
 
 class Transport:
@@ -41,7 +56,7 @@ class Transport:
         self._overhead_s = cluster.spec.message_overhead_s
         self._disturbed = disturbed
         self._slow_start = SlowStart(cluster) if cluster.spec.tcp_initial_window_bytes else None
-        self._connections: dict[tuple[int, int], deque[_Message]] = defaultdict(deque)
+        self._connections: dict[tuple[int, int], Connection] = {}
         self._mail: dict[tuple[int, str], deque[Delivery]] = defaultdict(deque)
         self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
         self._waiting = defaultdict(list)
@@ -50,42 +65,43 @@ class Transport:
     def send(self, sender: int, receiver: int, tag: str, packet: Packet) -> None:
         """Queue a message on the connection; delivered in order."""
         self.in_flight += 1
-        queue = self._connections[sender, receiver]
-        queue.append(_Message(tag, packet))
+        pair = sender, receiver
+        connection = self._connections.get(pair) or self._connect(*pair)
+        queue = connection.queue
+        queue.append((tag, packet))
         if len(queue) == 1:
-            self._start(sender, receiver, queue)
+            self._start(connection)
 
-    def _start(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
-        self._carry(sender, receiver, queue, self._cap)
-
-    def _carry(
-        self, sender: int, receiver: int, queue: deque[_Message], cap_bytes_per_s: float
-    ) -> None:
-        """Let the first message cross its links, no faster than that."""
-        packet = queue[0].packet
-        size_bytes = packet.nbytes + HEADER_BYTES + 8 * len(packet.versions)
-        arrive = partial(self._arrive, sender, receiver, queue)
+    def _connect(self, sender: int, receiver: int) -> Connection:
+        way = self._network.way(self._cluster.message_route(sender, receiver))
         # What is sent to oneself needs no socket.
         overhead_s = self._overhead_s if sender != receiver else 0.0
+        connection = Connection(sender, receiver, way, overhead_s)
+        connection.arrive = partial(self._arrive, connection)
+        self._connections[sender, receiver] = connection
+        return connection
+
+    def _start(self, connection: Connection) -> None:
+        self._carry(connection, self._cap)
+
+    def _carry(self, connection: Connection, cap_bytes_per_s: float) -> None:
+        """Let the first message cross its links, no faster than that."""
+        _, packet = connection.queue[0]
+        size_bytes = packet.nbytes + HEADER_BYTES + 8 * len(packet.versions)
+        arrive, overhead_s = connection.arrive, connection.overhead_s
         if self._slow_start is not None:
-            now_s = self._network.now_s
-            overhead_s += self._slow_start.begin(sender, receiver, size_bytes, now_s)
-            arrive = partial(self._sent, sender, receiver, arrive)
-        if self._disturbed is not None and sender != receiver:
-            ends = (sender, receiver)
+            ends = connection.sender, connection.receiver
+            overhead_s += self._slow_start.begin(*ends, size_bytes, self._network.now_s)
+            arrive = partial(self._sent, ends, arrive)
+        if self._disturbed is not None and connection.sender != connection.receiver:
+            ends = connection.sender, connection.receiver
             self._disturbed.begin(ends)
             arrive = partial(self._off_the_wire, ends, arrive)
-        self._network.transfer(
-            self._cluster.message_route(sender, receiver),
-            size_bytes,
-            arrive,
-            cap_bytes_per_s=cap_bytes_per_s,
-            overhead_s=overhead_s,
-        )
+        self._network.carry(connection.way, size_bytes, arrive, cap_bytes_per_s, overhead_s)
 
-    def _sent(self, sender: int, receiver: int, arrive: Callable[[], None]) -> None:
+    def _sent(self, ends: tuple[int, int], arrive: Callable[[], None]) -> None:
         assert self._slow_start is not None
-        self._slow_start.end(sender, receiver, self._network.now_s)
+        self._slow_start.end(*ends, self._network.now_s)
         arrive()
 
     def _off_the_wire(self, ends: tuple[int, int], arrive: Callable[[], None]) -> None:
@@ -93,15 +109,18 @@ class Transport:
         self._disturbed.end(ends)
         arrive()
 
-    def _arrive(self, sender: int, receiver: int, queue: deque[_Message]) -> None:
+    def _arrive(self, connection: Connection) -> None:
+        queue = connection.queue
         message = queue.popleft()
         if queue:
-            self._start(sender, receiver, queue)
+            self._start(connection)
         self.in_flight -= 1
-        self._deliver(sender, receiver, message)
+        self._deliver(connection.sender, connection.receiver, message)
 
-    def _deliver(self, sender: int, receiver: int, message: _Message) -> None:
-        delivery, box = Delivery(sender, message.packet), (receiver, message.tag)
+    def _deliver(self, sender: int, receiver: int, message: Message) -> None:
+        tag, packet = message
+        # As a tuple is made: the class's own way takes twice as long, for each message.
+        delivery, box = tuple.__new__(Delivery, (sender, packet)), (receiver, tag)
         waiting = self._waiting.get(box)
         if waiting:
             for place, (peer, wake) in enumerate(waiting):

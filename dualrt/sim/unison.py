@@ -40,7 +40,7 @@ from dualrt.core.weights import Gradient
 from dualrt.sim.clock import Clock
 from dualrt.sim.device import Device
 from dualrt.sim.overlap import Piece, ready_at
-from dualrt.sim.process import PENDING, Process
+from dualrt.sim.process import PENDING, Answers, Process
 
 Join: TypeAlias = Callable[
     [Process, "AllReduce | Broadcast", Callable[[Any], None], Sequence[int]], None
@@ -65,20 +65,24 @@ class Unison:
         join: Join,
         over: Callable[[Process, Any], None],
     ) -> None:
-        self._clock, self._journal = clock, journal
+        self._clock, self.journal = clock, journal
         self._ranks, self._others = tuple(ranks), tuple(ranks[1:])
         self._durations_s = [device.duration_s for device in devices]
         self._join, self._over = join, over
         self._clocks_s = [clock.now] * len(ranks)
         self._reported: list[tuple[float, Update]] = []
         self._pens: dict[str, list[Pen]] = {}
-        self._answers: dict[type[Effect[Any]], Callable[[Process, Any], Any]] = {
-            Compute: self._compute,
-            AllReduce: self._collect,
-            MeanGradient: self._overlap,
-            Broadcast: self._collect,
-            Report: self._report,
-        }
+        self.answers = Answers(
+            {
+                Compute: self._compute,
+                AllReduce: self._collect,
+                MeanGradient: self._overlap,
+                Broadcast: self._collect,
+                Report: self._report,
+            },
+            self._unknown,
+        )
+        """As a driver's; what cannot be done in unison raises RunError."""
 
     def enlist(self, voice: Learner) -> Process:
         """The process that runs for all, to be resumed.
@@ -91,12 +95,8 @@ class Unison:
         [strand] = strands
         return Process(self, voice, strand.name, strand.body(), self._ended)
 
-    def answer(self, process: Process, effect: Effect[Any]) -> Any:
-        """As a driver's. Raises RunError for what cannot be done in unison."""
-        answer = self._answers.get(type(effect))
-        if answer is None:
-            raise self._discord(process.learner.rank, f"asks for {effect!r}")
-        return answer(process, effect)
+    def _unknown(self, process: Process, effect: Effect[Any]) -> Any:
+        raise self._discord(process.rank, f"asks for {effect!r}")
 
     def _compute(self, process: Process, effect: Compute[Any]) -> Any:
         if effect.on is not Place.DEVICE:
@@ -166,7 +166,7 @@ class Unison:
     def _write_updates(self) -> None:
         """In order of time: a member may apply several before another applies its first."""
         for time_s, update in sorted(self._reported, key=itemgetter(0)):
-            self._journal.update(time_s, update)
+            self.journal.update(time_s, update)
         self._reported.clear()
 
     def _collect(self, process: Process, effect: AllReduce | Broadcast) -> Any:
@@ -212,7 +212,7 @@ class Unison:
         pens = self._pens.get(kind)
         if pens is None:
             lanes = [Lane(rank, process.name, kind) for rank in self._ranks]
-            pens = self._pens[kind] = [self._journal.pen(lane) for lane in lanes]
+            pens = self._pens[kind] = [self.journal.pen(lane) for lane in lanes]
         return pens
 
     def _discord(self, rank: int, what: str) -> RunError:

@@ -120,8 +120,14 @@ class ArrayVersions(VersionVector):
         missed = self.total - known
         if missed < 2:
             # Counts only grow, so there is one gap at most, and no need to look for it.
-            return Staleness(missed, missed)
-        return Staleness(int(np.maximum.reduce(self._array - counts)), missed)
+            return _FRESH[missed]
+        gaps = self._array - counts
+        # `np.maximum.reduce` takes twice as long.
+        return Staleness(gaps.item(gaps.argmax()), missed)
+
+
+_FRESH = Staleness(0, 0), Staleness(1, 1)
+"""By the number of versions missed."""
 
 
 def _array(counts: Sequence[int]) -> Any:

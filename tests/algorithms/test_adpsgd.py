@@ -8,6 +8,7 @@ from typing import Any
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.core.effects import Compute, Delivery, Packet, Place, Recv, Report, Send, Together
 from tests.support.exact import ExactWorkload, Number, learners_of
+from tests.support.pushing import body
 
 
 def pair() -> list[ADPSGD]:
@@ -25,9 +26,9 @@ def test_a_step_is_gradient_and_average_at_once_and_then_the_update() -> None:
     train = initiator.train()
     together = train.send(None)
     assert isinstance(together, Together)
-    assert repr(together) == "Together(Learner.gradient, Delta.initiate)"
-    gradient = together.children[0].send(None)
-    together.children[1].close()
+    assert repr(together) == "Together(Compute gradient on device, Delta.initiate)"
+    gradient, average = together.children
+    body(average).close()
     update = train.send((work(gradient), None))
     assert isinstance(update, Compute)
     assert update.cost.kind == "update"

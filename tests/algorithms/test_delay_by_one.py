@@ -16,7 +16,7 @@ def test_the_mean_of_all_weights_is_taken_while_the_gradient_is_computed() -> No
     train = learner.train()
     together = first(train)
     assert isinstance(together, Together)
-    assert repr(together) == "Together(Learner.gradient, DelayByOne.mean_of)"
+    assert repr(together) == "Together(Compute gradient on device, DelayByOne.mean_of)"
     beside, average = together.children
 
     # The average is of the weights as they were read, 1 * 1 + 1.

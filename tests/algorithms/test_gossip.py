@@ -9,7 +9,7 @@ from dualrt.core.effects import Delivery, Packet, Recv, Send, Together
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout
 from tests.support.exact import ExactWorkload, learners_of, seats
-from tests.support.pushing import first, result, sent
+from tests.support.pushing import body, first, result, sent
 
 
 def team(learners: int, graph: str = "ring", mixing: str = "pairwise") -> list[ADPSGD]:
@@ -19,7 +19,7 @@ def team(learners: int, graph: str = "ring", mixing: str = "pairwise") -> list[A
 
 def test_one_exchange_of_a_round_is_made_without_ado() -> None:
     initiator, *_ = team(4)
-    average = initiator.average(0)
+    average = body(initiator.average(0))
     sent(first(average), 1, "offer")
     average.close()
 
@@ -33,12 +33,14 @@ def test_several_exchanges_of_a_round_run_at_once() -> None:
     assert [offer.peer for offer in offers if isinstance(offer, Send)] == peers
     assert len(peers) == 2
     for child in exchanges.children:
-        child.close()
+        body(child).close()
 
 
 def test_who_only_answers_in_a_round_averages_without_a_message() -> None:
     _, responder, *_ = team(4)
-    result(responder.average(0))
+    average = responder.average(0)
+    assert isinstance(average, Together)
+    assert average.children == ()
 
 
 @pytest.mark.parametrize(("learners", "told"), [(1, []), (2, [0]), (5, [4, 0, 2]), (8, [4, 5, 7])])

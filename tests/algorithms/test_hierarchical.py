@@ -10,7 +10,17 @@ from dualrt.core.effects import Broadcast, Effect, Packet, Together
 from dualrt.core.errors import UsageError
 from dualrt.scenario import load
 from tests.support.exact import ExactWorkload, learners_of
-from tests.support.pushing import computed, first, number, reduced, reported, result, sent, value
+from tests.support.pushing import (
+    body,
+    computed,
+    first,
+    number,
+    reduced,
+    reported,
+    result,
+    sent,
+    value,
+)
 
 
 def team(samples: int = 100) -> list[HierarchicalADPSGD]:
@@ -65,8 +75,8 @@ def test_a_leader_s_step_is_broadcast_gradient_beside_average_and_update() -> No
     assert told.packet == Packet((0, 0, 0, 0), number(1), False)
     together = lead.send(told.packet)
     assert isinstance(together, Together)
-    assert repr(together) == ("Together(HierarchicalADPSGD.group_gradient, Delta.initiate)")
-    gradient, average = together.children
+    assert repr(together) == ("Together(Learner._mean_gradient_at_once, Delta.initiate)")
+    gradient, average = map(body, together.children)
     sent(first(average), 2, "offer")
     average.close()
     mine = computed(first(gradient), "gradient")

@@ -22,7 +22,7 @@ from dualrt.sim.transport import HEADER_BYTES
 from dualrt.workloads.phantom import Phantom
 from tests.support.cases import FIXED, machines, two_sided
 from tests.support.exact import ExactWorkload, imbalance, learners_of, seats
-from tests.support.pushing import computed, first, number, reported, result, sent, value
+from tests.support.pushing import body, computed, first, number, reported, result, sent, value
 from tests.support.runs import Case
 from tests.support.simulated import Log, machine, simulate
 from tests.support.weather import DELAYS, weather
@@ -39,7 +39,7 @@ def pair() -> list[ADPSGD]:
 
 def test_the_active_end_takes_its_turn_asks_and_confirms_before_it_averages() -> None:
     _, active = pair()
-    average = active.average(0)
+    average = body(active.average(0))
     assert first(average) == Recv("turn", 1)
     request = sent(average.send(TURN), 0, "request")
     assert (request.body.value, request.note) == (2, 0.5)

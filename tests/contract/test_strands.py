@@ -138,6 +138,24 @@ class TestTogether:
         perform([[main(tree)]])
         assert results == [((1, 2), (3, 4))]
 
+    def test_an_effect_may_be_a_part_by_itself(self, perform: Stage) -> None:
+        results: list[Any] = []
+
+        async def both() -> None:
+            results.append(await Together(Compute(lambda: 1, WORK), Together(Sleep(0.0))))
+
+        log = perform([[main(both)]])
+        assert results == [(1, (None,))]
+        assert [span.kind for span in log.spans] == ["work"]
+
+    def test_an_error_in_an_effect_that_is_a_part_ends_the_run(self, perform: Stage) -> None:
+        async def both() -> None:
+            await Together(wait_for_ever(), failing(ValueError("spoilt")))
+
+        with pytest.raises(StrandError, match="ValueError: spoilt") as raised:
+            perform([[main(both)]])
+        assert raised.value.story == ("Compute work on device",)
+
     def test_nothing_together_is_an_empty_tuple(self, perform: Stage) -> None:
         results: list[Any] = []
 

@@ -6,28 +6,32 @@ from typing import Any
 
 import pytest
 
-from dualrt.core.effects import Body, Effect, Now, Recv, Sleep
+from dualrt.core.effects import Awaited, Effect, Now, Recv, Sleep
 from dualrt.core.errors import StrandError
-from dualrt.sim.process import PENDING, STORY_LENGTH, Process
+from dualrt.core.journal import Journal
+from dualrt.sim.process import PENDING, STORY_LENGTH, Answers, Process
+from tests.support.simulated import Log
 from tests.support.stage import actors
 
 
 class Prompter:
     """A driver that has its answers ready, and keeps what it was asked."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *ready: Any) -> None:
         self.asked: list[Effect[Any]] = []
-        self._answers = list(answers)
+        self.answers = Answers({}, self._answer)
+        self.journal = Journal(Log())
+        self._ready = list(ready)
 
-    def answer(self, process: Process, effect: Effect[Any]) -> Any:
+    def _answer(self, process: Process, effect: Effect[Any]) -> Any:
         self.asked.append(effect)
-        answer = self._answers.pop(0)
+        answer = self._ready.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
-def process(prompter: Prompter, body: Body[Any], results: list[Any] | None = None) -> Process:
+def process(prompter: Prompter, body: Awaited[Any], results: list[Any] | None = None) -> Process:
     [learner] = actors([[]])
     kept = [] if results is None else results
     return Process(prompter, learner, "strand", body, lambda _, result: kept.append(result))
@@ -39,7 +43,7 @@ async def three_times() -> list[float]:
 
 def test_ready_answers_are_pushed_in_until_the_body_returns() -> None:
     results: list[Any] = []
-    process(Prompter(1.0, 2.0, 3.0), three_times(), results).resume()
+    process(Prompter(1.0, 2.0, 3.0), three_times(), results).start()
     assert results == [[1.0, 2.0, 3.0]]
 
 
@@ -47,7 +51,7 @@ def test_a_pending_answer_stops_it_until_the_answer_is_pushed_in() -> None:
     prompter = Prompter(1.0, PENDING, 3.0)
     results: list[Any] = []
     waiting = process(prompter, three_times(), results)
-    waiting.resume()
+    waiting.start()
     assert len(prompter.asked) == 2
     assert results == []
     waiting.resume(2.0)
@@ -63,7 +67,7 @@ def test_an_error_arises_at_the_await_and_the_body_may_go_on() -> None:
 
     results: list[Any] = []
     waiting = process(Prompter(PENDING, 2.0), careful(), results)
-    waiting.resume()
+    waiting.start()
     waiting.raise_at_await(ValueError("spoilt"))
     assert results == [2.0]
 
@@ -77,7 +81,7 @@ def test_an_error_of_the_driver_arises_at_the_await_too() -> None:
         return "no error"
 
     results: list[Any] = []
-    process(Prompter(ValueError("spoilt")), careful(), results).resume()
+    process(Prompter(ValueError("spoilt")), careful(), results).start()
     assert results == ["spoilt"]
 
 
@@ -92,7 +96,7 @@ def test_another_process_s_failure_is_not_the_body_s_to_catch() -> None:
             pytest.fail("the body caught it")
 
     with pytest.raises(StrandError) as raised:
-        process(Prompter(other), greedy()).resume()
+        process(Prompter(other), greedy()).start()
     assert raised.value is other
 
 
@@ -107,9 +111,9 @@ def test_what_the_body_does_not_catch_is_told_with_its_story(pending: bool) -> N
 
     failing = process(Prompter(*range(STORY_LENGTH), PENDING if pending else error), fail())
     if pending:
-        failing.resume()
+        failing.start()
     with pytest.raises(StrandError) as raised:
-        failing.raise_at_await(error) if pending else failing.resume()
+        failing.raise_at_await(error) if pending else failing.start()
     # The oldest has been forgotten.
     assert raised.value.story == ("Now()",) * (STORY_LENGTH - 1) + ("Sleep(duration_s=1.0)",)
     assert raised.value.__cause__ is error
@@ -121,7 +125,7 @@ def test_it_says_what_it_waits_for() -> None:
 
     waiting = process(Prompter(PENDING), wait())
     assert str(waiting) == "learner 0, strand 'strand', step 0: waits for its start"
-    waiting.resume()
+    waiting.start()
     assert str(waiting) == "learner 0, strand 'strand', step 0: waits for Recv offer from 3"
     waiting.close()
 
@@ -137,6 +141,30 @@ def test_a_closed_body_runs_no_further() -> None:
             course.append("closed")
 
     waiting = process(Prompter(PENDING), body())
-    waiting.resume()
+    waiting.start()
     waiting.close()
     assert course == ["closed"]
+
+
+def test_an_effect_alone_is_over_with_its_answer() -> None:
+    results: list[Any] = []
+    process(Prompter(1.0), Now(), results).start()
+    waiting = process(Prompter(PENDING), Now(), results)
+    waiting.start()
+    assert str(waiting).endswith("waits for Now()")
+    assert [*waiting.waiting()] == [waiting]
+    waiting.resume(2.0)
+    assert [*waiting.waiting()] == []
+    assert results == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_an_error_of_an_effect_alone_is_told_with_it(pending: bool) -> None:
+    error = ValueError("spoilt")
+    failing = process(Prompter(PENDING if pending else error), Sleep(1.0))
+    if pending:
+        failing.start()
+    with pytest.raises(StrandError) as raised:
+        failing.raise_at_await(error) if pending else failing.start()
+    assert raised.value.story == ("Sleep(duration_s=1.0)",)
+    assert raised.value.__cause__ is error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
-from dualrt.core.effects import AllReduce, Body, Compute, Effect, Packet, Report, Send
+from dualrt.core.effects import AllReduce, Awaited, Body, Compute, Effect, Packet, Report, Send
 from dualrt.core.learner import Learner
 from dualrt.core.records import Update
 from tests.support.exact import Number
+
+T = TypeVar("T")
 
 NBYTES = 1_000_000
 """What the exact workload's vectors weigh unless told otherwise."""
@@ -25,9 +27,15 @@ def value(learner: Learner) -> Fraction:
     return vector.value
 
 
-def first(body: Body[Any]) -> Effect[Any]:
-    """Start a strand."""
-    return body.send(None)
+def body(awaited: Awaited[T]) -> Body[T]:
+    """What is awaited, which is no single effect."""
+    assert not isinstance(awaited, Effect)
+    return awaited
+
+
+def first(awaited: Awaited[Any]) -> Effect[Any]:
+    """Start a strand, or what it awaits."""
+    return awaited if isinstance(awaited, Effect) else awaited.send(None)
 
 
 def computed(effect: Effect[Any], kind: str) -> Any:
@@ -58,10 +66,12 @@ def reported(effect: Effect[Any]) -> Update:
     return effect.update
 
 
-def result(body: Body[Any], answer: Any = None) -> Any:
-    """Push the last answer; what the body returns."""
+def result(awaited: Awaited[Any], answer: Any = None) -> Any:
+    """Push the last answer; what comes of it all."""
+    if isinstance(awaited, Effect):
+        return answer
     try:
-        effect = body.send(answer)
+        effect = awaited.send(answer)
     except StopIteration as returned:
         return returned.value
     raise AssertionError(f"it asks for more: {effect!r}")
