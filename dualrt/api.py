@@ -102,8 +102,7 @@ def simulate(
         simulator = _simulator(composition, learners, cluster, device, watch.observer, faults)
         elapsed_s = simulator.run()
     present = simulator.present
-    replicas = [present[rank] for rank in composition.layout.replicas if rank in present]
-    finals = [Final.of(learner) for learner in replicas]
+    finals = [Final.of(learner) for _, learner in sorted(present.items()) if learner.is_replica]
     if not finals:
         raise RunError("every learner with weights of its own had crashed at the end")
     summary, model = _summed_up(

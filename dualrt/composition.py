@@ -184,9 +184,10 @@ class Ensemble:
 
     def _row(self, rank: int) -> Row | None:
         ranks = self.layout.gossipers
-        if self._plan is None or rank not in ranks:
+        vertex = dict(self.layout.heirs).get(rank, rank)
+        if self._plan is None or vertex not in ranks:
             return None
-        return Row(self._plan, ranks.index(rank), ranks)
+        return Row(self._plan, ranks.index(vertex), ranks)
 
 
 class Composition(Ensemble):

@@ -81,8 +81,7 @@ def gather(
     """
     from dualrt.real.session import Contribution
 
-    replicas = learner.seat.layout.replicas
-    vectors = Final.of(learner).vectors if learner.rank in replicas else ()
+    vectors = Final.of(learner).vectors if learner.is_replica else ()
     figures = msgspec.msgpack.encode(
         _Figures(
             tally.to_builtins(),
@@ -99,9 +98,9 @@ def gather(
     for part in parts:
         total.merge(Tally.from_builtins(part.tally))
     finals = [
-        Final(*(vector.to(device) for vector in gathered[rank].vectors))
-        for rank in replicas
-        if rank in gathered
+        Final(*(vector.to(device) for vector in part.vectors))
+        for part in gathered.values()
+        if part.vectors
     ]
     if not finals:
         raise RunError("every learner with weights of its own was lost at the end")

@@ -36,7 +36,12 @@ class ADPSGD(Gossiper):
         return (
             super()
             .layout(learners)
-            ._replace(one_sided=way.one_sided, outlives_peers=way.outlives_peers, in_parts=True)
+            ._replace(
+                one_sided=way.one_sided,
+                outlives_peers=way.outlives_peers,
+                takes_back=way.outlives_peers,
+                in_parts=True,
+            )
         )
 
     def strands(self) -> Sequence[Strand]:

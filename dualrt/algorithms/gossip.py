@@ -36,6 +36,10 @@ class Gossiper(Learner):
     def __init__(self, seat: Seat, *, exchange: Way = "delta") -> None:
         super().__init__(seat)
         self.exchange = WAYS[exchange](self)
+        self.vertex = self.rank
+        """The gossiper of the layout that it is, or stands for."""
+        self.standing: dict[int, int] = {}
+        """Who stands for which gossipers of the layout that were lost, as far as is known."""
 
     @property
     def mixing(self) -> Mixing:
@@ -53,7 +57,10 @@ class Gossiper(Learner):
 
     def average(self, round_: int) -> Awaited[object]:
         """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a round that are this learner's to start."""
-        return self.exchange.average(self.mixing.initiates(round_))
+        shares = self.mixing.initiates(round_)
+        if self.standing:
+            shares = tuple((self.standing.get(peer, peer), share) for peer, share in shares)
+        return self.exchange.average(shares)
 
     def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """w_{k+1} = w_{k+1/2} - a g, when the exchange allows it."""
@@ -66,7 +73,7 @@ class Gossiper(Learner):
         never back: what others know better is merged when they are met. If nobody answers, nobody
         is left, and it starts from the beginning.
         """
-        if not self.seat.layout.outlives_peers:
+        if not self.seat.layout.takes_back:
             await super().rejoin()
         everyone = self.seat.layout.gossipers
         place = everyone.index(self.rank)
@@ -84,10 +91,11 @@ class Gossiper(Learner):
     async def spread_the_end(self) -> None:
         """Tell the learners 1, 2, 4, 8 ... places on, whatever the graph is."""
         others = self.seat.layout.gossipers
-        place, distance = others.index(self.rank), 1
+        place, distance = others.index(self.vertex), 1
         versions = self.weights.known()
         while distance < len(others):
-            await Send(others[(place + distance) % len(others)], "end", Packet(versions))
+            other = others[(place + distance) % len(others)]
+            await Send(self.standing.get(other, other), "end", Packet(versions))
             distance *= 2
 
     async def hear_the_end(self) -> None:

@@ -11,6 +11,12 @@ learners that have N times the batch. For each super-learner s with leader l:
 
 Stale: nothing inside a super-learner; between them as in AD-PSGD. Conserved: the sum over the
 leaders' weights, but for applied gradients. Waits for: the slowest learner of the node.
+
+A super-learner that loses a member stops, and with it the run; or, with
+`on_member_lost = "go-on"`, those that are left agree on who they are (`Team`), take the lowest of
+them for their leader, and go on as a smaller super-learner, from the weights that this one has. The
+step that was under way is taken again. The others' gossip does not wait for any of that; a new
+leader tells all learners for which vertex of the graph it stands from now on.
 """
 
 from __future__ import annotations
@@ -19,13 +25,17 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
-from dualrt.core.effects import Awaited, Broadcast, Group, Packet, Together
-from dualrt.core.errors import UsageError
+from dualrt.algorithms.team import Team
+from dualrt.core.effects import Awaited, Broadcast, Group, Packet, Recv, Send, Together
+from dualrt.core.errors import PeerLostError, RunError, UsageError
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
 GroupSize: TypeAlias = int | Literal["node"]
 """Learners of a super-learner, or as many as there are in each node."""
+
+OnLoss: TypeAlias = Literal["stop", "go-on"]
+"""What a super-learner does when it loses a member."""
 
 
 @final
@@ -33,15 +43,24 @@ class HierarchicalADPSGD(Gossiper):
     """Super-learners of `learners_per_group` neighbouring ranks; the lowest rank leads.
 
     By default the learners of a node are one: of the processes that a launcher started on a host,
-    or of a simulated server.
+    or of a simulated server. `on_member_lost` says whether one goes on without a member that is
+    lost.
     """
 
     def __init__(
-        self, seat: Seat, *, learners_per_group: GroupSize = "node", exchange: Way = "delta"
+        self,
+        seat: Seat,
+        *,
+        learners_per_group: GroupSize = "node",
+        exchange: Way = "delta",
+        on_member_lost: OnLoss = "stop",
     ) -> None:
         super().__init__(seat, exchange=exchange)
-        self.group = next(group for group in seat.layout.groups if seat.rank in group.ranks)
-        self.leader = self.group.ranks[0]
+        self.team = Team(
+            self.rank, next(group for group in seat.layout.groups if seat.rank in group.ranks)
+        )
+        self.vertex = self.team.leader
+        self._goes_on = on_member_lost == "go-on"
 
     @classmethod
     def layout(
@@ -50,12 +69,14 @@ class HierarchicalADPSGD(Gossiper):
         *,
         learners_per_group: GroupSize = "node",
         exchange: Way = "delta",
+        on_member_lost: OnLoss = "stop",
         learners_per_node: int | None = None,
     ) -> Layout:
         """One group a super-learner, whose followers are in unison; leaders gossip on the graph.
 
         `learners_per_node` is None where nodes are not alike. Raises UsageError if groups of that
-        size do not divide the learners, or nodes were asked for and are not alike.
+        size do not divide the learners, or nodes were asked for and are not alike; and if learners
+        are to go on whose exchange cannot.
         """
         size = _group_size(learners, learners_per_group, learners_per_node)
         leaders = tuple(range(0, learners, size))
@@ -63,47 +84,128 @@ class HierarchicalADPSGD(Gossiper):
             Group(f"node {number}", tuple(range(leader, leader + size)))
             for number, leader in enumerate(leaders)
         )
+        way, goes_on = WAYS[exchange], on_member_lost == "go-on"
+        if goes_on and not way.outlives_peers:
+            raise UsageError(
+                f"on_member_lost = 'go-on' needs an exchange that goes on as well, and "
+                f"{exchange!r} waits for the lost; take exchange = 'delta', or stop"
+            )
         return Layout(
             replicas=leaders,
             gossipers=leaders,
             groups=groups,
             batches_per_update=size,
-            one_sided=WAYS[exchange].one_sided,
+            one_sided=way.one_sided,
             in_parts=True,
-            unison=tuple(group.ranks[1:] for group in groups if size > 2),
+            outlives_peers=goes_on,
+            heirs=_heirs(groups) if goes_on else (),
+            # Who may come to lead has more strands than one.
+            unison=() if goes_on else tuple(group.ranks[1:] for group in groups if size > 2),
         )
 
+    @property
+    def leads(self) -> bool:
+        """Whether it leads its super-learner now."""
+        return self.team.leader == self.rank
+
+    @property
+    def is_replica(self) -> bool:
+        """Only leaders' weights count: followers have these, or had."""
+        return self.leads
+
     def strands(self) -> Sequence[Strand]:
-        """A leader trains and answers other leaders; a follower follows."""
-        if self.rank == self.leader:
-            return (Strand("lead", self.lead), *self.listeners())
-        return (Strand("follow", self.follow),)
+        """A leader trains and answers other leaders; a follower follows, and may have to lead."""
+        train = Strand("lead" if self.leads else "follow", self.train)
+        if self._goes_on:
+            return (train, *self.listeners(), Strand("heed", self.heed_leaders, daemon=True))
+        return (train, *self.listeners()) if self.leads else (train,)
+
+    async def rejoin(self) -> None:
+        """Raises RunError: its super-learner has gone on without it."""
+        raise RunError(
+            f"learner {self.rank} was started again, and its super-learner has gone on without it"
+        )
+
+    async def train(self) -> None:
+        """Lead or follow until the end; with fewer, if a member is lost and it goes on."""
+        while True:
+            try:
+                await (self.lead() if self.leads else self.follow())
+            except PeerLostError as lost:
+                if not self._goes_on or lost.peer not in self.team.group.ranks:
+                    raise
+                over = await self.team.went_on_without(lost)
+            else:
+                over = True
+            if over:
+                await self.end_it()
+                return
+            if self.leads:
+                await self.announce()
 
     async def lead(self) -> None:
         """The equations above; the leader alone decides the rate and the end."""
         while True:
             read, over = self.weights.snapshot(), self.finished  # w_k
-            await Broadcast(self.group, self.leader, Packet(read.versions, read.vector, over))
+            packet = Packet(read.versions, read.vector, over)
+            await Broadcast(self.team.group, self.rank, packet)
             if over:
-                break
+                return
             gradient, _ = await Together(self.group_gradient(read), self.average(self.step))
+            if isinstance(gradient, PeerLostError):
+                raise gradient
             await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
-        await self.spread_the_end()
-        await self.exchange.finish()
 
     async def follow(self) -> None:
         """Take the leader's weights, give a gradient, until told that it is over."""
         while True:
-            packet = await Broadcast(self.group, self.leader)
+            packet = await Broadcast(self.team.group, self.team.leader)
             read = Snapshot(packet.body, packet.versions)
             self.weights.adopt(read)
             if packet.note:
                 return
-            await self.group_gradient(read)
+            gradient = await self.group_gradient(read)
+            if isinstance(gradient, PeerLostError):
+                raise gradient
 
-    def group_gradient(self, read: Snapshot[Any]) -> Awaited[Gradient[Any]]:
-        """g_s: the mean over the super-learner's mini-batches, all taken at the same weights."""
-        return self.mean_gradient(read, self.group)
+    async def end_it(self) -> None:
+        """What is left to do when it is over."""
+        if self._goes_on:
+            await self.team.tell_it_is_over()
+        if self.leads:
+            await self.spread_the_end()
+            await self.exchange.finish()
+
+    def group_gradient(self, read: Snapshot[Any]) -> Awaited[Gradient[Any] | PeerLostError]:
+        """g_s: the mean over the super-learner's mini-batches, all taken at the same weights.
+
+        Or who is missing: as an error it would end the run, where it is taken beside an average.
+        """
+        gradient = self.mean_gradient(read, self.team.group)
+        return _or_who_is_missing(gradient) if self._goes_on else gradient
+
+    async def announce(self) -> None:
+        """Tell all learners that this one leads: each of them may come to lead as well."""
+        for peer in range(self.seat.learners):
+            if peer not in self.team.group.ranks:
+                await Send(peer, "leads", Packet(note=self.vertex))
+
+    async def heed_leaders(self) -> None:
+        """Take note of who stands for whom."""
+        while True:
+            leader, word = await Recv("leads")
+            self.standing[word.note] = leader
+
+
+async def _or_who_is_missing(gradient: Awaited[Gradient[Any]]) -> Gradient[Any] | PeerLostError:
+    try:
+        return await gradient
+    except PeerLostError as lost:
+        return lost
+
+
+def _heirs(groups: Sequence[Group]) -> tuple[tuple[int, int], ...]:
+    return tuple((rank, group.ranks[0]) for group in groups for rank in group.ranks[1:])
 
 
 def _group_size(learners: int, asked: GroupSize, learners_per_node: int | None) -> int:

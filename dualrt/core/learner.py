@@ -61,6 +61,10 @@ class Layout(NamedTuple):
     there are no numbers, the first of each set may be simulated for all of it."""
     outlives_peers: bool = False
     """Whether learners go on when a peer is lost; where not, its loss ends the run."""
+    takes_back: bool = False
+    """Whether a learner that is started again can go on."""
+    heirs: tuple[tuple[int, int], ...] = ()
+    """(rank, gossiper) pairs: who may come to stand for a vertex of the graph that is lost."""
     one_sided: bool = False
     """Whether one side of the graph, which must have two, starts every exchange."""
     in_parts: bool = False
@@ -142,6 +146,11 @@ class Learner(ABC):
         raise RunError(
             f"learner {self.rank} was started again, and {type(self).__name__} cannot take it back"
         )
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether its weights are among those that the delivered model is the mean of."""
+        return self.rank in self.seat.layout.replicas
 
     @property
     def step(self) -> int:

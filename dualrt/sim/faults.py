@@ -194,6 +194,20 @@ class FaultySimulator(Simulator):
                 raise self._loss(rank, member, Loss.KNOWN)
         self._waits[process] = _Wait(others, kind, self._env.now, lambda: None)
 
+    def _join(
+        self,
+        process: Process,
+        effect: AllReduce | Broadcast,
+        wake: Callable[[Any], None],
+        others: Sequence[int] = (),
+    ) -> None:
+        def awake(answer: Any) -> None:
+            # One that was given up may be over late, when its learner waits for another.
+            if process.effect is effect:
+                wake(answer)
+
+        super()._join(process, effect, awake, others)
+
     def _collected(self, process: Process, kind: str, nbytes: int, answer: Any) -> None:
         wait = self._waits.get(process)
         if wait is None:

@@ -110,5 +110,5 @@ def _plan(scenario: Scenario, kinds: tuple[str, ...]) -> Plan:
         detect_s=detection.detect_s,
         timeout_s=detection.timeout_s,
     )
-    bearable = KINDS if layout.outlives_peers else tuple(k for k in KINDS if k not in TOLERANT)
-    return Plan(scenario, kinds or bearable, measured, field, layout.outlives_peers)
+    bearable = KINDS if layout.takes_back else tuple(k for k in KINDS if k not in TOLERANT)
+    return Plan(scenario, kinds or bearable, measured, field, layout.takes_back)

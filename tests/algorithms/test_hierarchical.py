@@ -69,7 +69,7 @@ def test_leaders_lead_and_answer_and_followers_follow() -> None:
 
 def test_a_leader_s_step_is_broadcast_gradient_beside_average_and_update() -> None:
     leader, *_ = team()
-    lead = leader.lead()
+    lead = leader.train()
     told = broadcast(first(lead))
     assert (told.group.ranks, told.root) == ((0, 1), 0)
     assert told.packet == Packet((0, 0, 0, 0), number(1), False)
@@ -93,7 +93,7 @@ def test_a_leader_s_step_is_broadcast_gradient_beside_average_and_update() -> No
 
 def test_a_follower_takes_the_leader_s_weights_and_gives_a_gradient() -> None:
     _, follower, *_ = team()
-    follow = follower.follow()
+    follow = follower.train()
     asked = broadcast(first(follow))
     assert (asked.root, asked.packet) == (0, None)
     gradient = computed(follow.send(Packet((3, 0, 2, 0), number(9), False)), "gradient")
@@ -109,7 +109,7 @@ def test_a_follower_takes_the_leader_s_weights_and_gives_a_gradient() -> None:
 def test_a_leader_that_knows_the_end_tells_its_group_and_other_leaders() -> None:
     leader, *_ = team(samples=2)
     leader.weights.hear((0, 0, 1, 0))
-    lead = leader.lead()
+    lead = leader.train()
     told = broadcast(first(lead)).packet
     assert told is not None
     assert told.note is True

@@ -154,7 +154,7 @@ def seats(
     incarnation: int = 0,
 ) -> list[Seat]:
     """A seat for each learner, with rows of the plan where the layout asks for them."""
-    gossipers = layout.gossipers
+    gossipers, heirs = layout.gossipers, dict(layout.heirs)
     made = _plan(layout, graph, mixing, seed) if gossipers else None
     progress = Progress(
         epochs=epochs,
@@ -171,8 +171,8 @@ def seats(
             progress=progress,
             layout=layout,
             incarnation=incarnation,
-            mixing=Row(made, gossipers.index(rank), gossipers)
-            if made is not None and rank in gossipers
+            mixing=Row(made, gossipers.index(heirs.get(rank, rank)), gossipers)
+            if made is not None and heirs.get(rank, rank) in gossipers
             else None,
         )
         for rank in range(learners)
