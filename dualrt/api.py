@@ -420,6 +420,7 @@ def train(
         real.shared_memory,
         device,
         composition.layout.outlives_peers,
+        composition.layout.takes_back,
     )
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
     with (

@@ -112,6 +112,7 @@ class Others:
                 real.shared_memory,
                 vector.device,
                 ensemble.layout.outlives_peers,
+                ensemble.layout.takes_back,
             ),
             ensemble.layout.groups,
             # Float buffers travel in float64, four times as large as the smallest of them.

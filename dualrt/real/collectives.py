@@ -7,6 +7,11 @@ collective of a process is called from one thread, in the order in which its str
 wait for the result at a gate, which bounds the wait and ends it when the run is stopped, or when a
 member of the group is lost; a call that hangs inside the library cannot be interrupted, so its
 thread is a daemon.
+
+A group cannot shrink in gloo or NCCL. So one that was not there at the start, as those that outlive
+a member of theirs ask for, is formed when it is first called, by its members alone: the first of
+them serves a store of its own, since whoever served the run's may be the one that is lost. The
+thread is a new one too, as the old one may hang in a call with the lost.
 """
 
 from __future__ import annotations
@@ -18,11 +23,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed import Store
+from torch.distributed import Store, TCPStore
 
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
@@ -34,6 +39,11 @@ from dualrt.real.wire import Assembly, seal
 NAMING_S = 1.0
 """How long an error of the library waits to be explained: it may notice a death before we do, and
 does not say whose it was."""
+
+
+Introduce: TypeAlias = Callable[[Group, int | None], str]
+"""Tells the other members of a group at which port the first one's store is, or with None hears of
+it; returns its address, host:port."""
 
 
 class Call:
@@ -53,7 +63,8 @@ class Collectives:
 
     Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
     the run in the same order everywhere, `device` where vectors live: NCCL on CUDA, else gloo.
-    Where torch.distributed is in use already, the groups are made within it, and it stays.
+    `introduce` is how the members of a group that is formed later find each other. Where
+    torch.distributed is in use already, the groups are made within it, and it stays.
     """
 
     def __init__(
@@ -67,19 +78,24 @@ class Collectives:
         timeout_s: float,
         max_body_bytes: int,
         interface: str,
+        introduce: Introduce | None = None,
     ) -> None:
+        self._introduce = introduce
+        self._stores: list[Store] = []
+        """Of the groups that were formed later: a store is served as long as it is kept."""
         self._rank, self._device = rank, device
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
         self._bodies = Pool(1)
         self._gate = Gate()
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call | None]
         self._groups: dict[Group, dist.ProcessGroup] = {}
+        self._joined: list[dist.ProcessGroup] = []
+        """Those that torch.distributed knows of."""
         self._lost: dict[int, str] = {}
         """Who is lost, and why."""
         self._ours = False
         """Whether torch.distributed was brought up here."""
-        self._thread = threading.Thread(target=self._serve, name="collectives", daemon=True)
-        self._thread.start()
+        self._start_thread()
         name = name_of(interface)
         if name is not None:
             # Otherwise each library listens where it sees fit: gloo where the host's name points.
@@ -145,7 +161,8 @@ class Collectives:
         if packet is not None and len(group.ranks) == 1:
             return packet
         handle = self._handle(group)
-        sent: Packet = self._wait(lambda: self._broadcast(handle, root, packet), group.ranks)
+        place = group.ranks.index(root)
+        sent: Packet = self._wait(lambda: self._broadcast(handle, place, packet), group.ranks)
         return sent
 
     def note(self, rank: int, why: str | None) -> None:
@@ -169,8 +186,29 @@ class Collectives:
 
     def _handle(self, group: Group) -> dist.ProcessGroup:
         if group not in self._groups:
-            raise RunError(f"the algorithm's layout has no group {group.name!r} of {group.ranks}")
+            if self._introduce is None:
+                raise RunError(f"there is no group {group.name!r} of {group.ranks}")
+            self._calls.put(None)
+            self._start_thread()
+            introduce = self._introduce
+            self._groups[group] = self._wait(lambda: self._form(group, introduce), group.ranks)
         return self._groups[group]
+
+    def _form(self, group: Group, introduce: Introduce) -> dist.ProcessGroup:
+        timeout, place = timedelta(seconds=self._timeout_s), group.ranks.index(self._rank)
+        if place == 0:
+            served = TCPStore(
+                "localhost", 0, is_master=True, wait_for_workers=False, timeout=timeout
+            )
+            introduce(group, served.port)
+        else:
+            host, _, port = introduce(group, None).rpartition(":")
+            served = TCPStore(host, int(port), is_master=False, timeout=timeout)
+        self._stores.append(served)
+        # As a process group of its own: torch.distributed makes groups by the run's store alone.
+        formed = dist.ProcessGroupGloo(served, place, len(group.ranks), timeout)
+        # It has the methods that are called here.
+        return cast(dist.ProcessGroup, formed)
 
     def _wait(self, work: Callable[[], Any], members: Sequence[int] = ()) -> Any:
         """Have the thread do it. Raises PeerLostError if one of `members` is lost meanwhile."""
@@ -190,8 +228,15 @@ class Collectives:
         """One of them that is lost; the gate is held."""
         return next((rank for rank in members if rank in self._lost), None)
 
-    def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
+    def _start_thread(self) -> None:
+        self._calls = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._serve, args=(self._calls,), name="collectives", daemon=True
+        )
+        self._thread.start()
+
+    def _serve(self, calls: queue.SimpleQueue[Call | None]) -> None:
+        while (call := calls.get()) is not None:
             try:
                 call.result = call.work()
             except Exception as error:  # raised again where the strand waits
@@ -199,10 +244,12 @@ class Collectives:
             with self._gate:
                 call.over, call.over_s = True, time.monotonic()
                 self._gate.announce()
+        if calls is not self._calls:
+            return
         if self._ours:
             dist.destroy_process_group()
             return
-        for group in self._groups.values():
+        for group in self._joined:
             dist.destroy_process_group(group)
 
     def _join(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
@@ -215,12 +262,13 @@ class Collectives:
             )
         # Every process must make every group, in the same order, also those that it is not in.
         for group in groups:
-            self._groups[group] = dist.new_group(list(group.ranks), timeout, backend)
+            made = self._groups[group] = dist.new_group(list(group.ranks), timeout, backend)
+            self._joined.append(made)
 
-    def _broadcast(self, group: dist.ProcessGroup, root: int, packet: Packet | None) -> Packet:
+    def _broadcast(self, group: dist.ProcessGroup, place: int, packet: Packet | None) -> Packet:
         def send(tensor: torch.Tensor) -> torch.Tensor:
             there = tensor.to(self._device)
-            dist.broadcast(there, root, group=group)
+            group.broadcast(there, place).wait()
             return there.cpu()
 
         if packet is not None:
@@ -243,7 +291,7 @@ class Collectives:
 def _allreduce(group: dist.ProcessGroup, vector: torch.Tensor) -> torch.Tensor:
     """The mean, in place."""
     dist.all_reduce(vector, group=group)
-    return vector.div_(dist.get_world_size(group))
+    return vector.div_(group.size())
 
 
 def _on(body: Any, device: torch.device) -> Any:

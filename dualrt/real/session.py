@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from dualrt.core.effects import Group, Packet
-from dualrt.core.errors import DualrtError, PeerLostError, RunError
+from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
 from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
@@ -44,6 +44,8 @@ class Terms:
     """Whether the algorithm goes on without a peer: then one that is silent for a heartbeat is
     given up. Where its loss ends the run, half a timeout of silence is taken for one, or a
     connection that breaks."""
+    takes_back: bool = False
+    """Whether a learner that is started again can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ class Session:
     """The transport of one process. Use as a context: leaving it frees every port and thread.
 
     `body_bytes` is the most that a message carries, `number` how many sessions these processes had
-    before. Raises StalledError if the others are not there within the timeout, RunError for a
-    learner that was started again and that the algorithm cannot take back.
+    before. Raises UsageError for groups that cannot do what is asked of them, StalledError if the
+    others are not there within the timeout, RunError for a learner that was started again and that
+    the algorithm cannot take back.
     """
 
     def __init__(
@@ -71,12 +74,18 @@ class Session:
         body_bytes: int,
         number: int = 0,
     ) -> None:
+        if terms.outlives_peers and groups and terms.device.type == "cuda":
+            raise UsageError(
+                f"groups that go on without a lost member are formed anew, which is for gloo alone "
+                f"so far, and vectors are on {terms.device}; stop where one is lost "
+                "(algorithm.on_member_lost), or use real.device = 'cpu'"
+            )
         self._launch, self._terms = launch, terms
         self.collector = 0
         """Who has everything in the end."""
         self._driver: RealDriver | None = None
         newcomer = launch.incarnation > 0
-        if newcomer and not terms.outlives_peers:
+        if newcomer and not terms.takes_back:
             raise RunError(
                 f"learner {launch.rank} was started again, and its algorithm needs all learners "
                 "from the beginning to the end. Start the run again"
@@ -116,6 +125,7 @@ class Session:
                     timeout_s=terms.timeout_s,
                     max_body_bytes=max_body_bytes,
                     interface=terms.interface,
+                    introduce=self._introduce if terms.outlives_peers else None,
                 )
         except BaseException:
             self.close()
@@ -203,6 +213,20 @@ class Session:
                 continue
             return {}
         raise AssertionError("every learner is among the learners")
+
+    def _introduce(self, group: Group, port: int | None) -> str:
+        """The address of a store that the first of a group serves: see `Introduce`."""
+        first, *others = group.ranks
+        if port is None:
+            while True:
+                name, address = self._gossip.recv("store", first).packet.note
+                # It may have introduced a group that came to nothing.
+                if name == group.name:
+                    return str(address)
+        host = self._gossip.address.removeprefix("tcp://").rpartition(":")[0]
+        for peer in others:
+            self._gossip.send(peer, "store", Packet(note=(group.name, f"{host}:{port}")))
+        return f"{host}:{port}"
 
     def _contribute(self, collector: int, mine: Contribution) -> None:
         # torch makes no tensor of an empty buffer.
