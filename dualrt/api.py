@@ -6,6 +6,7 @@ place that knows both drivers. Neither torch nor a driver is imported before it 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ from dualrt.core.records import Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
-from dualrt.observe.recorder import Recorder
+from dualrt.observe.recorder import SECONDS_PER_FLUSH, Recorder
 from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FaultFigures, FittedKey, Summary, summarise
 from dualrt.observe.tally import Tally
@@ -464,7 +465,13 @@ class _Watch:
         self.tally = Tally(scenario.learners)
         self.digest = TimingDigest()
         rank, incarnation = (launch.rank, launch.incarnation) if launch else (0, 0)
-        self._recorder = Recorder(out, rank=rank, incarnation=incarnation) if out else None
+        # Somebody may be watching a real run, and it may be killed.
+        interval_s = math.inf if launch is None else SECONDS_PER_FLUSH
+        self._recorder = (
+            Recorder(out, rank=rank, incarnation=incarnation, seconds_per_flush=interval_s)
+            if out
+            else None
+        )
         listening: list[Observer] = [self.tally, self.digest]
         if self._recorder is not None:
             listening.append(self._recorder)

@@ -45,12 +45,13 @@ class Row:
     Parameters: the `plan`; the learner's `vertex` in it; the `ranks` of all vertices.
     """
 
-    __slots__ = ("_initiated", "_period", "_plan", "_ranks", "_rows", "_vertex")
+    __slots__ = ("_initiated", "_period", "_plan", "_ranks", "_rows", "_vertex", "_vertices")
 
     def __init__(
         self, plan: topology.Mixing | topology.Pushes, vertex: int, ranks: tuple[int, ...]
     ) -> None:
         self._plan, self._vertex, self._ranks = plan, vertex, ranks
+        self._vertices = {rank: place for place, rank in enumerate(ranks)}
         self._period = plan.period
         # A plan that repeats is asked for the same few rows in every step.
         self._rows: dict[int, Shares] = {}
@@ -63,6 +64,10 @@ class Row:
     def initiates(self, round_: int) -> Shares:
         """Those of the round's exchanges that it starts."""
         return self._known(self._initiated, self._plan.initiates, round_)
+
+    def peers(self, rank: int) -> tuple[int, ...]:
+        """Everyone that learner `rank` averages with in some round."""
+        return tuple(self._ranks[vertex] for vertex in self._plan.peers(self._vertices[rank]))
 
     def _known(
         self, known: dict[int, Shares], ask: Callable[[int, int], Shares], round_: int

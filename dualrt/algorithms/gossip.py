@@ -1,6 +1,7 @@
 """Pairwise gossip: learners that average with neighbours on a graph, and how they end.
 
-Owns whom a learner averages with, and the spreading of the end. Must not know how two learners
+Owns whom a learner averages with, who takes the place of those that are lost, and the spreading of
+the end. Must not know how two learners
 exchange, which is `delta`'s or `lock`'s affair, nor when an algorithm chooses to.
 
 The end: a learner that knows the agreed number of updates to be reached stops, and tells a few
@@ -21,7 +22,7 @@ from dualrt.algorithms.exchange import Exchange
 from dualrt.algorithms.lock import Lock
 from dualrt.core.effects import Awaited, Body, Packet, Recv, Send
 from dualrt.core.errors import PeerLostError, UsageError
-from dualrt.core.learner import Learner, Mixing, Seat, Strand
+from dualrt.core.learner import Learner, Mixing, Seat, Shares, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
 Way: TypeAlias = Literal["delta", "lock"]
@@ -40,6 +41,7 @@ class Gossiper(Learner):
         """The gossiper of the layout that it is, or stands for."""
         self.standing: dict[int, int] = {}
         """Who stands for which gossipers of the layout that were lost, as far as is known."""
+        self._detours = 0
 
     @property
     def mixing(self) -> Mixing:
@@ -58,9 +60,51 @@ class Gossiper(Learner):
     def average(self, round_: int) -> Awaited[object]:
         """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a round that are this learner's to start."""
         shares = self.mixing.initiates(round_)
-        if self.standing:
-            shares = tuple((self.standing.get(peer, peer), share) for peer, share in shares)
+        lost = self.lost()
+        if lost and self.exchange.outlives_peers:
+            shares = self._around(lost, round_)
+        elif self.standing:
+            shares = tuple((self._stand_in(peer), share) for peer, share in shares)
         return self.exchange.average(shares)
+
+    def _stand_in(self, gossiper: int) -> int:
+        return self.standing.get(gossiper, gossiper)
+
+    def _around(self, lost: frozenset[int], round_: int) -> Shares:
+        """A round's exchanges on the graph without the lost: their neighbours are each other's.
+
+        Taking a vertex out of a graph and joining its neighbours leaves what was connected so. Each
+        neighbour of the lost starts an exchange with one of the others whenever it would have
+        averaged with the lost, with each of them in turn.
+        """
+        started = dict(self.mixing.initiates(round_))
+        around: dict[int, float] = {}
+        for peer, share in self.mixing.row(round_):
+            stand_in = self._stand_in(peer)
+            if stand_in not in lost:
+                if peer in started:
+                    around[stand_in] = share
+                continue
+            beyond = self._beyond(peer, lost)
+            if beyond:
+                self._detours += 1
+                around.setdefault(beyond[self._detours % len(beyond)], share)
+        return tuple(around.items())
+
+    def _beyond(self, gossiper: int, lost: frozenset[int]) -> Sequence[int]:
+        """Who can be reached from one that is lost by way of the lost alone, ascending."""
+        seen, found, frontier = {self.vertex, gossiper}, [], [gossiper]
+        while frontier:
+            for peer in self.mixing.peers(frontier.pop()):
+                if peer in seen:
+                    continue
+                seen.add(peer)
+                stand_in = self._stand_in(peer)
+                if stand_in in lost:
+                    frontier.append(peer)
+                else:
+                    found.append(stand_in)
+        return sorted(found)
 
     def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """w_{k+1} = w_{k+1/2} - a g, when the exchange allows it."""
@@ -95,7 +139,7 @@ class Gossiper(Learner):
         versions = self.weights.known()
         while distance < len(others):
             other = others[(place + distance) % len(others)]
-            await Send(self.standing.get(other, other), "end", Packet(versions))
+            await Send(self._stand_in(other), "end", Packet(versions))
             distance *= 2
 
     async def hear_the_end(self) -> None:

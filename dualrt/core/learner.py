@@ -42,6 +42,9 @@ class Mixing(Protocol):
     def initiates(self, round_: int) -> Shares:
         """Those of the round's exchanges that it starts; each edge has one initiator."""
 
+    def peers(self, rank: int) -> Sequence[int]:
+        """Everyone that learner `rank` averages with in some round, by rank."""
+
 
 class Layout(NamedTuple):
     """What the run must set up for an algorithm before the first step."""
@@ -123,6 +126,8 @@ class Learner(ABC):
         self.abandoned = 0
         """Exchanges that it gave up for good, though the peer may have averaged: each may have
         moved the sum over learners."""
+        self.lost: Callable[[], frozenset[int]] = frozenset
+        """Who is known to be lost just now, by rank; of a driver that loses nobody, nobody."""
 
     @classmethod
     def layout(cls, learners: int, *_: Any, **settings: Any) -> Layout:

@@ -15,7 +15,7 @@ import msgspec
 from dualrt.core.records import Span, Update
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
-from dualrt.observe.recorder import Recorder
+from dualrt.observe.recorder import SECONDS_PER_FLUSH, Recorder
 from dualrt.observe.summary import Summary
 from dualrt.observe.tally import Tally
 
@@ -33,7 +33,9 @@ class Logbook:
         self.staleness: int | None = None
         """Of the last update; None before the first."""
         self._out = out
-        self._recorder = None if out is None else Recorder(out, rank=rank)
+        self._recorder = (
+            None if out is None else Recorder(out, rank=rank, seconds_per_flush=SECONDS_PER_FLUSH)
+        )
         listening = (self.tally, self.digest)
         self._listening = fan(*listening, *([self._recorder] if self._recorder else []))
         self._loss: float | None = None

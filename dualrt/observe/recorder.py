@@ -16,6 +16,7 @@ survives a crash; a last line that was cut short is left out when read.
 from __future__ import annotations
 
 import gzip
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ import msgspec
 
 from dualrt.core.errors import UsageError
 from dualrt.core.records import Span, Update
+
+SECONDS_PER_FLUSH = 1.0
+"""What a crash may lose of a run that somebody waits for."""
 
 VERSION = 1
 
@@ -59,7 +63,8 @@ class Recorder:
     """An observer that writes every record to a file of its own.
 
     Parameters: `directory` is made if need be; `rank` and `incarnation` name the process;
-    `records_per_flush` bounds what a crash loses. Use as a context manager, or call `close`.
+    `records_per_flush` and `seconds_per_flush`, of the run's time, bound what a crash loses. Use as
+    a context manager, or call `close`.
     Raises UsageError if the file is there already: the records of a run are never overwritten.
     """
 
@@ -71,10 +76,12 @@ class Recorder:
         incarnation: int = 0,
         compressed: bool = False,
         records_per_flush: int = 4096,
+        seconds_per_flush: float = math.inf,
     ) -> None:
         stem = f"records-{rank}.{incarnation}" if incarnation else f"records-{rank}"
         self.path = Path(directory) / f"{stem}.jsonl{'.gz' if compressed else ''}"
-        self._limit = records_per_flush
+        self._limit, self._interval_s = records_per_flush, seconds_per_flush
+        self._next_flush_s = self._interval_s
         self._pending: list[Record] = []
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +109,8 @@ class Recorder:
     def update(self, time_s: float, update: Update) -> None:
         """Write one update."""
         self._pending.append(Applied(time_s, update))
-        if len(self._pending) >= self._limit:
+        if len(self._pending) >= self._limit or time_s >= self._next_flush_s:
+            self._next_flush_s = time_s + self._interval_s
             self.flush()
 
     def flush(self) -> None:

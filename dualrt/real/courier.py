@@ -85,6 +85,8 @@ class _Source:
     """The ROUTER's name for the connection that the peer used last: replies go there."""
     ring: RingReader | None = None
     """Memory that the peer shares."""
+    renewals: int | None = None
+    """How often the peer says that its connection to us has broken; None before its first hello."""
 
 
 class Courier:
@@ -280,6 +282,26 @@ class Courier:
         self._mailbox.lose(peer, why)
         self._watch(peer, why)
 
+    def _hear_hello(self, source: _Source, hello: Hello) -> None:
+        """Who greets is there, and may have lost us without our noticing.
+
+        It counts as found from now on, though our own way to it may not be open yet: it waits for
+        answers to what it sends next. What it had sent or was to send before is lost.
+        """
+        peer, known = hello.sender, source.renewals
+        source.renewals = max(known or 0, hello.renewals)
+        if known is not None and hello.renewals > known and peer not in self._lost:
+            self._fading[peer] = 0.0, BROKE
+            self._lose(peer)
+        if peer not in self._lost:
+            return
+        link = self._link(peer)
+        self._find(peer)
+        if not link.ready:
+            link.hurry()
+            due_s = time.monotonic() + max(self._silence_s, sockets.SILENCE_LEAST_S)
+            self._fading[peer] = due_s, "it does not answer"
+
     def _find(self, peer: int) -> None:
         _, why = self._fading.get(peer, (0.0, ""))
         if why == BROKE:
@@ -372,6 +394,7 @@ class Courier:
             case Hello():
                 if frame.address not in ("", self._addresses[frame.sender]):
                     self._move(frame.sender, frame.address)
+                self._hear_hello(source, frame)
                 self._reply(route, Welcome(*self._signature()))
             case Chunk(slot=None):
                 self._collect(source, frame, data)

@@ -124,6 +124,7 @@ class RealDriver:
         began_ago_s: float = 0.0,
     ) -> None:
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
+        learner.lost = lambda: gossip.lost
         # Guards the journal, into which all strands write.
         self._journal, self._writing = Journal(observer), threading.Lock()
         self._flushed_s = 0.0

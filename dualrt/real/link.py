@@ -58,7 +58,8 @@ class Link:
         self.awaits_room = False
         """There is something to send, and the poller says when the socket takes it."""
         self._signature = origin.run, origin.sender, origin.incarnation
-        self._hello = encode(Hello(*self._signature, receiver=peer, address=address))
+        self._peer, self._address = peer, address
+        self._renewals = 0
         self._patience_s = patience_s
         self._hello_due_s = 0.0
         self._outgoing = Outgoing(origin, self._place)
@@ -81,11 +82,16 @@ class Link:
     def renew(self) -> None:
         """Begin anew: the connection broke."""
         self.ready = False
+        self._renewals += 1
         self._parts = None
         self._outgoing.clear()
         self._hello_due_s = 0.0
         # The peer may be another process by then, which has no part in the memory.
         self._shared, self._offer_due_s = False, 0.0
+
+    def hurry(self) -> None:
+        """The peer is there: greet it at the next `push`."""
+        self._hello_due_s = 0.0
 
     def push(self, now_s: float) -> bool:
         """Send what the socket takes; returns whether it takes no more for now."""
@@ -112,7 +118,8 @@ class Link:
     def _greet(self, now_s: float) -> bool:
         # More than once, because a hello is lost with a connection that breaks.
         if now_s >= self._hello_due_s:
-            if not sockets.offer(self.dealer, (self._hello,)):
+            hello = Hello(*self._signature, self._peer, self._address, self._renewals)
+            if not sockets.offer(self.dealer, (encode(hello),)):
                 return True
             self._hello_due_s = now_s + self._patience_s
         self.due_s = self._hello_due_s

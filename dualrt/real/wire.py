@@ -90,6 +90,8 @@ class Hello(Frame, frozen=True, tag="hello"):
     """Whom the sender believes to be talking to: a port may have found a new owner."""
     address: str = ""
     """Where the sender listens. A learner that was started again is not where it was before."""
+    renewals: Count = 0
+    """How often the sender's connection to the receiver has broken."""
 
 
 class Welcome(Frame, frozen=True, tag="welcome"):

@@ -123,6 +123,8 @@ class FaultySimulator(Simulator):
         return elapsed_s
 
     def _start(self) -> None:
+        for learner in self._learners:
+            self._tell_of_losses(learner)
         for fault in self._faults:
             match fault:
                 case Crash(at_s=float(at_s)):
@@ -270,6 +272,7 @@ class FaultySimulator(Simulator):
         self._rejoined.append((rank, self._env.now))
         self._incarnations[rank] += 1
         learner = self._learners[rank] = self._restart(rank, self._incarnations[rank])
+        self._tell_of_losses(learner)
         self._device_free_s[rank] = self._env.now
         if self._disturbed is not None:
             self._disturbed.abandon(rank)
@@ -302,6 +305,17 @@ class FaultySimulator(Simulator):
         )
         for direction in ("out", "in"):
             self._network.throttle(self.cluster.links[f"server{server}.nic.{direction}"], factor)
+
+    def _tell_of_losses(self, learner: Learner) -> None:
+        rank, ranks = learner.rank, range(len(self._learners))
+        may_part = any(isinstance(fault, Partition) for fault in self._faults)
+
+        def lost() -> frozenset[int]:
+            if not self.down and not may_part:
+                return frozenset()
+            return frozenset(peer for peer in ranks if peer != rank and self._lost(rank, peer))
+
+        learner.lost = lost
 
     def _lost(self, rank: int, peer: int) -> bool:
         """Whether `rank` knows that `peer` is lost."""

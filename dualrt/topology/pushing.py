@@ -47,6 +47,11 @@ class Pushes:
         """Whom the learner pushes to, ascending, and which part; it keeps the rest of 1."""
         return self._given[round % self.period][learner]
 
+    def peers(self, learner: int) -> tuple[int, ...]:
+        """Whoever pushes to the learner in some round, and whoever it pushes to, ascending."""
+        rows = (rounds[learner] for rounds in (*self._given, *self._got))
+        return tuple(sorted({peer for row in rows for peer, _ in row}))
+
 
 def one_peer_exponential(learners: int) -> Pushes:
     """In round k learner i pushes half of its own to i + 2^k; the period is log2 n, rounded up.

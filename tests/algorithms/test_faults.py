@@ -91,9 +91,30 @@ class TestTheDead:
         assert run.log.steps(3) == 0
         assert TARGET <= len(run.log.updates) < 1.2 * TARGET
 
-    def test_who_split_the_graph_leave_a_pool_to_each_part(self) -> None:
-        run = troubled(Case(ADPSGD, 6), Crash(2, at_step=0), Crash(5, at_step=0))
-        assert 2 * TARGET <= len(run.log.updates) < 2.1 * TARGET
+    @pytest.mark.parametrize("mixing", ["pairwise", "neighbours"])
+    @pytest.mark.parametrize("dead", [(2, 5), (1, 4), (0, 1, 4, 5)])
+    def test_who_would_split_the_graph_are_gone_around(
+        self, mixing: str, dead: tuple[int, ...]
+    ) -> None:
+        crashes = [Crash(rank, at_step=0) for rank in dead]
+        run = troubled(Case(ADPSGD, 8, mixing=mixing), *crashes)
+        # Two parts would each make what they do not know the other to have made.
+        assert TARGET <= len(run.log.updates) < 1.2 * TARGET
+        for learner in run.learners.values():
+            unheard = [peer for peer in run.learners if not learner.weights.versions[peer]]
+            assert unheard == []
+
+    def test_are_gone_around_until_they_are_back(self) -> None:
+        run = troubled(Case(ADPSGD, 6), Crash(3, at_s=5e-3, rejoin_after_s=5e-3))
+        back_s = run.toll.rejoined[0][1] + DETECTION.detect_s
+        asked = {(one.learner, one.peer) for one in run.log.spans if one.kind == "recv answer"}
+        later = {
+            (one.learner, one.peer)
+            for one in run.log.spans
+            if one.kind == "recv answer" and one.start_s > back_s
+        }
+        assert {(2, 4), (4, 2)} <= asked
+        assert not {(2, 4), (4, 2)} & later
 
     def test_may_be_all_but_one(self) -> None:
         crashes = [Crash(rank, at_s=5e-3) for rank in range(1, 6)]

@@ -66,6 +66,14 @@ def test_what_was_flushed_survives_a_crash(tmp_path: Path) -> None:
     assert list(read_records(recorder.path)) == records
 
 
+def test_of_a_run_that_is_slow_a_crash_loses_little_too(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, seconds_per_flush=1.0)
+    records: list[Record] = [Applied(time_s, update()) for time_s in (0.5, 1.25, 1.5)]
+    show(records, recorder)
+    assert list(read_records(recorder.path)) == records[:2]
+    recorder.close()
+
+
 def test_what_was_flushed_survives_a_crash_when_compressed(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, compressed=True, records_per_flush=4)
     records: list[Record] = [span(step=step) for step in range(6)]

@@ -274,7 +274,7 @@ def test_a_fast_sender_waits_for_the_strand_that_takes(shares_memory: bool) -> N
 
     with (
         ThreadPoolExecutor(1) as pool,
-        team(2, timeout_s=0.5, max_body_bytes=packet.nbytes, shares_memory=shares_memory) as (a, b),
+        team(2, timeout_s=1.5, max_body_bytes=packet.nbytes, shares_memory=shares_memory) as (a, b),
     ):
         a.send(1, "t", packet)
         a.send(1, "t", packet)

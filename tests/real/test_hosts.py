@@ -10,10 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support import commands
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 PORT = 29511
@@ -69,26 +74,26 @@ def hosts() -> Iterator[tuple[str, ...]]:
             ip("netns", "del", name)
 
 
-def command(host: str, number: int, interface: str) -> list[str]:
+def command(host: str, number: int, interface: str, *options: str) -> list[str]:
     launch = [str(TORCHRUN), "--nnodes=2", f"--node-rank={number}", "--nproc-per-node=2"]
     meet = [f"--master-addr={ADDRESSES[0]}", f"--master-port={PORT}"]
     run = ["-m", "dualrt", "train", "digits-adpsgd", "--json"]
-    options = [
-        "algorithm.name=h-adpsgd",
-        "training.epochs=2",
-        "training.audit=true",
-        f"real.interface={interface}",
-    ]
-    settings = [word for option in options for word in ("--set", option)]
+    settings = commands.settings(f"real.interface={interface}", *options)
     return ["ip", "netns", "exec", host, *launch, *meet, *run, *settings]
+
+
+SUPER_LEARNERS = ("algorithm.name=h-adpsgd", "training.epochs=2", "training.audit=true")
 
 
 def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...]) -> None:
     """Those of a host are one; each is told its address or the name of its interface."""
-    commands = [command(hosts[0], 0, ADDRESSES[0]), command(hosts[1], 1, "dv1")]
+    words = [
+        command(hosts[0], 0, ADDRESSES[0], *SUPER_LEARNERS),
+        command(hosts[1], 1, "dv1", *SUPER_LEARNERS),
+    ]
     started = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for words in commands
+        subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for each in words
     ]
     try:
         ended = [process.communicate(timeout=100) for process in started]
@@ -106,8 +111,82 @@ def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...]) -> N
     assert ended[1][0] == ""
 
 
+def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
+    hosts: tuple[str, ...], tmp_path: Path
+) -> None:
+    slow = ", ".join(f"{{learner = {rank}, factor = 15}}" for rank in range(4))
+    options = (
+        f"faults.stragglers=[{slow}]",
+        "workload.batch=16",
+        "training.epochs=25",
+        "real.timeout_s=10",
+    )
+    started = [
+        subprocess.Popen(
+            [*command(host, number, ADDRESSES[number], *options), "--out", str(tmp_path / host)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, host in enumerate(hosts)
+    ]
+    try:
+        assert commands.await_(lambda: all(updates(tmp_path)[rank] for rank in range(4)))
+        cut_s = latest_s(tmp_path)
+        ip("-n", hosts[0], "link", "set", "dv0", "down")
+        time.sleep(4.0)
+        healed_s = latest_s(tmp_path)
+        ip("-n", hosts[0], "link", "set", "dv0", "up")
+        ended = [process.communicate(timeout=100) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], ended
+    for times_s in updates(tmp_path).values():
+        # Nobody stood still while the cable was cut; to notice it took a 20th of the timeout.
+        assert len([time_s for time_s in times_s if cut_s + 2.0 < time_s < healed_s]) > 10
+    assert any(time_s < cut_s + 0.5 for time_s in answers_between_hosts_s(tmp_path))
+    assert not any(
+        cut_s + 2.0 < time_s < healed_s - 0.5 for time_s in answers_between_hosts_s(tmp_path)
+    )
+    assert any(time_s > healed_s for time_s in answers_between_hosts_s(tmp_path))
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """What all processes have written so far."""
+    for file in folder.glob("*/records-*.jsonl"):
+        for line in file.read_text().splitlines():
+            with suppress(json.JSONDecodeError):  # it may be in the middle of a line
+                yield json.loads(line)
+
+
+def updates(folder: Path) -> dict[int, list[float]]:
+    """When each learner made its updates."""
+    times_s: dict[int, list[float]] = {rank: [] for rank in range(4)}
+    for record in records(folder):
+        if "update" in record:
+            time_s, (learner, *_) = record["update"]
+            times_s[learner].append(time_s)
+    return times_s
+
+
+def latest_s(folder: Path) -> float:
+    """When the last update was made."""
+    return max(max(times_s) for times_s in updates(folder).values())
+
+
+def answers_between_hosts_s(folder: Path) -> list[float]:
+    """When answers arrived that came from the other host."""
+    spans = [record["span"] for record in records(folder) if "span" in record]
+    return [
+        end_s
+        for learner, _, kind, _, end_s, nbytes, peer, _ in spans
+        if kind == "recv answer" and nbytes and learner // 2 != peer // 2
+    ]
+
+
 def test_loopback_is_refused_between_hosts(hosts: tuple[str, ...]) -> None:
-    words = command(hosts[0], 0, "127.0.0.1")
+    words = command(hosts[0], 0, "127.0.0.1", *SUPER_LEARNERS)
     # A process as torchrun would start it, so that the other host need not be there.
     environment = {
         **os.environ,
