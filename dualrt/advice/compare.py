@@ -6,21 +6,27 @@ Must not know how courses are shown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dualrt.advice.loads import loads, traffic
-from dualrt.advice.report import is_doubly_stochastic
 from dualrt.advice.setting import Setting
-from dualrt.advice.trial import affordable_rounds, agreement, contraction, starts
+from dualrt.advice.trial import LEAST_ROUNDS, affordable_rounds, agreement, contraction, starts
 from dualrt.core.errors import TopologyError
-from dualrt.topology import Topology, spectrum
-from dualrt.topology.schedules import Schedule
+from dualrt.topology import Topology, require_graph, spectrum, structure
+from dualrt.topology.schedules import Schedule, flaw
+
+if TYPE_CHECKING:
+    from dualrt.topology.weights import Sparse
 
 MOST_ROUNDS = 400
 """Rounds that are run at most."""
+
+MESSAGES = 100_000
+"""Messages that are simulated: half a minute."""
 
 FURTHER = 2.0
 """Times the rounds to consensus that are run, so that the long run shows."""
@@ -39,10 +45,13 @@ class Course:
     second_eigenvalue: float
     consensus_rounds: int | None
     measured: float | None
-    """What a round of SD-PSGD left of a disagreement in the simulator; None if it was not run:
-    where weights are pushed one way, the matrices of push-sum are applied instead."""
+    """What a round of SD-PSGD, or of SGP where weights are pushed, left of a disagreement in the
+    simulator; None where so few rounds as to show nothing send more than `MESSAGES`: then the
+    matrices are applied, and a round lasts as long as its gradient or its busiest link."""
+    settled: bool
+    """Whether as many rounds were run as consensus takes, so that the long run shows."""
     round_s: float
-    """A round of SD-PSGD with its gradient on the cluster."""
+    """A round with its gradient on the cluster."""
     consensus_s: float | None
     errors: tuple[float, ...]
     times_s: tuple[float, ...]
@@ -52,26 +61,25 @@ class Course:
         return asdict(self)
 
 
-def course(topology: Topology, setting: Setting) -> Course:
-    """Let learners agree on a topology.
+def course(
+    topology: Topology, setting: Setting, tell: Callable[[float], None] = lambda share: None
+) -> Course:
+    """Let learners agree on a topology; `tell` is told the share of it that is done.
 
-    Raises TopologyError for one that is not doubly stochastic: it has no consensus at the mean.
+    Raises TopologyError for one that is not doubly stochastic or not connected: it has no
+    consensus at the mean.
     """
     schedule = topology.schedule
-    if not topology.pushes and not is_doubly_stochastic(schedule):
-        raise TopologyError(
-            f"{topology.spec!r} with {topology.mixing} shares is not doubly stochastic, so that "
-            "learners do not agree on their mean. Use --mixing metropolis"
-        )
+    messages = traffic(schedule)
+    _require_consensus(topology, messages)
     second = spectrum.second_eigenvalue(schedule)
     needed = spectrum.consensus_rounds(schedule, second)
-    messages = traffic(schedule)
     sent = np.asarray(messages.sum(axis=1)).reshape(-1)
     wanted = MOST_ROUNDS if needed is None else min(MOST_ROUNDS, int(FURTHER * needed) + 2)
-    rounds = affordable_rounds(float(sent.sum()), wanted)
+    rounds = affordable_rounds(float(sent.sum()), wanted, MESSAGES)
     measured: float | None = None
-    if topology.plan is not None:
-        seen = contraction(topology.plan(), setting, rounds)
+    if sent.sum() * LEAST_ROUNDS <= MESSAGES:
+        seen = contraction(topology.run(), setting, rounds, tell)
         errors, times_s, measured = seen.errors, seen.times_s, seen.factor
     else:
         errors = _applied(schedule, rounds)
@@ -88,6 +96,7 @@ def course(topology: Topology, setting: Setting) -> Course:
         second,
         needed,
         measured,
+        needed is None or rounds >= needed,
         round_s,
         None if needed is None else needed * round_s,
         errors,
@@ -95,8 +104,30 @@ def course(topology: Topology, setting: Setting) -> Course:
     )
 
 
+def _require_consensus(topology: Topology, messages: Sparse) -> None:
+    name = f"{topology.spec!r} with {topology.mixing} shares"
+    if topology.graph is not None:
+        require_graph(topology.graph, f"graph {topology.spec!r}")
+    if topology.pushes:
+        if not structure.is_strongly_connected(messages):
+            raise TopologyError(
+                f"{topology.spec!r} has no way from everyone to everyone along its edges, so that "
+                "learners do not agree. Add an edge"
+            )
+        return
+    wrong = flaw(topology.schedule)
+    if wrong is not None:
+        raise TopologyError(
+            f"{name} is not doubly stochastic: {wrong}, and learners do not agree on their mean. "
+            "Use --mixing metropolis"
+        )
+
+
 def _applied(schedule: Schedule, rounds: int) -> tuple[float, ...]:
-    """Errors of push-sum's estimates z = x / w (arXiv 1811.10792, alg. 1), by its matrices."""
+    """Errors of push-sum's estimates z = x / w (arXiv 1811.10792, alg. 1), by its matrices.
+
+    Where rows sum to 1 as well, w stays 1 and z is x.
+    """
     x, w = starts(schedule.learners), np.ones((schedule.learners, 1))
     states = [x]
     for round in range(rounds):

@@ -18,11 +18,11 @@ from dualrt.advice.trial import Pace, affordable_rounds, pace
 from dualrt.core.errors import TopologyError
 from dualrt.observe import units
 from dualrt.topology import one_sided, spectrum, structure
-from dualrt.topology.checks import TOLERANCE
+from dualrt.topology.schedules import flaw, lopsided
 from dualrt.topology.structure import Bound
 
 if TYPE_CHECKING:
-    from dualrt.topology import Mixing, Topology
+    from dualrt.topology import Topology
     from dualrt.topology.schedules import Schedule
     from dualrt.topology.weights import Sparse
 
@@ -107,11 +107,12 @@ class Report:
     links: tuple[Load, ...]
     gradient_s: float
     step_time_s: float
-    """Of AD-PSGD: from the trial, else the longer of the gradient and the bottleneck."""
+    """Of AD-PSGD, or of SGP where weights are pushed: from the trial, else the longer of the
+    gradient and the bottleneck."""
     staleness_mean: float | None
     """From the trial; None where none was run."""
     simulated: bool
-    """Whether a trial was run: beyond `TRIED` learners, and where weights are pushed, it is not."""
+    """Whether a trial was run: beyond `TRIED` learners it is not."""
     problems: tuple[str, ...]
     passed: bool
     verdict: str
@@ -124,10 +125,7 @@ class Report:
 
 
 def examine(topology: Topology, setting: Setting, demand: Demand | None = None) -> Report:
-    """Find out everything about a topology in a setting, a trial included.
-
-    Raises UsageError for a plan that no learner could run.
-    """
+    """Find out everything about a topology in a setting, a trial included."""
     messages = traffic(topology.schedule)
     shape = _directed(messages) if topology.pushes else _shape(topology.schedule, messages)
     return _judged(topology, setting, demand or Demand(), messages, shape, trial=True)
@@ -150,7 +148,9 @@ def _judged(
     trial: bool,
 ) -> Report:
     schedule = topology.schedule
-    fair = is_doubly_stochastic(schedule)
+    wrong = flaw(schedule)
+    fair = wrong is None
+    uneven = lopsided(schedule) if fair and not topology.pushes else None
     second = None
     if fair or topology.pushes:
         second = spectrum.second_eigenvalue(schedule) if shape.connected else 1.0
@@ -159,11 +159,11 @@ def _judged(
     used = loads(messages, setting)
     busy_s = used[0].busy_s if used else 0.0
     measured = None
-    runs = fair and shape.connected and schedule.learners <= TRIED
-    if trial and runs and topology.plan is not None:
+    runs = topology.pushes or (fair and uneven is None)
+    if trial and runs and shape.connected and schedule.learners <= TRIED:
         budget = RACKED_MESSAGES if setting.cluster.servers_per_rack else TRIAL_MESSAGES
         steps = affordable_rounds(float(sent.sum()), TRIAL_STEPS, budget)
-        measured = _trial(topology.plan(), setting, demand, steps)
+        measured = _trial(topology, setting, demand, steps)
     report = Report(
         spec=topology.spec,
         mixing=topology.mixing,
@@ -202,30 +202,22 @@ def _judged(
         passed=True,
         verdict="",
     )
-    problems = tuple(_problems(report, demand))
+    problems = (
+        *_problems_of_shares(report, wrong, uneven),
+        *_problems(report, demand),
+    )
     judged = replace(report, problems=problems, passed=not problems)
     return replace(judged, verdict=_verdict(judged))
 
 
-def _trial(plan: Mixing, setting: Setting, demand: Demand, steps: int) -> Pace | None:
+def _trial(topology: Topology, setting: Setting, demand: Demand, steps: int) -> Pace | None:
     """A few steps with the protocol that is asked for; None where it could not run."""
-    if demand.protocol == "delta":
-        return pace(plan, setting, steps)
+    if topology.plan is None or demand.protocol == "delta":
+        return pace(topology.run(), setting, steps)
     try:
-        return pace(one_sided(plan), setting, steps, "lock")
+        return pace(one_sided(topology.plan()), setting, steps, "lock")
     except TopologyError:
         return None
-
-
-def is_doubly_stochastic(schedule: Schedule) -> bool:
-    """Whether every round's rows and columns sum to 1 and no share is negative."""
-    for matrix in schedule.rounds():
-        sums = [np.asarray(matrix.sum(axis=axis)) for axis in (0, 1)]
-        if matrix.nnz and float(matrix.data.min()) < -TOLERANCE:
-            return False
-        if not all(np.allclose(one, 1.0, rtol=0, atol=TOLERANCE) for one in sums):
-            return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,16 +319,21 @@ def _protocols(bipartite: bool, topology: Topology) -> dict[str, str]:
     return {"delta": "safe: no lock is held across the network, on any graph", "lock": lock}
 
 
+def _problems_of_shares(report: Report, wrong: str | None, uneven: str | None) -> list[str]:
+    if wrong is not None and not report.pushes:
+        return [
+            f"{report.mixing} shares are not doubly stochastic here: {wrong}. Use metropolis",
+        ]
+    if uneven is not None:
+        return [f"an exchange has one share for both, but {uneven}. Use metropolis"]
+    return []
+
+
 def _problems(report: Report, demand: Demand) -> list[str]:
     found = []
     if not report.connected:
         apart = "never hear of" if report.pushes else "never agree with"
         found.append(f"it is not connected: some learners {apart} the others")
-    if not report.doubly_stochastic and not report.pushes:
-        found.append(
-            f"{report.mixing} shares are not doubly stochastic here: averaging moves the mean. "
-            "Use metropolis"
-        )
     if demand.protocol == "lock" and not report.bipartite:
         found.append("it is not bipartite: the lock-based protocol can deadlock on it")
     if report.connected and report.second_eigenvalue is not None:
@@ -363,7 +360,7 @@ def _verdict(report: Report) -> str:
         return f"{report.spec} fails: {'; '.join(report.problems)}."
     notes = [
         f"consensus to a thousandth in {units.counted(report.consensus_rounds, 'round')}",
-        "no deadlock" if report.bipartite else "no deadlock with the delta exchange",
+        _waiting(report),
     ]
     busiest = report.bottleneck
     if busiest is not None:
@@ -374,6 +371,12 @@ def _verdict(report: Report) -> str:
         which = f"learner {lost[0]}" if len(lost) == 1 else f"any of {len(lost)} learners"
         notes.append(f"the loss of {which} would split it")
     return f"{report.spec} passes: {'; '.join(notes)}."
+
+
+def _waiting(report: Report) -> str:
+    if report.pushes:
+        return "no deadlock, as nothing is answered"
+    return "no deadlock" if report.bipartite else "no deadlock with the delta exchange"
 
 
 def _against_the_gradient(report: Report, busiest: Load) -> str:

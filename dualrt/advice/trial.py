@@ -18,13 +18,14 @@ from dualrt.advice.setting import Setting
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.gossip import Way
 from dualrt.algorithms.sdpsgd import SDPSGD
+from dualrt.algorithms.sgp import SGP
 from dualrt.composition import Row
 from dualrt.core.learner import Learner, Seat
 from dualrt.core.progress import Constant, Progress
 from dualrt.core.records import Span, Update
 from dualrt.core.weights import Gradient, Weights
 from dualrt.sim.driver import Machine, Simulator
-from dualrt.topology import Mixing
+from dualrt.topology import Mixing, Pushes
 
 Vector = npt.NDArray[np.float64]
 
@@ -107,7 +108,7 @@ class _Standing:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a few steps of AD-PSGD went."""
+    """How a few steps of AD-PSGD, or of SGP, went."""
 
     step_s: float
     """Time in which every learner does one step on average."""
@@ -115,10 +116,17 @@ class Pace:
     """Of the second half of the steps: the first find all learners alike."""
 
 
-def pace(plan: Mixing, setting: Setting, steps: int, exchange: Way = "delta") -> Pace:
-    """Run AD-PSGD for `steps` a learner on average; with `lock`, the plan must be one-sided."""
+def pace(plan: Mixing | Pushes, setting: Setting, steps: int, exchange: Way = "delta") -> Pace:
+    """Run AD-PSGD, or SGP where weights are pushed, for `steps` a learner on average.
+
+    With `lock`, the plan must be one-sided.
+    """
     seen: list[tuple[float, Update]] = []
-    learners = _learners(ADPSGD, plan, setting, steps, exchange=exchange)
+    learners = (
+        _learners(SGP, plan, setting, steps)
+        if isinstance(plan, Pushes)
+        else _learners(ADPSGD, plan, setting, steps, exchange=exchange)
+    )
     _simulate(learners, setting, lambda time_s, update: seen.append((time_s, update)))
     later = seen[len(seen) // 2 :]
     middle_s = seen[len(seen) // 2 - 1][0] if len(seen) > 1 else 0.0
@@ -136,25 +144,37 @@ class Contraction:
     errors: tuple[float, ...]
     """||W_k - mean|| / ||W_0 - mean|| after k rounds, from k = 0."""
     times_s: tuple[float, ...]
-    """When the last learner had ended round k."""
+    """When the last learner had ended round k; of SGP, from its first gradient to its next."""
     factor: float
     """What a round leaves of a disagreement, over the later half of the rounds."""
 
 
-def contraction(plan: Mixing, setting: Setting, rounds: int) -> Contraction:
-    """Run SD-PSGD for `rounds` and watch the learners agree."""
+def contraction(
+    plan: Mixing | Pushes,
+    setting: Setting,
+    rounds: int,
+    tell: Callable[[float], None] = lambda share: None,
+) -> Contraction:
+    """Run SD-PSGD, or SGP where weights are pushed, for `rounds` and watch the learners agree.
+
+    `tell` is told the share of the rounds that is done.
+    """
+    # An update ends a round of SD-PSGD, and comes before the pushes of one of SGP.
+    algorithm, ahead = (SGP, 1) if isinstance(plan, Pushes) else (SDPSGD, 0)
     states = np.zeros((rounds + 1, plan.learners, DIMENSION))
-    times_s = [0.0] * (rounds + 1)
+    ended_s = [0.0] * (rounds + 1)
 
     def note(time_s: float, update: Update) -> None:
-        states[update.step, update.learner] = (
-            learners[update.learner].weights.snapshot().vector.values
-        )
-        times_s[update.step] = max(times_s[update.step], time_s)
+        round = update.step - ahead
+        states[round, update.learner] = learners[update.learner].weights.snapshot().vector.values
+        ended_s[round] = max(ended_s[round], time_s)
+        if update.learner == 0:
+            tell(round / rounds)
 
-    learners = _learners(SDPSGD, plan, setting, rounds)
+    learners = _learners(algorithm, plan, setting, rounds + ahead)
     states[0] = [learner.weights.snapshot().vector.values for learner in learners]
     _simulate(learners, setting, note)
+    times_s = [time_s - ended_s[0] for time_s in ended_s]
     return _contraction(states, times_s, plan.period or 1)
 
 
@@ -177,7 +197,7 @@ def _contraction(states: Vector, times_s: Sequence[float], period: int) -> Contr
 
 
 def _learners(
-    algorithm: type[Learner], plan: Mixing, setting: Setting, steps: int, **settings: Any
+    algorithm: type[Learner], plan: Mixing | Pushes, setting: Setting, steps: int, **settings: Any
 ) -> list[Learner]:
     learners = plan.learners
     workload = _Standing(learners, setting, setting.gradient.samples or 1)
@@ -226,6 +246,10 @@ class _Listener:
         self._note(time_s, update)
 
 
-def affordable_rounds(messages_per_round: float, wanted: int, budget: int = 100_000) -> int:
-    """As many rounds as are wanted, or as `budget` messages allow; at least 3."""
-    return max(3, min(wanted, math.floor(budget / max(1.0, messages_per_round))))
+LEAST_ROUNDS = 3
+"""Rounds below which a trial shows nothing."""
+
+
+def affordable_rounds(messages_per_round: float, wanted: int, budget: int) -> int:
+    """As many rounds as are wanted, or as `budget` messages allow; at least `LEAST_ROUNDS`."""
+    return max(LEAST_ROUNDS, min(wanted, math.floor(budget / max(1.0, messages_per_round))))

@@ -42,7 +42,7 @@ class Asked:
     seed: int
 
     def topology(self, spec: str) -> Topology:
-        """The specification, read; a schedule keeps its own mixing."""
+        """The specification, read together with how it is mixed."""
         return specs.read(spec, self.mixing, seed=self.seed)
 
     def setting(self, learners: int) -> Setting:
@@ -55,9 +55,18 @@ def check(spec: str, asked: Asked, protocol: str, rounds: int, as_json: bool) ->
     if protocol not in ("delta", "lock"):
         raise UsageError(f"--protocol {protocol}: there is none of that name. Use delta or lock")
     demand = Demand("lock" if protocol == "lock" else "delta", rounds)
-    topology = asked.topology(spec)
-    where = asked.setting(topology.schedule.learners)
-    report = with_better(examine(topology, where, demand), where, demand)
+    with show.search("checking") as tell:
+        tell(spec)
+        topology = asked.topology(spec)
+        if topology.pushes and demand.protocol == "lock":
+            raise UsageError(
+                f"--protocol lock: the edges of {spec!r} go one way, along which weights are "
+                "pushed and not exchanged. Leave it out"
+            )
+        where = asked.setting(topology.schedule.learners)
+        report = examine(topology, where, demand)
+        tell("is there a better one?")
+        report = with_better(report, where, demand)
     if as_json:
         print(json.dumps(report.to_json()))
     else:
@@ -73,10 +82,13 @@ def compare(names: Sequence[str], asked: Asked, picture: Path | None, as_json: b
     topologies = [asked.topology(name) for name in names]
     where = [asked.setting(topology.schedule.learners) for topology in topologies]
     with show.progress("letting the learners agree") as tell:
-        courses = []
+        courses: list[comparing.Course] = []
         for topology, one in zip(topologies, where, strict=True):
-            courses.append(comparing.course(topology, one))
-            tell(len(courses) / len(topologies))
+            courses.append(
+                comparing.course(
+                    topology, one, lambda share: tell((len(courses) + share) / len(topologies))
+                )
+            )
     if as_json:
         print(json.dumps({"topologies": [course.to_json() for course in courses]}))
     else:
@@ -163,7 +175,16 @@ def _traffic(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _comparison(courses: Sequence[comparing.Course]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    short = any(course.measured is not None and not course.settled for course in courses)
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption="* of the first rounds alone: the long run takes more than are run"
+        if short
+        else None,
+        caption_justify="left",
+    )
     table.add_column("topology", no_wrap=True)
     for heading in ("bytes", "second", "measured", "rounds", "a round", "to 1e-3"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -172,12 +193,18 @@ def _comparison(courses: Sequence[comparing.Course]) -> Table:
             Text(course.spec),
             units.size(course.bytes_per_step),
             f"{course.second_eigenvalue:.4f}",
-            units.MISSING if course.measured is None else f"{course.measured:.4f}",
+            _measured(course),
             units.count(course.consensus_rounds),
             units.seconds(course.round_s),
             units.seconds(course.consensus_s),
         )
     return table
+
+
+def _measured(course: comparing.Course) -> str:
+    if course.measured is None:
+        return units.MISSING
+    return f"{course.measured:.4f}{'' if course.settled else '*'}"
 
 
 def _yes(fact: bool) -> str:

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from dualrt.topology.checks import TOLERANCE
+
 if TYPE_CHECKING:
     from dualrt.topology.mixing import Mixing, Row
     from dualrt.topology.pushing import Pushes
@@ -59,6 +63,38 @@ def of_pushes(plan: Pushes) -> Schedule:
         return _matrix([plan.row(learner, round) for learner in range(plan.learners)], kept)
 
     return Schedule(plan.learners, plan.period, at)
+
+
+def flaw(schedule: Schedule) -> str | None:
+    """Why its matrices are not doubly stochastic, in words; None if they are."""
+    for matrix in schedule.rounds():
+        shares = matrix.tocoo()
+        if shares.nnz and shares.data.min() < -TOLERANCE:
+            at = shares.data.argmin()
+            return (
+                f"learner {shares.row[at]} gives {shares.data[at]:g} to {shares.col[at]}, and a "
+                "share below 0 drives learners apart"
+            )
+        for axis, name in ((1, "row"), (0, "column")):
+            sums = np.asarray(matrix.sum(axis=axis)).reshape(-1)
+            off = np.flatnonzero(np.abs(sums - 1.0) > TOLERANCE)
+            if len(off):
+                return f"{name} {off[0]} sums to {sums[off[0]]:g}, so averaging moves the mean"
+    return None
+
+
+def lopsided(schedule: Schedule) -> str | None:
+    """Two learners who give each other different shares, in words; None if no round has any."""
+    for matrix in schedule.rounds():
+        apart = abs(matrix - matrix.T).tocoo()
+        if apart.nnz and apart.data.max() > TOLERANCE:
+            at = apart.data.argmax()
+            one, other = int(apart.row[at]), int(apart.col[at])
+            return (
+                f"learner {one} gives {matrix[one, other]:g} to {other}, which gives "
+                f"{matrix[other, one]:g} to it"
+            )
+    return None
 
 
 def _sparse(plan: Mixing, round: int) -> Sparse:

@@ -26,6 +26,7 @@ from dualrt.core.errors import TopologyError
 from dualrt.topology import files, functions, graphs, mixing, placement, pushing, schedules, weights
 from dualrt.topology.checks import require_graph, require_simple
 from dualrt.topology.graphs import FAMILIES, SHAPED
+from dualrt.topology.mixing import Mixing
 from dualrt.topology.pushing import Pushes
 from dualrt.topology.schedules import Schedule
 
@@ -59,13 +60,25 @@ class Topology(NamedTuple):
     graph: nx.Graph[int] | None
     """None for a schedule, whose graph may be another each round, and where edges go one way."""
     schedule: Schedule
-    plan: Callable[[], mixing.Mixing] | None
+    plan: Callable[[], Mixing] | None
     """Makes the plan of exchanges, for learners to run; None where weights are pushed one way."""
+    pushed: Pushes | None = None
+    """The plan of pushes, where they are."""
 
     @property
     def pushes(self) -> bool:
         """Whether weights go one way, so that columns of its matrices sum to 1 and rows may not."""
-        return self.plan is None
+        return self.pushed is not None
+
+    def run(self) -> Mixing | Pushes:
+        """The plan that learners run: of exchanges, or of pushes.
+
+        Raises `TopologyError` for shares that no exchange carries out.
+        """
+        if self.pushed is not None:
+            return self.pushed
+        assert self.plan is not None
+        return self.plan()
 
 
 def build(spec: str, learners: int | None = None, *, base: Path | None = None) -> nx.Graph[int]:
@@ -132,8 +145,8 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
             "graph"
         )
     if name in DIRECTED:
-        pushed = schedules.of_pushes(DIRECTED[name](_number(spec, size)))
-        return Topology(spec, "half and half", None, pushed, None)
+        pushed = DIRECTED[name](_number(spec, size))
+        return Topology(spec, "half and half", None, schedules.of_pushes(pushed), None, pushed)
     if name in PLAN_OF:
         family, called = PLAN_OF[name]
         seed = drawn if drawn is not None else seed
@@ -149,8 +162,8 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
                 f"{spec!r} has edges that go one way, along which each learner pushes the same "
                 f"part. Leave {mix!r} out, or give an undirected graph"
             )
-        pushed = schedules.of_pushes(pushing.along_parts(graph, f"graph {spec!r}"))
-        return Topology(spec, "push", None, pushed, None)
+        pushed = pushing.along_parts(graph, f"graph {spec!r}")
+        return Topology(spec, "push", None, schedules.of_pushes(pushed), None, pushed)
     require_simple(graph, f"graph {spec!r}")
     mix = "metropolis" if mix is None else mix
     # No plan joins what is in parts; judged by any shares, such a graph fails for that alone.

@@ -7,6 +7,7 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
+from dualrt.advice import better
 from dualrt.advice.better import with_better
 from dualrt.advice.report import Demand, Report, examine, glance
 from dualrt.advice.setting import setting
@@ -70,7 +71,38 @@ def test_uneven_shares_move_the_mean_and_fail() -> None:
     report = judged("star:8", "uniform")
     assert (report.doubly_stochastic, report.passed) == (False, False)
     assert report.spectral_gap is None
-    assert "Use metropolis" in report.verdict
+    assert "column 0 sums to 3.625, so averaging moves the mean. Use metropolis" in report.verdict
+    assert report.better is not None
+    assert (report.better["spec"], report.better["mixing"]) == ("star:8", "metropolis")
+    assert "Nearest better: star:8 with metropolis shares" in report.verdict
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubly_stochastic", "told"),
+    [
+        (
+            "1.2,-0.4,0.2\n-0.4,1.2,0.2\n0.2,0.2,0.6\n",
+            False,
+            "learner 0 gives -0.4 to 1, and a share below 0",
+        ),
+        ("0.6,0.2,0.2\n0.2,0.6,0.2\n0.4,0.2,0.6\n", False, "row 2 sums to 1.2, so averaging"),
+        (
+            "0.5,0.5,0\n0,0.5,0.5\n0.5,0,0.5\n",
+            True,
+            "an exchange has one share for both, but learner 0 gives 0.5 to 1, which gives 0 to it",
+        ),
+    ],
+)
+def test_shares_of_ones_own_that_nobody_can_exchange_by_fail_with_the_reason(
+    tmp_path: Path, rows: str, doubly_stochastic: bool, told: str
+) -> None:
+    (tmp_path / "mine.csv").write_text(rows)
+    report = judged("ring:3", f"matrix:{tmp_path / 'mine.csv'}")
+    assert (report.passed, report.simulated) == (False, False)
+    assert report.doubly_stochastic == doubly_stochastic
+    assert told in report.verdict
+    assert report.better is not None
+    assert (report.better["spec"], report.better["mixing"]) == ("ring:3", "metropolis")
 
 
 def test_slow_mixing_fails_by_the_rounds_that_are_asked_for() -> None:
@@ -122,6 +154,26 @@ def test_an_odd_number_of_learners_with_locks_is_given_a_path() -> None:
     assert report.better["spec"] == "path:15"
 
 
+@pytest.mark.parametrize("protocol", ["delta", "lock"])
+def test_a_cube_met_along_one_edge_at_a_time_beats_all_that_send_as_little(protocol: str) -> None:
+    report = judged("alternating-ring:16", protocol=protocol)
+    assert report.better is not None
+    assert (report.better["spec"], report.better["mixing"]) == ("hypercube:16", "pairwise")
+    assert report.better["consensus_rounds"] == 4
+    assert "hypercube:16 with pairwise shares, 4 rounds for the same bytes" in report.verdict
+    assert judged("hypercube:16", "pairwise", protocol=protocol).better is None
+
+
+def test_what_is_better_for_pushes_can_be_pushed_along(tmp_path: Path) -> None:
+    oneway = nx.cycle_graph(12, create_using=nx.DiGraph)
+    files.write(oneway, tmp_path / "oneway.graphml")
+    report = judged(str(tmp_path / "oneway.graphml"))
+    assert report.better is not None
+    assert report.better["spec"] == "one-peer-exponential:12"
+    for candidate in better.pushed_along(12, setting(12)):
+        assert specs.pushes(candidate.spec).learners == 12
+
+
 def test_nothing_beats_everyone_at_once() -> None:
     assert judged("complete:8").better is None
 
@@ -145,6 +197,9 @@ def test_edges_of_one_way_are_judged_by_push_sum(tmp_path: Path) -> None:
     assert 0 < report.second_eigenvalue < 1
     assert (report.diameter, report.min_cut, report.single_points) == (3, 1, (0, 2, 3))
     assert "nobody waits" in report.protocols["push"]
+    assert "no deadlock, as nothing is answered" in report.verdict
+    assert report.simulated
+    assert report.step_time_s > report.gradient_s
 
 
 def test_edges_of_one_way_without_a_way_back_fail(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ import networkx as nx
 import pytest
 
 from dualrt.advice.compare import course
-from dualrt.advice.report import is_doubly_stochastic
 from dualrt.advice.setting import setting
 from dualrt.advice.trial import contraction, pace
-from dualrt.topology import files, specs
+from dualrt.topology import files, schedules, specs
 
 TEN = (
     "ring:8", "ring:16", "path:6", "star:8", "torus:4x4", "hypercube:16", "exponential:16",
@@ -38,10 +37,33 @@ def test_random_matching_contracts_no_slower_than_its_mean_square_root() -> None
     assert 0.8 * found.second_eigenvalue < found.measured < found.second_eigenvalue
 
 
-def test_a_directed_schedule_is_followed_by_its_matrices() -> None:
+def test_one_peer_exponential_is_exact_after_three_rounds_of_sgp() -> None:
     found = course(specs.read("one-peer-exponential:8"), setting(8))
-    assert found.measured is None
+    assert found.measured == found.second_eigenvalue == 0
     assert found.errors[3] < 1e-12 < found.errors[2]
+
+
+def test_what_takes_too_many_messages_is_followed_by_its_matrices() -> None:
+    where = setting(200, model_bytes=1000)
+    found = course(specs.read("complete:200"), where)
+    assert found.measured is None
+    assert found.errors[1] < 1e-12
+    assert found.round_s >= where.gradient_s
+
+
+def test_what_was_measured_of_a_few_rounds_is_not_taken_for_the_long_run() -> None:
+    assert course(specs.read("ring:8"), setting(8, model_bytes=1000)).settled
+    slow = course(specs.read("path:64"), setting(64, model_bytes=1000))
+    assert not slow.settled
+    assert slow.consensus_rounds is not None
+    assert len(slow.errors) < slow.consensus_rounds
+
+
+def test_a_comparison_is_told_how_far_it_is() -> None:
+    told: list[float] = []
+    course(specs.read("ring:4"), setting(4, model_bytes=1000), told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1
 
 
 def test_push_sum_agrees_at_the_rate_of_its_second_eigenvalue(tmp_path: Path) -> None:
@@ -51,7 +73,8 @@ def test_push_sum_agrees_at_the_rate_of_its_second_eigenvalue(tmp_path: Path) ->
     files.write(lopsided, tmp_path / "oneway.json")
     topology = specs.read(str(tmp_path / "oneway.json"))
     found = course(topology, setting(6))
-    assert not is_doubly_stochastic(topology.schedule)
+    assert schedules.flaw(topology.schedule) is not None
+    assert found.measured is not None
     # Complex eigenvalues turn a disagreement as they shrink it: many rounds make a steady rate.
     later, span = len(found.errors) - 1, len(found.errors) // 2
     factor = (found.errors[later] / found.errors[later - span]) ** (1 / span)

@@ -34,6 +34,7 @@ def test_a_check_that_fails_exits_with_1_and_says_why() -> None:
         (("check", "rnig:5"), "Did you mean 'ring'?"),
         (("check", "ring:5", "--cluster", "nowhere"), "neither a file nowhere"),
         (("check", "ring:5", "--protocol", "prayer"), "Use delta or lock"),
+        (("check", "one-peer-exponential:4", "--protocol", "lock"), "pushed and not exchanged"),
         (("check", "ring:5", "--mixing", "shaken"), "no mixing is called 'shaken'"),
         (("compare", "ring:4", "star:4", "--mixing", "uniform"), "not doubly stochastic"),
         (("draw", "ring:4", "--out", "ring.gif"), "its name must end in .svg"),
