@@ -56,6 +56,11 @@ def test_the_fastest_mixing_is_no_slower_than_any_other_rule(spec: str) -> None:
         assert checks.second_eigenvalue(found) <= other + 1e-4
 
 
+def test_without_edges_the_fastest_keep_what_they_have() -> None:
+    pytest.importorskip("cvxpy")
+    np.testing.assert_array_equal(weights.fastest(nx.empty_graph(2)).toarray(), np.eye(2))
+
+
 def test_too_large_a_graph_is_not_optimised() -> None:
     with pytest.raises(TopologyError, match="Use metropolis"):
         weights.fastest(graphs.ring(weights.LARGEST_OPTIMISED + 1))
