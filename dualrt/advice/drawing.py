@@ -13,8 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dualrt.advice.loads import Load, loads, traffic
 from dualrt.advice.setting import Setting, links_of
 from dualrt.core.errors import UsageError
@@ -24,6 +22,7 @@ from dualrt.observe.canvas import BLUE, FAINT, GREEN, INK, ORANGE, picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path as Bezier
 
     from dualrt.topology import Topology
     from dualrt.topology.weights import Sparse
@@ -71,10 +70,10 @@ def draw_picture(path: Path, topology: Topology, setting: Setting) -> None:
         )
         scene.hardware()
         scene.exchanges(messages)
-        scene.scale(figure)
+        scene.scale(figure, "push" if topology.pushes else "exchange")
 
     width = min(24.0, max(9.0, 2.5 + 0.19 * _x(setting, learners - 1)))
-    subtitle = f"{topology.mixing}  ·  {learners} learners on {setting.name}"
+    subtitle = f"{topology.mixing}  ·  {units.counted(learners, 'learner')} on {setting.name}"
     if busiest is not None:
         subtitle += f"  ·  busiest: {busiest.link}, {units.seconds(busiest.busy_s)} a step"
     picture(path, (width, 7.0), topology.spec, subtitle, draw)
@@ -107,6 +106,22 @@ def draw_html(path: Path, topology: Topology, setting: Setting) -> None:
 
 def _x(setting: Setting, learner: int) -> float:
     return learner + GAP * (learner // setting.cluster.gpus_per_server)
+
+
+def _arc(left: float, right: float, top: float, depth: float) -> Bezier:
+    """The lower half of an ellipse, as two curves."""
+    from matplotlib.path import Path as Bezier
+
+    middle, half, bottom = (left + right) / 2, (right - left) / 2, top - depth
+    bend = 0.5523  # of a quarter of a circle
+    return Bezier(
+        [
+            (left, top), (left, top - bend * depth), (middle - bend * half, bottom),
+            (middle, bottom),
+            (middle + bend * half, bottom), (right, top - bend * depth), (right, top),
+        ],
+        [Bezier.MOVETO, *[Bezier.CURVE4] * 6],
+    )  # fmt: skip
 
 
 class _Scene:
@@ -189,30 +204,30 @@ class _Scene:
         self.axes.plot(x, y, color=self._colour(busy_s), linewidth=2.2 + 3 * share, zorder=1.1)
 
     def exchanges(self, messages: Sparse) -> None:
-        """Arcs under the GPUs: within a server, and between two."""
+        """Arcs under the GPUs: within a server, and between two; an arrow where one way only."""
+        from matplotlib.collections import PathCollection
+
         pairs = messages.tocoo()
-        lowest = 0.0
-        for sender, receiver in sorted(
-            {
-                (min(a, b), max(a, b))
-                for a, b in zip(pairs.row.tolist(), pairs.col.tolist(), strict=True)
-            }
-        ):
-            gpus = self.setting.cluster.gpus_per_server
-            inside = sender // gpus == receiver // gpus
-            left, right = _x(self.setting, sender), _x(self.setting, receiver)
+        ways = set(zip(pairs.row.tolist(), pairs.col.tolist(), strict=True))
+        gpus = self.setting.cluster.gpus_per_server
+        arcs, colours, lowest = [], [], 0.0
+        for low, high in sorted({(min(way), max(way)) for way in ways}):
+            colour = GREEN if low // gpus == high // gpus else BLUE
+            left, right = _x(self.setting, low), _x(self.setting, high)
             depth = self._depth(right - left)
             lowest = min(lowest, GPU - depth)
-            angle = np.linspace(0.0, np.pi, 40)
-            x = (left + right) / 2 - (right - left) / 2 * np.cos(angle)
-            self.axes.plot(
-                x,
-                GPU - 0.12 - depth * np.sin(angle),
-                color=GREEN if inside else BLUE,
-                linewidth=1.0,
-                alpha=0.9 if pairs.nnz < 400 else 0.35,
-                zorder=0.5,
+            arcs.append(_arc(left, right, GPU - 0.12, depth))
+            colours.append(colour)
+            if (low, high) not in ways or (high, low) not in ways:
+                marker = ">" if (low, high) in ways else "<"
+                at = [(left + right) / 2], [GPU - 0.12 - depth]
+                self.axes.scatter(*at, s=30, marker=marker, color=colour, zorder=0.6)
+        alpha = 0.9 if pairs.nnz < 400 else 0.35
+        self.axes.add_collection(
+            PathCollection(
+                arcs, facecolors="none", edgecolors=colours, linewidths=1.0, alpha=alpha, zorder=0.5
             )
+        )
         self.axes.set_ylim(lowest - 0.3, self.top + 0.5)
 
     def _depth(self, width: float) -> float:
@@ -220,8 +235,8 @@ class _Scene:
         whole = max(1.0, _x(self.setting, self.learners - 1))
         return 0.25 + 3.6 * math.sqrt(width / whole)
 
-    def scale(self, figure: Figure) -> None:
-        """What the colours mean."""
+    def scale(self, figure: Figure, arc: str) -> None:
+        """What the colours mean; `arc` is what an arc stands for."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.lines import Line2D
         from matplotlib.ticker import FuncFormatter
@@ -232,10 +247,10 @@ class _Scene:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.seconds(value)))
         bar.set_label("a step keeps the link busy")
         handles = [
-            Line2D([], [], color=GREEN, label="exchange within a server"),
-            Line2D([], [], color=BLUE, label="exchange between servers"),
+            Line2D([], [], color=GREEN, label=f"{arc} within a server"),
+            Line2D([], [], color=BLUE, label=f"{arc} between servers"),
         ]
-        self.axes.legend(handles=handles, loc="lower right")
+        self.axes.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.0, 0.0), ncols=2)
 
     def _colour(self, busy_s: float) -> Any:
         return self.colours(float(self.norm(busy_s)))

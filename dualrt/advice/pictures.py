@@ -5,6 +5,7 @@ Owns what the picture shows; the look is `dualrt.observe.canvas`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ FLOOR = 1e-10
 
 ENOUGH = 1e-3
 
+STROKES = ("-", "-.", ":")
+"""Of the lines, when colours begin anew."""
+
 
 def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> None:
     """Two panels; the dashed line is what the second eigenvalue predicts."""
@@ -30,12 +34,13 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
     def draw(figure: Figure) -> None:
         by_round, by_second = figure.subplots(1, 2, sharey=True)
         for number, course in enumerate(courses):
-            colour = SERIES[number % len(SERIES)]
+            turn, place = divmod(number, len(SERIES))
+            colour, stroke = SERIES[place], STROKES[turn % len(STROKES)]
             errors = _until_exact(course.errors)
             rounds = range(len(errors))
             label = f"{course.spec}  ({course.second_eigenvalue:.3f})"
-            by_round.plot(rounds, errors, color=colour, label=label)
-            by_second.plot(course.times_s[: len(errors)], errors, color=colour)
+            by_round.plot(rounds, errors, color=colour, linestyle=stroke, label=label)
+            by_second.plot(course.times_s[: len(errors)], errors, color=colour, linestyle=stroke)
             if course.second_eigenvalue and len(errors) > 2:
                 last = len(errors) - 1
                 predicted = [
@@ -47,11 +52,10 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
             axes.set_ylim(FLOOR, 3.0)
             axes.grid(True)
             axes.axhline(ENOUGH, color=FAINT, linewidth=0.8)
-        enough = min(
-            (course.consensus_rounds for course in courses if course.consensus_rounds), default=1
-        )
-        _frame(by_round, "By rounds", "rounds", max(12, *_shown(courses, enough)))
-        _frame(by_second, "By seconds on the cluster", "seconds, with a gradient a round", None)
+        shown = max(_shown([len(c.errors) for c in courses], [c.consensus_rounds for c in courses]))
+        shown_s = max(_shown([c.times_s[-1] for c in courses], [c.consensus_s for c in courses]))
+        _frame(by_round, "By rounds", "rounds", max(12, shown))
+        _frame(by_second, "By seconds on the cluster", "seconds, with a gradient a round", shown_s)
         by_round.set_ylabel("disagreement, of the first")
         figure.legend(
             *by_round.get_legend_handles_labels(),
@@ -73,13 +77,16 @@ def _until_exact(errors: Sequence[float]) -> list[float]:
     return [max(error, FLOOR) for error in errors[: ended + 1]]
 
 
-def _shown(courses: Sequence[Course], fastest: int) -> list[int]:
-    """Rounds that the slower ones are shown for, so that the faster ones are still told apart."""
-    longest = 12 * fastest
-    return [min(len(course.errors), longest) for course in courses]
+def _shown(ends: Sequence[float], enough: Sequence[float | None]) -> list[float]:
+    """How long each is shown, so that the faster ones are told apart beside the slowest.
+
+    In rounds or in seconds: `ends` is how long each was run, `enough` when it agrees.
+    """
+    longest = 12 * min((each for each in enough if each), default=math.inf)
+    return [min(end, longest) for end in ends]
 
 
-def _frame(axes: Axes, title: str, label: str, right: float | None) -> None:
+def _frame(axes: Axes, title: str, label: str, right: float) -> None:
     axes.set_title(title)
     axes.set_xlabel(label)
     axes.set_xlim(0, right)

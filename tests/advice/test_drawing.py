@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dualrt.advice import pictures
 from dualrt.advice.compare import course
 from dualrt.advice.drawing import draw_html, draw_picture
 from dualrt.advice.pictures import compare_picture
@@ -37,6 +38,20 @@ def test_racks_are_drawn_under_their_spine(tmp_path: Path) -> None:
     text = file.read_text()
     assert {"rack0.up", "rack1.down"} <= set(re.findall(r"<td>([^<]*)", text))
     assert {"spine", "rack0", "rack1"} <= set(re.findall(r"<!-- (\w+) -->", text))
+
+
+@pytest.mark.parametrize(
+    ("spec", "arc"), [("one-peer-exponential:4", "push"), ("ring:4", "exchange")]
+)
+def test_an_arc_is_called_what_happens_along_it(tmp_path: Path, spec: str, arc: str) -> None:
+    file = tmp_path / "arcs.svg"
+    draw_picture(file, specs.read(spec), setting(4))
+    assert f"<!-- {arc} within a server -->" in file.read_text()
+
+
+def test_a_comparison_shows_the_fast_beside_the_slow() -> None:
+    assert pictures._shown([10.0, 500.0, 20.0], [8.0, 400.0, None]) == [10.0, 96.0, 20.0]
+    assert pictures._shown([10.0], [None]) == [10.0]
 
 
 def test_too_many_learners_for_a_page_are_refused(tmp_path: Path) -> None:
