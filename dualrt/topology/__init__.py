@@ -13,11 +13,8 @@ from __future__ import annotations
 
 from dualrt.topology.checks import (
     check_mixing,
-    is_bipartite,
     require_bipartite,
     require_graph,
-    second_eigenvalue,
-    spectral_gap,
 )
 from dualrt.topology.files import read, write
 from dualrt.topology.mixing import (
@@ -46,7 +43,6 @@ __all__ = [
     "build",
     "check_mixing",
     "from_matrix",
-    "is_bipartite",
     "neighbours",
     "one_sided",
     "pairwise",
@@ -57,7 +53,5 @@ __all__ = [
     "read",
     "require_bipartite",
     "require_graph",
-    "second_eigenvalue",
-    "spectral_gap",
     "write",
 ]

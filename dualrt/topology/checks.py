@@ -1,8 +1,8 @@
-"""What a graph and a mixing plan must satisfy, and how fast a plan mixes.
+"""What a graph and a mixing plan must satisfy.
 
 Owns the conditions under which the decentralised algorithms converge, each as a function that
-returns quietly or raises `TopologyError`, and the spectral quantities that the papers compare
-plans by. Knows nothing of how a graph or a plan is made: a plan from elsewhere is judged the same.
+returns quietly or raises `TopologyError`. Knows nothing of how a graph or a plan is made, and a
+plan from elsewhere is judged the same; nor of how fast one mixes.
 """
 
 from __future__ import annotations
@@ -72,16 +72,6 @@ def require_graph(graph: nx.Graph[int], source: str = "the graph") -> None:
             f"{source} is not connected: no path leads from learner 0 to {_listed(cut_off)}, so "
             "they would never agree. Add an edge between the parts"
         )
-
-
-def is_bipartite(graph: nx.Graph[int]) -> bool:
-    """Whether the learners split into two classes with every edge between them.
-
-    >>> from dualrt.topology.graphs import ring
-    >>> is_bipartite(ring(4)), is_bipartite(ring(5))
-    (True, False)
-    """
-    return nx.is_bipartite(graph)
 
 
 def require_bipartite(graph: nx.Graph[int], source: str = "the graph") -> None:
@@ -180,54 +170,6 @@ def check_mixing(mixing: Mixing, rounds: int | None = None) -> None:
     require_graph(met, f"what the mixing plan joins in {span} rounds")
 
 
-def second_eigenvalue(matrix: Matrix) -> float:
-    """The largest modulus among the eigenvalues of a mixing matrix, its leading 1 left out.
-
-    What is left of a disagreement between learners after a round is at most this part of it. For
-    thirds on a ring of L it is 1/3 + 2/3 cos(2 pi / L) (arXiv 2002.01119).
-
-    Parameters
-    ----------
-    matrix : array of shape [n, n]
-        Rows and columns sum to one. A product of mixing matrices need not be symmetric.
-
-    Examples
-    --------
-    >>> from dualrt.topology.graphs import ring
-    >>> from dualrt.topology.mixing import neighbours
-    >>> round(second_eigenvalue(neighbours(ring(6)).matrix(0)), 6)
-    0.666667
-    """
-    return _spectral_radius(_deflated(matrix))
-
-
-def spectral_gap(mixing: Mixing, rounds: int | None = None) -> float:
-    """One minus the factor by which a disagreement shrinks in a round, in the long run.
-
-    For a plan of one matrix, 1 - `second_eigenvalue`. Otherwise the matrices of one period are
-    multiplied, T_0 T_1 ... T_{p-1} as in arXiv 1907.05701 eq. 7, and the factor is the p-th root of
-    the product's second eigenvalue. For a plan without a period it is an estimate over the first
-    `rounds` rounds (default `SAMPLED_ROUNDS`). It lies between 0 (some learners never agree) and 1
-    (exact agreement within the rounds).
-
-    Examples
-    --------
-    >>> from dualrt.topology.graphs import hypercube, ring
-    >>> from dualrt.topology.mixing import neighbours, pairwise
-    >>> round(spectral_gap(neighbours(ring(6))), 6)
-    0.333333
-    >>> spectral_gap(pairwise(hypercube(8)))
-    1.0
-    """
-    span = _span(mixing, rounds)
-    # T_j T_k - T_u = (T_j - T_u)(T_k - T_u), where T_u is the full average. Multiplying what is
-    # left of T_u keeps a small difference exact; taking T_u from the product would cancel it.
-    left = _deflated(mixing.matrix(0))
-    for round in range(1, span):
-        left = left @ _deflated(mixing.matrix(round))
-    return 1.0 - float(_spectral_radius(left) ** (1.0 / span))
-
-
 def _span(mixing: Mixing, rounds: int | None) -> int:
     span = (mixing.period or SAMPLED_ROUNDS) if rounds is None else rounds
     if span < 1:
@@ -250,17 +192,6 @@ def _require_rows_in_order(mixing: Mixing, round: int, where: str) -> None:
                 f"{where}: learner {learner} exchanges with {_listed(strangers)}, which its peers "
                 f"{_listed(known)} leave out. Name everyone that it may ever meet"
             )
-
-
-def _deflated(matrix: Matrix) -> Matrix:
-    """The matrix less the full average T_u: the part that acts on disagreement."""
-    return matrix - 1.0 / len(matrix)
-
-
-def _spectral_radius(matrix: Matrix) -> float:
-    symmetric = np.array_equal(matrix, matrix.T)
-    eigenvalues = np.linalg.eigvalsh(matrix) if symmetric else np.linalg.eigvals(matrix)
-    return float(np.abs(eigenvalues).max())
 
 
 def _odd_cycle(graph: nx.Graph[int]) -> list[int]:

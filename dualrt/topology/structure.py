@@ -197,15 +197,16 @@ def single_points_of_ways(ways: Sparse) -> list[int]:
 def least_cut_of_ways(ways: Sparse) -> Bound:
     """Fewest edges whose loss leaves somebody whom not everyone reaches, or who reaches not all.
 
-    By flows between learner 0 and each other, both ways; of more than `DIRECTED_FLOWS` learners the
-    least number of edges into or out of one, as an upper bound.
+    The least number of edges into or out of one, where all learners are alike (Mader 1971); else by
+    flows between learner 0 and each other, both ways; of more than `DIRECTED_FLOWS` learners that
+    least number, as an upper bound.
     """
     from scipy.sparse.csgraph import maximum_flow
 
     learners = ways.shape[0]
     degrees = [np.diff(one_way.tocsr().indptr) for one_way in (ways, ways.T)]
     least = min(int(degree.min()) for degree in degrees)
-    if least <= 1:
+    if least <= 1 or is_circulant(ways):
         return Bound(least, True)
     if learners > DIRECTED_FLOWS:
         return Bound(least, False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import networkx as nx
 from hypothesis import strategies as st
 
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.algorithms.local_sgd import LocalSGD
-from dualrt.topology import PLANS, build, is_bipartite
+from dualrt.topology import PLANS, build
 from tests.support.runs import ALGORITHMS, Case
 
 FIXED = ("pairwise", "neighbours")
@@ -27,7 +28,7 @@ def graphs(vertices: int) -> st.SearchStrategy[str]:
 
 def two_sided(vertices: int) -> st.SearchStrategy[str]:
     """Those of them that are bipartite."""
-    return graphs(vertices).filter(lambda graph: is_bipartite(build(graph, vertices)))
+    return graphs(vertices).filter(lambda graph: nx.is_bipartite(build(graph, vertices)))
 
 
 def mixings(graph: str) -> st.SearchStrategy[str]:

@@ -8,7 +8,6 @@ from types import ModuleType
 import pytest
 
 from dualrt.topology import (
-    checks,
     colouring,
     graphs,
     mixing,
@@ -21,7 +20,7 @@ from dualrt.topology import (
 
 @pytest.mark.parametrize(
     "module",
-    [checks, colouring, graphs, mixing, orientation, placement, pushing, specs],
+    [colouring, graphs, mixing, orientation, placement, pushing, specs],
     ids=lambda module: module.__name__,
 )
 def test_the_examples_in_a_module_hold(module: ModuleType) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from dualrt.topology import checks, graphs, mixing, pushing, schedules, specs, spectrum
+from dualrt.topology import graphs, mixing, pushing, schedules, specs, spectrum
 
+from . import rates
 from .strategies import connected_graphs
 
 
@@ -116,10 +117,32 @@ def test_lanczos_finds_what_all_eigenvalues_say(graph: nx.Graph[int]) -> None:
     for chain in range(1, -(-50 // learners)):
         at = chain * learners
         graph.add_edges_from((at - learners + i, at + i) for i in range(learners))
-    plan = mixing.neighbours(graph)
-    sparse = schedules.of_plan(plan).at(0)
-    found = spectrum._lanczos(sparse)
-    assert found == pytest.approx(checks.second_eigenvalue(plan.matrix(0)), abs=1e-8)
+    matrix = schedules.of_plan(mixing.neighbours(graph)).at(0)
+    assert spectrum._lanczos(matrix) == pytest.approx(spectrum._dense([matrix]), abs=1e-8)
+
+
+@pytest.mark.parametrize("learners", [1, 2, 5, 16])
+def test_a_complete_graph_averages_in_one_round(learners: int) -> None:
+    assert rates.of_plan(mixing.neighbours(graphs.complete(learners))) == 0.0
+
+
+def test_learners_that_never_mix_keep_all_of_a_disagreement() -> None:
+    assert rates.of_matrix(np.eye(4)) == pytest.approx(1)
+
+
+def test_an_eigenvalue_of_minus_one_counts_by_its_modulus() -> None:
+    assert rates.of_matrix(np.array([[0.0, 1.0], [1.0, 0.0]])) == pytest.approx(1)
+
+
+@given(connected_graphs())
+def test_a_connected_plan_mixes(graph: nx.Graph[int]) -> None:
+    for made in (mixing.pairwise(graph), mixing.neighbours(graph)):
+        assert 0 <= rates.of_plan(made) < 1 - 1e-6
+
+
+def test_what_many_rounds_leave_is_not_lost_in_rounding() -> None:
+    lazy = [mixing.Exchange(a, b, 0.2) for a, b in graphs.complete(4).edges]
+    assert rates.of_plan(mixing.Periodic(4, [lazy] * 8)) == pytest.approx(0.2)
 
 
 def test_an_eigenvalue_near_minus_one_counts_in_large_graphs_too() -> None:
@@ -131,11 +154,17 @@ def test_an_eigenvalue_near_minus_one_counts_in_large_graphs_too() -> None:
 
 
 @pytest.mark.parametrize("spec", ["ring:16", "star:9", "path:5", "complete:7"])
-def test_a_plan_of_pairs_has_the_gap_that_its_matrices_give(spec: str) -> None:
+def test_a_plan_of_pairs_leaves_what_the_product_of_its_matrices_leaves(spec: str) -> None:
     made = specs.read(spec, "pairwise")
     assert made.plan is not None
-    found = 1 - spectrum.second_eigenvalue(made.schedule)
-    assert found == pytest.approx(checks.spectral_gap(made.plan()), abs=1e-6)
+    plan = made.plan()
+    assert plan.period is not None
+    learners = plan.learners
+    product = np.eye(learners)
+    for round in range(plan.period):
+        product = plan.matrix(round) @ product
+    left = np.abs(np.linalg.eigvals(product - 1 / learners)).max()
+    assert rates.of_plan(plan) == pytest.approx(left ** (1 / plan.period), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,14 @@ def test_along_edges_of_one_way_all_is_as_defined(graph: nx.DiGraph[int]) -> Non
     assert structure.single_points_of_ways(ways) == splitting
 
 
+@pytest.mark.parametrize("hops", [(1, 2), (1, 5), (3, 4, 5), (1, 2, 4, 8)])
+def test_where_all_push_alike_the_cut_is_the_number_of_their_pushes(hops: tuple[int, ...]) -> None:
+    graph = nx.DiGraph([(i, (i + hop) % 13) for i in range(13) for hop in hops])
+    assert structure.least_cut_of_ways(one_way(graph)) == Bound(
+        int(nx.edge_connectivity(graph)), True
+    )
+
+
 def test_of_many_learners_one_way_the_bounds_are_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = nx.gnp_random_graph(40, 0.2, seed=3, directed=True)
     ways = one_way(graph)
