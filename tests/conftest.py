@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
+
+from tests.support.floor import Floor
 
 # Learners times threads must not exceed cores, and results must not depend on the number of cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,3 +33,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+FLOOR = Floor()
+
+
+# Outermost, so that a test's time does not begin before it may run.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    FLOOR.take(alone=alone(item))
+    try:
+        return (yield)
+    finally:
+        if not (alone(item) and nextitem is not None and alone(nextitem)):
+            FLOOR.leave()
+
+
+def alone(item: pytest.Item) -> bool:
+    """Whether it must run beside no other test."""
+    return item.get_closest_marker("alone") is not None

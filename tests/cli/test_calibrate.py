@@ -20,7 +20,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_what_is_kept_is_what_is_printed(file: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept.toml"
-    printed = commands.result("calibrate", file, "--out", kept)
+    printed = commands.result_here("calibrate", file, "--out", kept)
     assert tomllib.loads(kept.read_text()) == printed
     assert (printed["points_fitted"], printed["parameters_fitted"]) == (2, 1)
     assert printed["points"]["one"]["measured"] == 0.02
@@ -28,7 +28,7 @@ def test_what_is_kept_is_what_is_printed(file: Path, tmp_path: Path) -> None:
 
 
 def test_people_get_parameters_residuals_and_degrees_of_freedom(file: Path) -> None:
-    done = commands.run("calibrate", file)
+    done = commands.here("calibrate", file)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cluster.nic_bytes_per_s" in done.stdout
     assert "2 points less 1 parameters: 1 degrees of freedom" in done.stdout
@@ -36,7 +36,7 @@ def test_people_get_parameters_residuals_and_degrees_of_freedom(file: Path) -> N
 
 def test_a_check_fits_nothing(file: Path) -> None:
     errors = file.with_name("errors.png")
-    checked = commands.result("calibrate", file, "--check", "--picture", errors)
+    checked = commands.result_here("calibrate", file, "--check", "--picture", errors)
     assert errors.read_bytes().startswith(b"\x89PNG")
     assert checked["parameters"] == {}
     assert "degrees_of_freedom" not in checked
@@ -55,20 +55,20 @@ def test_a_check_fits_nothing(file: Path) -> None:
 def test_a_file_that_cannot_be_written_is_refused_at_once(
     file: Path, words: list[str], complaint: str
 ) -> None:
-    done = commands.run("calibrate", file, *words)
+    done = commands.here("calibrate", file, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
 
 
 def test_the_table_is_not_written_over(file: Path) -> None:
-    done = commands.run("calibrate", file, "--out", file)
+    done = commands.here("calibrate", file, "--out", file)
     assert done.returncode == 2
     assert "is the table itself" in done.stderr
 
 
 def test_a_mistake_in_the_table_is_named_without_a_traceback(tmp_path: Path) -> None:
     file = table(tmp_path, {"one": (-1.0, ())}, LAUNCH)
-    done = commands.run("calibrate", file)
+    done = commands.here("calibrate", file)
     assert done.returncode == 2
     assert "points.0.measured = -1.0" in done.stderr
     assert "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ def test_torchrun_starts_a_run_and_the_first_process_prints() -> None:
     two = commands.settings("learners=2")
     figures = commands.result("train", *QUADRATIC, *two, command=TORCHRUN)
     assert (figures["mode"], figures["learners"]) == ("real", 2)
-    assert figures["digest"] == commands.result("simulate", *QUADRATIC, *two)["digest"] | {
+    assert figures["digest"] == commands.result_here("simulate", *QUADRATIC, *two)["digest"] | {
         "timing": figures["digest"]["timing"]
     }
 

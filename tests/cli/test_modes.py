@@ -45,7 +45,7 @@ class Both(NamedTuple):
 
 def in_both_modes(folder: Path, *words: str) -> Both:
     return Both(
-        commands.result("simulate", *words, "--out", folder / "simulated"),
+        commands.result_here("simulate", *words, "--out", folder / "simulated"),
         commands.result("train", *words, "--local", "4", "--out", folder / "real"),
         folder,
     )
@@ -108,7 +108,7 @@ def test_an_allreduce_in_buckets_ends_at_the_same_weights_to_rounding(tmp_path: 
     words = ["digits-adpsgd", "--seed", "3"]
     words += commands.settings("algorithm.name=ssgd", "algorithm.bucket_bytes=2000", "learners=2")
     words += commands.settings("training.epochs=0.5")
-    commands.result("simulate", *words, "--out", tmp_path / "simulated")
+    commands.result_here("simulate", *words, "--out", tmp_path / "simulated")
     commands.result("train", *words, "--local", "2", "--out", tmp_path / "real")
     simulated, real = (
         load_file(tmp_path / mode / "model.safetensors")["weights"]
@@ -149,15 +149,15 @@ def test_a_kept_run_holds_what_was_run_and_what_came_of_it(
 
 
 def test_the_kept_scenario_is_the_same_run(decentralised: Both) -> None:
-    again = commands.result("simulate", decentralised.folder / "simulated" / "scenario.toml")
+    again = commands.result_here("simulate", decentralised.folder / "simulated" / "scenario.toml")
     assert again["digest"] == decentralised.simulated["digest"]
 
 
 def test_kept_runs_are_compared(decentralised: Both) -> None:
     folders = (decentralised.folder / "simulated", decentralised.folder / "real")
-    compared = commands.result("compare", *folders)
+    compared = commands.result_here("compare", *folders)
     assert [run["mode"] for run in compared["runs"]] == ["simulated", "real"]
-    done = commands.run("compare", *folders)
+    done = commands.here("compare", *folders)
     assert (done.returncode, done.stderr) == (0, "")
     assert "held-out loss" in done.stdout
 
@@ -165,7 +165,7 @@ def test_kept_runs_are_compared(decentralised: Both) -> None:
 def test_a_folder_in_use_is_refused(decentralised: Both) -> None:
     used = decentralised.folder / "real"
     for words in (["simulate"], ["train", "--local", "4"]):
-        done = commands.run(*words, *QUADRATIC, "--out", used)
+        done = commands.here(*words, *QUADRATIC, "--out", used)
         assert (done.returncode, done.stdout) == (2, "")
         assert f"--out {used} is there already. Name a new folder" in done.stderr
 
@@ -181,13 +181,13 @@ def test_a_seed_replays_an_asynchronous_run_under_any_hash_seed(gossiped: dict[s
 
 
 def test_another_seed_is_another_run(gossiped: dict[str, Any]) -> None:
-    other = commands.result("simulate", *GOSSIP, "--seed", "2")
+    other = commands.result_here("simulate", *GOSSIP, "--seed", "2")
     assert other["digest"]["timing"] != gossiped["digest"]["timing"]
     assert other["digest"]["numerics"] != gossiped["digest"]["numerics"]
 
 
 def test_a_classifier_has_an_accuracy() -> None:
-    figures = commands.result(
+    figures = commands.result_here(
         "simulate", "digits-adpsgd", *commands.settings("training.epochs=1", "learners=2")
     )
     assert 0 < figures["accuracy"] < 1
@@ -195,7 +195,7 @@ def test_a_classifier_has_an_accuracy() -> None:
 
 def test_a_graph_that_nobody_uses_is_warned_about_on_stderr() -> None:
     unused = commands.settings("algorithm.name=ssgd", "topology.graph=complete")
-    done = commands.run("simulate", *QUADRATIC, *unused, "--json")
+    done = commands.here("simulate", *QUADRATIC, *unused, "--json")
     assert done.returncode == 0
     assert "topology.graph has no effect: ssgd uses no communication graph" in done.stderr
     assert json.loads(done.stdout)["algorithm"] == "ssgd"
@@ -203,7 +203,7 @@ def test_a_graph_that_nobody_uses_is_warned_about_on_stderr() -> None:
 
 def test_collectives_that_nobody_calls_are_warned_about_on_stderr() -> None:
     unused = commands.settings("cluster.file=desk", "cluster.collectives.algorithm=ring")
-    done = commands.run("simulate", *QUADRATIC, *unused, "--json")
+    done = commands.here("simulate", *QUADRATIC, *unused, "--json")
     assert done.returncode == 0
     assert "cluster.collectives.algorithm has no effect: sd-psgd calls no" in done.stderr
 

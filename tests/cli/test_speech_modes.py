@@ -32,7 +32,7 @@ def test_the_blstm_ends_at_the_same_bits_in_both_modes(data: Path, mixing: str) 
             "training.audit=true",
         ),
     ]
-    simulated: dict[str, Any] = commands.result("simulate", *words)
+    simulated: dict[str, Any] = commands.result_here("simulate", *words)
     real: dict[str, Any] = commands.result("train", *words, "--local", "4")
     assert simulated["steps_by_learner"] == real["steps_by_learner"] == [4] * 4
     assert simulated["digest"]["numerics"] == real["digest"]["numerics"]

@@ -62,12 +62,12 @@ def test_a_run_that_ends_before_it_is_steady_says_so() -> None:
 
 def test_the_command_line_says_that_it_extrapolated_and_how_well() -> None:
     words = (FILE, *commands.settings(*JITTER))
-    figures = commands.result("simulate", *words, "--steady")
+    figures = commands.result_here("simulate", *words, "--steady")
     assert figures["extrapolated"] is True
     assert figures["steady"]["extrapolated"] is True
     assert 0 < figures["steady"]["ci_percent"] < 0.5
     assert figures["elapsed_s"] < 0.1 * 3600 * figures["hours_total"]
-    told = commands.run("simulate", *words, "--steady-percent", "1")
+    told = commands.here("simulate", *words, "--steady-percent", "1")
     assert "(95 %), extrapolated" in told.stdout
     assert "projected" in told.stdout
 
@@ -85,7 +85,7 @@ def test_the_key_is_absent_where_it_was_not_asked_for() -> None:
     ],
 )
 def test_what_is_not_steady_is_refused(override: str, problem: str) -> None:
-    done = commands.run("simulate", FILE, "--steady", "--set", override)
+    done = commands.here("simulate", FILE, "--steady", "--set", override)
     assert done.returncode == 2
     assert problem in done.stderr
     assert "no --steady" in done.stderr

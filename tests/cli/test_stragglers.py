@@ -23,6 +23,8 @@ STRAGGLER = "faults.stragglers=[{learner=2, factor=10}]"
 
 GRADIENT_S = 0.05
 
+pytestmark = pytest.mark.alone
+
 Paces = Mapping[int, float]
 """Median seconds from one gradient to the next, by learner."""
 

@@ -15,14 +15,14 @@ FEW = ("swarm-small", "--seeds", "3", "--jobs", "1")
 
 
 def test_what_holds_is_a_table_and_exit_code_0() -> None:
-    done = commands.run("swarm", *FEW)
+    done = commands.here("swarm", *FEW)
     assert done.returncode == 0, done.stderr
     for words in ("3 seeds, 0 failed", "no deadlock", "conservation", "progress after healing"):
         assert words in done.stdout
 
 
 def test_json_is_one_object() -> None:
-    found = commands.result("swarm", *FEW, "--faults", "crashes,returns")
+    found = commands.result_here("swarm", *FEW, "--faults", "crashes,returns")
     assert (found["seeds"], found["first_seed"], found["failed"]) == (3, 1, [])
     assert found["faults"] == {"crashes": 3}
     assert found["checked"]["end"] == 3
@@ -32,7 +32,7 @@ def test_a_failure_is_printed_with_its_options_and_the_command_that_replays_it(
     tmp_path: Path,
 ) -> None:
     file = broken(tmp_path, workload="Forgetful")
-    done = commands.run("swarm", file, "--seeds", "2", "--jobs", "1", "--faults", "delay")
+    done = commands.here("swarm", file, "--seeds", "2", "--jobs", "1", "--faults", "delay")
     assert done.returncode == 1
     assert "seed 1" in done.stdout
     assert "conservation: nothing was lost" in done.stdout
@@ -40,7 +40,7 @@ def test_a_failure_is_printed_with_its_options_and_the_command_that_replays_it(
     commanded = [line for line in done.stdout.splitlines() if line.startswith("  dualrt swarm")]
     assert len(commanded) == 2
     _, *words = shlex.split(commanded[1])
-    replayed = commands.run(*words, "--json")
+    replayed = commands.here(*words, "--json")
     assert replayed.returncode == 1
     (failure,) = json.loads(replayed.stdout)["failed"]
     assert failure["seed"] == 2
@@ -57,7 +57,7 @@ def test_a_scenario_that_fails_without_faults_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_exit_code_2() -> None:
-    done = commands.run("swarm", "swarm-small", "--faults", "storms")
+    done = commands.here("swarm", "swarm-small", "--faults", "storms")
     assert done.returncode == 2
     assert "there is no kind 'storms'" in done.stderr
 

@@ -32,7 +32,7 @@ def test_a_sweep_gives_the_figures_of_single_runs(kept: Path) -> None:
     assert swept["over"] == {"algorithm.name": ["ssgd", "sd-psgd"], "seed": [1, 2]}
     last = swept["runs"][-1]
     assert (last["algorithm.name"], last["seed"], last["failed"]) == ("sd-psgd", 2, "")
-    single = commands.result("simulate", *SHORT, "--seed", "2")
+    single = commands.result_here("simulate", *SHORT, "--seed", "2")
     assert last["numerics_digest"] == single["digest"]["numerics"]
     assert last["timing_digest"] == single["digest"]["timing"]
     assert last["loss"] == single["loss"]
@@ -89,7 +89,7 @@ def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_sweep_cannot_do_is_said_before_it_runs(words: list[str], problem: str) -> None:
-    done = commands.run("sweep", *SHORT, "--over", "seed=1", *words)
+    done = commands.here("sweep", *SHORT, "--over", "seed=1", *words)
     assert done.returncode == 2
     assert problem in done.stderr
     assert "Traceback" not in done.stderr

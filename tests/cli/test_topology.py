@@ -15,7 +15,7 @@ KEYS = {
 
 
 def test_a_check_that_passes_prints_one_object_and_exits_with_0() -> None:
-    found = commands.result("topology", "check", "ring:6", "--cluster", "v100-cloud-100g")
+    found = commands.result_here("topology", "check", "ring:6", "--cluster", "v100-cloud-100g")
     assert set(found) >= KEYS
     assert found["second_eigenvalue"] == pytest.approx(2 / 3)
     assert found["spectral_gap"] == pytest.approx(1 / 3)
@@ -43,24 +43,26 @@ def test_a_check_that_fails_exits_with_1_and_says_why() -> None:
 def test_input_that_cannot_be_exits_with_2_and_no_traceback(
     words: tuple[str, ...], told: str
 ) -> None:
-    done = commands.run("topology", *words)
+    done = commands.here("topology", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_cut_that_flows_find_is_a_plain_number_in_json() -> None:
-    found = commands.result("topology", "check", "hierarchical:8x8/ring")
+    found = commands.result_here("topology", "check", "hierarchical:8x8/ring")
     assert (found["min_cut"], found["diameter_exact"]) == (2, True)
 
 
 def test_a_thousand_learners_are_checked_with_all_figures() -> None:
-    found = commands.result("topology", "check", "torus:32x32")
+    found = commands.result_here("topology", "check", "torus:32x32")
     assert (found["learners"], found["diameter"], found["min_cut"]) == (1024, 32, 4)
     assert found["diameter_exact"] is found["min_cut_exact"] is True
 
 
 def test_a_comparison_has_an_entry_for_each() -> None:
-    found = commands.result("topology", "compare", "ring:8", "exponential:8", "--bytes", "1000")
+    found = commands.result_here(
+        "topology", "compare", "ring:8", "exponential:8", "--bytes", "1000"
+    )
     assert [one["spec"] for one in found["topologies"]] == ["ring:8", "exponential:8"]
     assert all(one["errors"][0] == 1 for one in found["topologies"])

@@ -220,7 +220,12 @@ def test_what_is_no_ring_is_refused(opened: Callable[[Path], int], tmp_path: Pat
         os.close(fd)
 
 
-@pytest.mark.parametrize(("pid", "fd"), [(0, 0), (2**22 + 1, 0), (os.getpid(), 2**31), (1, 2**64)])
+@pytest.mark.parametrize(
+    ("pid", "fd"),
+    [(0, 0), (2**22 + 1, 0), (os.getpid(), 2**31), (1, 2**64)],
+    # The same in every process that collects it.
+    ids=["nobody", "nobody that can be", "no file of ours", "no number of a file"],
+)
 def test_what_is_not_there_is_refused(pid: int, fd: int) -> None:
     with pytest.raises(RingError):
         RingReader(pid, fd, NONCE, 0)
