@@ -14,6 +14,9 @@ SLEEPY = Path(__file__).parent / "scenarios" / "sleepy.toml"
 
 SHORT = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.05", "learners=2")]
 
+HERE = ["--jobs", "1"]
+"""One at a time, which needs no process."""
+
 OVER = ["--over", "algorithm.name=ssgd,sd-psgd", "--over", "seed=1,2"]
 
 
@@ -28,7 +31,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sweep_gives_the_figures_of_single_runs(kept: Path) -> None:
-    swept = commands.result("sweep", *SHORT, *OVER, "--out", kept)
+    swept = commands.result_here("sweep", *SHORT, *OVER, "--out", kept)
     assert swept["over"] == {"algorithm.name": ["ssgd", "sd-psgd"], "seed": [1, 2]}
     last = swept["runs"][-1]
     assert (last["algorithm.name"], last["seed"], last["failed"]) == ("sd-psgd", 2, "")
@@ -40,7 +43,7 @@ def test_a_sweep_gives_the_figures_of_single_runs(kept: Path) -> None:
 
 
 def test_a_sweep_is_summed_up_over_seeds(kept: Path) -> None:
-    swept = commands.result("sweep", *SHORT, *OVER, "--out", kept)
+    swept = commands.result_here("sweep", *SHORT, *OVER, "--out", kept)
     losses = [run["loss"] for run in swept["runs"] if run["algorithm.name"] == "ssgd"]
     first, second = swept["by"]
     assert first == {
@@ -57,7 +60,7 @@ def test_a_sweep_is_summed_up_over_seeds(kept: Path) -> None:
 
 def test_a_sweep_of_timing_alone_has_no_spread_and_speaks_of_no_failure() -> None:
     timing = commands.settings("simulation.numerics=false")
-    done = commands.run("sweep", *SHORT, *timing, "--over", "seed=1,2")
+    done = commands.here("sweep", *SHORT, *timing, "--over", "seed=1,2", *HERE)
     assert (done.returncode, done.stderr) == (0, "")
     assert "over seeds" not in done.stdout
     assert "failed" not in done.stdout
@@ -67,12 +70,12 @@ def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
     file, picture = tmp_path / "sweep.parquet", tmp_path / "sweep.png"
     timing = ["swb2000-ssgd-16", *commands.settings("simulation.epochs=0.001")]
     words: list[str | Path] = ["sweep", *timing, "--over", "workload.batch=32,160", "--out", file]
-    drawn = commands.run(*words, "--plot", picture, "--y", "speedup_over_one")
+    drawn = commands.here(*words, *HERE, "--plot", picture, "--y", "speedup_over_one")
     assert drawn.returncode == 0, drawn.stderr
     assert "fitted to measurements: cluster.host_memory_bytes_per_s" in drawn.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
     kept = file.read_bytes()
-    again = commands.result(*words)
+    again = commands.result_here(*words, *HERE)
     assert [run["workload.batch"] for run in again["runs"]] == [32, 160]
     assert {run["fitted"] for run in again["runs"]} == {"cluster.host_memory_bytes_per_s"}
     assert file.read_bytes() == kept
@@ -99,7 +102,7 @@ def test_a_sweep_goes_on_where_it_was_broken_off(kept: Path) -> None:
     header, *rows = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join([header, rows[0], *rows[2:]]))
     more = ["--over", "algorithm.name=ssgd,sd-psgd", "--over", "seed=1,2,3"]
-    swept = commands.result("sweep", *SHORT, *more, "--out", kept)
+    swept = commands.result_here("sweep", *SHORT, *more, "--out", kept, *HERE)
     assert [run["seed"] for run in swept["runs"]] == [1, 2, 3, 1, 2, 3]
     after = kept.read_text().splitlines(keepends=True)
     # To the letter, the time that each took included: these were not run again.
