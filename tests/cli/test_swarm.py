@@ -51,7 +51,8 @@ def test_a_failure_is_printed_with_its_options_and_the_command_that_replays_it(
 
 
 def test_a_scenario_that_fails_without_faults_says_so(tmp_path: Path) -> None:
-    done = commands.run("swarm", broken(tmp_path, algorithm="Silent"), "--seeds", "1")
+    file = broken(tmp_path, algorithm="Silent")
+    done = commands.here("swarm", file, "--seeds", "1", "--jobs", "1")
     assert done.returncode == 1
     assert "every live strand waits" in done.stderr
 

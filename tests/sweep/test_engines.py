@@ -98,7 +98,7 @@ def test_a_cluster_gives_what_this_machine_gives_and_goes_on(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     file = tmp_path / "sweep.csv"
-    here = commands.result("sweep", *SHORT, "--over", "learners=2,3")
+    here = commands.result_here("sweep", *SHORT, "--over", "learners=2,3", "--jobs", "1")
     words: list[str | Path] = ["sweep", *SHORT, *cluster.words, "--out", file]
     part = commands.result(*words, "--over", "learners=2", env=cluster.env)
     (row,) = file.read_text().splitlines(keepends=True)[1:]
