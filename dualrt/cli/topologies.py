@@ -180,9 +180,7 @@ def _comparison(courses: Sequence[comparing.Course]) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        caption="* of the first rounds alone: the long run takes more than are run"
-        if short
-        else None,
+        caption="* of the first rounds, not of the long run" if short else None,
         caption_justify="left",
     )
     table.add_column("topology", no_wrap=True)
