@@ -18,8 +18,11 @@ machine, where SimGrid is installed. SimPy alone does
 - as many callbacks of these timeouts as the run resumes strands and calls back for flows.
 
 That is what the run would need of SimPy if each wait were a timeout and nothing else were done:
-no learner code, no network, no records. `part_of_simpy_by_events` is the same with only what the
-run did put on its clock's queue, which is less, as an exchange under way is no event.
+no learner code, no network, no records. A wait that something else ends, as for a message, counts
+like a time of its own, since SimPy's processes go on by events of its queue alone. That a part of a
+strand starts counts as a callback where it is a coroutine, which is resumed for it.
+`part_of_simpy_by_events` is the same with only what the run did put on its clock's queue, which is
+less, as an exchange under way is no event.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from dualrt.composition import Composition
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Crash, Fault, Toll
 from dualrt.core.learner import Learner
-from dualrt.core.records import Lane, Observer, Row, Span, Update
+from dualrt.core.records import ChorusRow, Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
@@ -505,6 +505,9 @@ class _Progress:
         self._tell(min(update.epoch / self._epochs, 1.0))
 
     def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Nothing, as for one."""
+
+    def chorus_spans(self, lanes: Sequence[Lane], rows: Sequence[ChorusRow]) -> None:
         """Nothing, as for one."""
 
     def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:

@@ -40,6 +40,9 @@ INCARNATION_BITS = 40
 """Room for the numbers of one incarnation; the next one's are larger: no peer has passed them."""
 
 
+_NOTHING: Together[tuple[None, ...]] = Together()
+
+
 class _Offer(NamedTuple):
     """What was sent and given up."""
 
@@ -67,6 +70,8 @@ class Delta(Exchange):
 
     def average(self, shares: Shares) -> Awaited[object]:
         """All exchanges at once."""
+        if not shares:
+            return _NOTHING
         exchanges = [self.initiate(peer, share) for peer, share in shares]
         return exchanges[0] if len(exchanges) == 1 else Together(*exchanges)
 

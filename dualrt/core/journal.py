@@ -4,19 +4,34 @@ Owns how records are passed on. Must not know what they mean, nor a driver or a 
 
 An observer that takes records in bulk gets them lane by lane, when the driver flushes; any other
 gets each at once. A driver writes into a lane through a *pen*, which it keeps: so a span costs one
-call and one tuple, and its lane is looked up no more. What an observer in bulk must know of at once
-(`HastyObserver`) it is told besides.
+call and one tuple, and its lane is looked up no more. Learners in unison have one pen, whose rows
+are expanded where they are used, or here for an observer that takes no choruses. What an observer
+in bulk must know of at once (`HastyObserver`) it is told besides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from dualrt.core.records import BulkObserver, HastyObserver, Lane, Observer, Row, Span, Update
+from dualrt.core.records import (
+    BulkObserver,
+    ChorusObserver,
+    ChorusRow,
+    HastyObserver,
+    Lane,
+    Observer,
+    Row,
+    Span,
+    Update,
+    solos,
+)
 
 Pen: TypeAlias = Callable[[Row], None]
 """Writes one span of a lane."""
+
+ChorusPen: TypeAlias = Callable[[ChorusRow], None]
+"""Writes one span into each of several lanes."""
 
 
 class Pens(dict[str, Pen]):
@@ -38,7 +53,9 @@ class Journal:
         self._observer = observer
         self._bulk = observer if isinstance(observer, BulkObserver) else None
         self._heeds = tuple(observer.heeds) if isinstance(observer, HastyObserver) else ()
+        self._chorus = observer if isinstance(observer, ChorusObserver) else None
         self._rows: dict[Lane, list[Row]] = {}
+        self._choruses: list[tuple[Sequence[Lane], list[ChorusRow]]] = []
         self._updates: list[tuple[float, Update]] = []
 
     @property
@@ -49,7 +66,7 @@ class Journal:
     @property
     def lanes(self) -> int:
         """How many there are in bulk so far."""
-        return len(self._rows)
+        return len(self._rows) + sum(len(lanes) for lanes, _ in self._choruses)
 
     def pen(self, lane: Lane) -> Pen:
         """What writes spans into `lane`."""
@@ -62,6 +79,12 @@ class Journal:
             tell(Span(*lane, start_s, end_s, size, peer, step))
 
         return write
+
+    def chorus(self, lanes: Sequence[Lane]) -> ChorusPen:
+        """What writes spans into all of `lanes`; only for records in bulk."""
+        rows: list[ChorusRow] = []
+        self._choruses.append((lanes, rows))
+        return rows.append
 
     def update(self, time_s: float, update: Update) -> None:
         """Write an update."""
@@ -80,5 +103,12 @@ class Journal:
             if rows:
                 self._bulk.bulk_spans(lane, rows)
                 rows.clear()
+        for lanes, chorus in self._choruses:
+            if chorus and self._chorus is not None:
+                self._chorus.chorus_spans(lanes, chorus)
+            elif chorus:
+                for lane, rows in solos(lanes, chorus):
+                    self._bulk.bulk_spans(lane, rows)
+            chorus.clear()
         self._bulk.bulk_updates(self._updates)
         self._updates.clear()

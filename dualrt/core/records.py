@@ -8,8 +8,8 @@ Times are seconds since the run began, virtual or real.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 
 class Lane(NamedTuple):
@@ -91,6 +91,33 @@ class BulkObserver(Observer, Protocol):
 
     def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
         """Updates were applied, at these times and in this order."""
+
+
+Times: TypeAlias = Any
+"""Seconds, one for each of several learners: an array of doubles, numpy's or `array.array`."""
+
+ChorusRow: TypeAlias = tuple[Times, Times, int, int]
+"""Starts and ends of what several learners did alike, its bytes, and the step; no peer."""
+
+
+@runtime_checkable
+class ChorusObserver(BulkObserver, Protocol):
+    """One that takes the records of learners in unison as they arise: a row for all of them."""
+
+    def chorus_spans(self, lanes: Sequence[Lane], rows: Sequence[ChorusRow]) -> None:
+        """Effects were answered, in this order, at each of `lanes`. Neither is to be kept."""
+
+
+def solos(lanes: Sequence[Lane], rows: Sequence[ChorusRow]) -> Iterator[tuple[Lane, list[Row]]]:
+    """The same for a `BulkObserver`: the rows of each lane."""
+    for place, lane in enumerate(lanes):
+        yield (
+            lane,
+            [
+                (float(starts_s[place]), float(ends_s[place]), size, -1, step)
+                for starts_s, ends_s, size, step in rows
+            ],
+        )
 
 
 Heed: TypeAlias = Callable[[float, Update], None]

@@ -2,11 +2,11 @@
 
 Owns the thinning. Must not know where updates come from.
 
-Updates fall into bins of time that are 2**k seconds wide, and a bin keeps sums. Whenever more than
-`LIMIT` bins are occupied the width doubles. The width that results is the least power of two at
-which the updates seen occupy no more than `LIMIT` bins, whatever order they came in and however
-they were split over processes: so curves of several processes merge into the curve that one
-process would have drawn, with means equal to rounding.
+Updates fall into bins of time that are 2**k seconds wide, and a bin keeps sums. While more than
+`LIMIT` bins are occupied the width doubles, at the latest when somebody looks. The width that
+results is the least power of two at which the updates seen occupy no more than `LIMIT` bins,
+whatever order they came in and however they were split over processes: so curves of several
+processes merge into the curve that one process would have drawn, with means equal to rounding.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from typing import NamedTuple
 
 LIMIT = 2000
 """Most points of a curve."""
+
+ROOM = 4
+"""How many times as many bins may be occupied until somebody looks: to thin them whenever there is
+one too many would cost more than all else that an update does here."""
 
 FINEST = -20
 """Exponent of the first width: about a microsecond, below the time of any update."""
@@ -81,12 +85,18 @@ class Bin:
 class Curve:
     """Loss, epoch and samples against time."""
 
-    __slots__ = ("_bins", "_bins_per_s", "exponent")
+    __slots__ = ("_bins", "_bins_per_s", "_exponent")
 
     def __init__(self, exponent: int = FINEST, bins: Iterable[Bin] = ()) -> None:
-        self.exponent = exponent
+        self._exponent = exponent
         self._bins_per_s = 2.0**-exponent
         self._bins = {one.index: one for one in bins}
+
+    @property
+    def exponent(self) -> int:
+        """Of the bins' width, which is that power of 2 in seconds."""
+        self._settle()
+        return self._exponent
 
     def add(self, time_s: float, epoch: float, loss: float | None, samples: int) -> None:
         """Count one update, applied at `time_s` >= 0."""
@@ -105,22 +115,24 @@ class Curve:
             one.loss += loss
         else:
             one.diverged += 1
-        if len(self._bins) > LIMIT:
+        if len(self._bins) > ROOM * LIMIT:
             self._settle()
 
     def merge(self, other: Curve) -> None:
         """Add another's updates."""
         theirs = Curve(other.exponent, map(replace, other._bins.values()))
-        while self.exponent < theirs.exponent:
-            self._coarsen()
-        while theirs.exponent < self.exponent:
-            theirs._coarsen()
-        for one in theirs.bins():
+        exponent = max(self.exponent, theirs.exponent)
+        self._coarsen(exponent - self._exponent)
+        theirs._coarsen(exponent - theirs._exponent)
+        for one in theirs._in_order():
             self._put(one)
-        self._settle()
 
     def bins(self) -> list[Bin]:
         """The occupied bins, in order of time."""
+        self._settle()
+        return self._in_order()
+
+    def _in_order(self) -> list[Bin]:
         return [self._bins[index] for index in sorted(self._bins)]
 
     def points(self) -> list[Point]:
@@ -140,16 +152,22 @@ class Curve:
         return recent.mean_loss
 
     def _settle(self) -> None:
-        while len(self._bins) > LIMIT:
-            self._coarsen()
+        # The first bins are so fine that they double a dozen times at once.
+        doublings, occupied = 0, set(self._bins)
+        while len(occupied) > LIMIT:
+            doublings += 1
+            occupied = {index >> 1 for index in occupied}
+        self._coarsen(doublings)
 
-    def _coarsen(self) -> None:
-        fine = self.bins()
-        self.exponent += 1
-        self._bins_per_s /= 2
+    def _coarsen(self, doublings: int) -> None:
+        if not doublings:
+            return
+        fine = self._in_order()
+        self._exponent += doublings
+        self._bins_per_s = 2.0**-self._exponent
         self._bins = {}
         for one in fine:
-            one.index >>= 1
+            one.index >>= doublings
             self._put(one)
 
     def _put(self, one: Bin) -> None:

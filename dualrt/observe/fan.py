@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from dualrt.core.records import BulkObserver, HastyObserver, Heed, Lane, Observer, Row, Span, Update
+from dualrt.core.records import (
+    BulkObserver,
+    ChorusObserver,
+    ChorusRow,
+    HastyObserver,
+    Heed,
+    Lane,
+    Observer,
+    Row,
+    Span,
+    Update,
+    solos,
+)
 
 
 class Observers:
@@ -54,6 +66,15 @@ class BulkObservers(Observers):
         """Pass effects of one lane on."""
         for member in self._bulk:
             member.bulk_spans(lane, rows)
+
+    def chorus_spans(self, lanes: Sequence[Lane], rows: Sequence[ChorusRow]) -> None:
+        """Pass effects of many lanes on."""
+        for member in self._bulk:
+            if isinstance(member, ChorusObserver):
+                member.chorus_spans(lanes, rows)
+            else:
+                for lane, alone in solos(lanes, rows):
+                    member.bulk_spans(lane, alone)
 
     def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:
         """Pass updates on."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dualrt.core.records import Heed, Lane, Row, Span, Update
+from dualrt.core.records import ChorusRow, Heed, Lane, Row, Span, Update
 
 ROUNDS, UPDATES = 8, 128
 """Of the first batches, at least; in a round each learner does one mini-batch on average. Few
@@ -96,6 +96,9 @@ class Steadiness:
         return (self.update,)
 
     def bulk_spans(self, lane: Lane, rows: Sequence[Row]) -> None:
+        """Nothing, as for one."""
+
+    def chorus_spans(self, lanes: Sequence[Lane], rows: Sequence[ChorusRow]) -> None:
         """Nothing, as for one."""
 
     def bulk_updates(self, applied: Sequence[tuple[float, Update]]) -> None:

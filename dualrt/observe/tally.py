@@ -15,9 +15,11 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from dualrt.core.errors import UsageError
-from dualrt.core.records import Lane, Row, Span, Update
+from dualrt.core.records import ChorusRow, Lane, Row, Span, Update
+from dualrt.observe.chorus import columns
 from dualrt.observe.curve import Bin, Curve
 from dualrt.observe.distribution import Distribution
 from dualrt.observe.kinds import DEVICE, GRADIENT, SENT_BYTES, Activity, activity, word
@@ -77,6 +79,23 @@ class Tally:
         spent.seconds_s = seconds_s
         spent.bytes += size
         self.last_s = last_s
+
+    def chorus_spans(self, lanes: Sequence[Lane], rows: Sequence[ChorusRow]) -> None:
+        """Add up effects of many lanes, each as if its rows had come alone, to the bit."""
+        starts_s, ends_s, sizes, _ = zip(*rows, strict=True)
+        took_s = columns(ends_s) - columns(starts_s)
+        spent = [
+            self._spent[learner].setdefault((strand, kind), Spent())
+            for learner, strand, kind in lanes
+        ]
+        before_s = np.array([[one.seconds_s] for one in spent])
+        # Accumulated, since `sum` adds in an order of its own.
+        seconds_s = np.add.accumulate(np.concatenate((before_s, took_s), axis=1), axis=1)
+        for one, total_s in zip(spent, seconds_s[:, -1].tolist(), strict=True):
+            one.count += len(rows)
+            one.seconds_s = total_s
+            one.bytes += sum(sizes)
+        self.last_s = max(self.last_s, columns(ends_s).max().item())
 
     def update(self, time_s: float, update: Update) -> None:
         """Add up one update."""

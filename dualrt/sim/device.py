@@ -14,11 +14,12 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, cycle, repeat
+from itertools import chain, cycle, islice, repeat
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
@@ -191,6 +192,32 @@ class Device:
             self._replayed.get(cost.kind, self._drawn),
         )
         return known
+
+
+class Company:
+    """Devices that do the same computations one after another, each at its own pace."""
+
+    def __init__(self, devices: Sequence[Device]) -> None:
+        self._devices = tuple(devices)
+        self._alike = not any(device._slows or device._replayed for device in devices)
+        self._factors = chain.from_iterable(map(self._draw, repeat(_BLOCK)))
+        self._nominal_s: dict[Cost, NDArray[np.float64]] = {}
+
+    def durations_s(self, cost: Cost, starts_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What `Device.duration_s` would say of each, for its start."""
+        if not self._alike:
+            pairs = zip(self._devices, starts_s.tolist(), strict=True)
+            return np.array([device.duration_s(cost, start_s) for device, start_s in pairs])
+        nominal_s = self._nominal_s.get(cost)
+        if nominal_s is None:
+            known = [device._know(cost)[0] for device in self._devices]
+            nominal_s = self._nominal_s[cost] = np.array(known)
+        durations_s: NDArray[np.float64] = nominal_s * next(self._factors)
+        return durations_s
+
+    def _draw(self, steps: int) -> NDArray[np.float64]:
+        """Factors of all devices for so many steps, drawn by each as if it were alone."""
+        return np.array([[*islice(device._drawn, steps)] for device in self._devices]).T.copy()
 
 
 def _jitters(steps: np.random.Generator, step_cv: float) -> Iterator[float]:

@@ -80,6 +80,7 @@ class Link:
         "_demand",
         "_flows",
         "_free",
+        "_full",
         "_load",
         "_mark",
         "_open",
@@ -105,6 +106,7 @@ class Link:
         self.latency_s = latency_s
         self.available_bytes_per_s = capacity_bytes_per_s
         """What is left of the capacity while the link is throttled; see `Network.throttle`."""
+        self._full = _full(capacity_bytes_per_s)
         self._carried_bytes = 0.0
         self._flows: dict[_Flow, None] = {}
         """A set in order of arrival. On a contested link, flows whose latency is over."""
@@ -121,8 +123,13 @@ class Link:
 
     def _reassess(self) -> None:
         """Say anew whether its flows contest it: after each change of these or of the capacity."""
-        part = _CONTESTED_FROM if len(self._flows) > 1 else _OVERRUN_FROM
-        self._contested = self._demand >= part * self.available_bytes_per_s and bool(self._flows)
+        flows = len(self._flows)
+        self._contested = flows > 0 and self._demand >= self._full[flows > 1]
+
+
+def _full(bytes_per_s: float) -> tuple[float, float]:
+    """The demands from which on one flow contests a link of so much, and several do."""
+    return _OVERRUN_FROM * bytes_per_s, _CONTESTED_FROM * bytes_per_s
 
 
 Crossings: TypeAlias = "tuple[tuple[Link, int], ...]"
@@ -312,6 +319,7 @@ class Network:
                 f"Give the part of the capacity that is left"
             )
         link.available_bytes_per_s = factor * link.capacity_bytes_per_s
+        link._full = _full(link.available_bytes_per_s)
         self._hold_back(link)
         link._reassess()
         if link._flows:
@@ -387,11 +395,10 @@ class Network:
             flows = link._flows
             flows[flow] = None
             link._demand = asked = link._demand + times * demand
-            available = link.available_bytes_per_s
-            if asked >= available * (_CONTESTED_FROM if len(flows) > 1 else _OVERRUN_FROM):
+            if asked >= link._full[len(flows) > 1]:
                 contested = link
-            elif available < rate:
-                rate = available
+            elif link.available_bytes_per_s < rate:
+                rate = link.available_bytes_per_s
         if contested is None:
             flow.rate = rate
         return contested

@@ -30,7 +30,7 @@ class _Gathering:
     def __init__(self, name: str, caller: int, members: int) -> None:
         self.name, self.caller, self.missing = name, caller, members
         self.brought: list[Any] = [None] * members
-        self.wakes: list[Wake | None] = [None] * members
+        self.wakes: dict[int, Wake] = {}
 
 
 class _Circle:
@@ -43,15 +43,19 @@ class _Circle:
         self.places = {rank: place for place, rank in enumerate(group.ranks)}
         self.calls = [0] * len(group.ranks)
         self.gatherings: dict[int, _Gathering] = {}
-        self.beside: dict[int, tuple[int, ...]] = {}
+        self.beside: dict[int, Sequence[slice]] = {}
         """Places of those that a member always stands for."""
 
-    def places_of(self, ranks: Sequence[int]) -> tuple[int, ...]:
-        """Where these members stand; raises RunError for one that is none."""
+    def places_of(self, ranks: Sequence[int]) -> Sequence[slice]:
+        """Where these members stand, neighbours together; raises RunError for one that is none."""
         for rank in ranks:
             if rank not in self.places:
                 raise _stranger(rank, self.group)
-        return tuple(self.places[rank] for rank in ranks)
+        runs: list[slice] = []
+        for place in sorted(self.places[rank] for rank in ranks):
+            first = runs.pop().start if runs and runs[-1].stop == place else place
+            runs.append(slice(first, place + 1))
+        return runs
 
 
 class Rendezvous:
@@ -102,14 +106,14 @@ class Rendezvous:
             beside = circle.beside.get(rank)
             if beside is None:
                 beside = circle.beside[rank] = circle.places_of(others)
-            gathering.missing -= len(beside)
-            for place in beside:
-                gathering.brought[place] = brought
+            gathering.missing -= len(others)
+            for run in beside:
+                gathering.brought[run] = [brought] * (run.stop - run.start)
         if gathering.missing:
             return None
         del circle.gatherings[number]
-        wakes = tuple([wake for wake in gathering.wakes if wake is not None])
-        return Meeting(tuple(gathering.brought), wakes)
+        wakes = gathering.wakes
+        return Meeting(tuple(gathering.brought), tuple([wakes[place] for place in sorted(wakes)]))
 
     def _circle(self, group: Group) -> _Circle:
         circle = self._circles.get(group)

@@ -22,6 +22,9 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dualrt.core.effects import (
     AllReduce,
     Broadcast,
@@ -33,12 +36,12 @@ from dualrt.core.effects import (
     Report,
 )
 from dualrt.core.errors import RunError
-from dualrt.core.journal import Journal, Pen
+from dualrt.core.journal import ChorusPen, Journal
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Update
 from dualrt.core.weights import Gradient
 from dualrt.sim.clock import Clock
-from dualrt.sim.device import Device
+from dualrt.sim.device import Company, Device
 from dualrt.sim.overlap import Piece, ready_at
 from dualrt.sim.process import PENDING, Answers, Process
 
@@ -46,6 +49,9 @@ Join: TypeAlias = Callable[
     [Process, "AllReduce | Broadcast", Callable[[Any], None], Sequence[int]], None
 ]
 """Arrives at a collective: the process, what it calls, what to wake it with, for which others."""
+
+Spans: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
+"""Starts and ends of what all do."""
 
 
 class Unison:
@@ -67,11 +73,13 @@ class Unison:
     ) -> None:
         self._clock, self.journal = clock, journal
         self._ranks, self._others = tuple(ranks), tuple(ranks[1:])
-        self._durations_s = [device.duration_s for device in devices]
+        self._devices = Company(devices)
         self._join, self._over = join, over
-        self._clocks_s = [clock.now] * len(ranks)
+        self._ones = np.ones(len(ranks))
+        self._clocks_s = clock.now * self._ones
+        """Never written to: the journal keeps them."""
         self._reported: list[tuple[float, Update]] = []
-        self._pens: dict[str, list[Pen]] = {}
+        self._pens: dict[str, ChorusPen] = {}
         self.answers = Answers(
             {
                 Compute: self._compute,
@@ -105,41 +113,37 @@ class Unison:
         return effect.work()
 
     def _advance(self, process: Process, cost: Cost) -> None:
-        clocks_s, step = self._clocks_s, process.learner.draws
-        size, pens = cost.bytes_moved, self._writers(process, cost.kind)
-        for place, (write, duration_s) in enumerate(zip(pens, self._durations_s, strict=True)):
-            start_s = clocks_s[place]
-            end_s = clocks_s[place] = start_s + duration_s(cost, start_s)
-            write((start_s, end_s, size, -1, step))
+        starts_s = self._clocks_s
+        ends_s = self._clocks_s = starts_s + self._devices.durations_s(cost, starts_s)
+        write = self._pens.get(cost.kind) or self._pen(process, cost.kind)
+        write((starts_s, ends_s, cost.bytes_moved, process.learner.draws))
 
     def _overlap(self, process: Process, effect: MeanGradient) -> Any:
         if self._reported:
             self._write_updates()
-        starts_s = list(self._clocks_s)
+        starts_s = self._clocks_s
         self._advance(process, effect.cost)
-        spans_s = list(zip(starts_s, self._clocks_s, strict=True))
-        self._await_piece(process, effect, spans_s, 0)
+        self._await_piece(process, effect, (starts_s, self._clocks_s), 0)
         return PENDING
 
     def _await_piece(
         self,
         process: Process,
         effect: MeanGradient,
-        spans_s: Sequence[tuple[float, float]],
+        spans_s: Spans,
         place: int,
     ) -> None:
         """Each clock goes on to when its member has the piece, and the one before is averaged."""
         share, before_s = ready_at(effect.pieces)[place], self._clock.now if place else 0.0
-        self._clocks_s = [
-            max(before_s, end_s if share == 1 else start_s + share * (end_s - start_s))
-            for start_s, end_s in spans_s
-        ]
+        starts_s, ends_s = spans_s
+        ready_s = ends_s if share == 1 else starts_s + share * (ends_s - starts_s)
+        self._clocks_s = np.maximum(before_s, ready_s)
         self._at_the_latest(process, partial(self._average, effect, spans_s, place))
 
     def _average(
         self,
         effect: MeanGradient,
-        spans_s: Sequence[tuple[float, float]],
+        spans_s: Spans,
         place: int,
         process: Process,
     ) -> None:
@@ -160,7 +164,7 @@ class Unison:
         update = effect.update
         self._reported += [
             (time_s, update._replace(learner=rank))
-            for time_s, rank in zip(self._clocks_s, self._ranks, strict=True)
+            for time_s, rank in zip(self._clocks_s.tolist(), self._ranks, strict=True)
         ]
 
     def _write_updates(self) -> None:
@@ -177,7 +181,8 @@ class Unison:
 
     def _at_the_latest(self, process: Process, then: Callable[[Process], None]) -> None:
         """Call `then` when the last of the clocks has come to its time."""
-        arrived_s = max(self._clocks_s)
+        clocks_s = self._clocks_s
+        arrived_s = clocks_s.item(clocks_s.argmax())
         if arrived_s > self._clock.now:
             self._clock.at(arrived_s, then, process)
         else:
@@ -199,21 +204,19 @@ class Unison:
 
     def _meet(self, process: Process, kind: str, size: int) -> None:
         """A collective has ended: the clocks are the same again."""
-        end_s, step = self._clock.now, process.learner.draws
-        for write, start_s in zip(self._writers(process, kind), self._clocks_s, strict=True):
-            write((start_s, end_s, size, -1, step))
-        self._clocks_s = [end_s] * len(self._ranks)
+        starts_s, ends_s = self._clocks_s, self._clock.now * self._ones
+        write = self._pens.get(kind) or self._pen(process, kind)
+        write((starts_s, ends_s, size, process.learner.draws))
+        self._clocks_s = ends_s
 
     def _ended(self, process: Process, result: Any) -> None:
         self._write_updates()
         self._at_the_latest(process, lambda last: self._over(last, result))
 
-    def _writers(self, process: Process, kind: str) -> list[Pen]:
-        pens = self._pens.get(kind)
-        if pens is None:
-            lanes = [Lane(rank, process.name, kind) for rank in self._ranks]
-            pens = self._pens[kind] = [self.journal.pen(lane) for lane in lanes]
-        return pens
+    def _pen(self, process: Process, kind: str) -> ChorusPen:
+        lanes = [Lane(rank, process.name, kind) for rank in self._ranks]
+        pen = self._pens[kind] = self.journal.chorus(lanes)
+        return pen
 
     def _discord(self, rank: int, what: str) -> RunError:
         return RunError(

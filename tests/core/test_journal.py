@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from dualrt.core.journal import Journal
-from dualrt.core.records import Heed, Span
+from dualrt.core.records import Heed, Lane, Row, Span
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
 from dualrt.observe.tally import Tally
@@ -42,6 +44,29 @@ def test_an_observer_of_many_hears_them_when_they_are_flushed_and_once() -> None
     write(ROW)
     journal.flush()
     assert tally.steps == 3
+
+
+def test_a_row_of_a_chorus_is_one_of_each_lane_for_who_takes_no_choruses() -> None:
+    told: list[tuple[Lane, list[Row]]] = []
+
+    class Soloist(Log):
+        def bulk_spans(self, lane: Lane, rows: list[Row]) -> None:
+            told.append((lane, [*rows]))
+
+        def bulk_updates(self, applied: object) -> None:
+            pass
+
+    lanes = [LANE, LANE._replace(learner=1)]
+    tally = Tally(2)
+    for observer in (Soloist(), tally):
+        journal = Journal(observer)
+        write = journal.chorus(lanes)
+        assert journal.lanes == 2
+        write((array("d", [0.0, 0.5]), array("d", [1.0, 2.0]), 8, 1))
+        journal.flush()
+        journal.flush()
+    assert told == [(lanes[0], [ROW]), (lanes[1], [(0.5, 2.0, 8, -1, 1)])]
+    assert tally.steps_by_learner == [1, 1]
 
 
 def test_both_ways_give_one_digest() -> None:

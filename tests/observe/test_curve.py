@@ -57,10 +57,10 @@ def test_a_point_is_the_mean_of_its_bin() -> None:
 def test_the_width_does_not_depend_on_the_order_of_updates(points: list[Sample]) -> None:
     with patch.object(module, "LIMIT", 8):
         forth, back = drawn(points), drawn(points[::-1])
-    assert forth.exponent == back.exponent
-    assert [(b.index, b.updates) for b in forth.bins()] == [
-        (b.index, b.updates) for b in back.bins()
-    ]
+        assert forth.exponent == back.exponent
+        assert [(b.index, b.updates) for b in forth.bins()] == [
+            (b.index, b.updates) for b in back.bins()
+        ]
 
 
 @given(samples, st.integers(0, 60), st.booleans())
@@ -75,12 +75,12 @@ def test_parts_merge_into_the_curve_of_the_whole(
         merged, other = map(drawn, parts)
         before = other.points()
         merged.merge(other)
-    assert merged.exponent == whole.exponent
-    assert [(b.index, b.updates, b.samples) for b in merged.bins()] == [
-        (b.index, b.updates, b.samples) for b in whole.bins()
-    ]
-    assert losses(merged) == pytest.approx(losses(whole))
-    assert other.points() == before, "the other curve is not changed"
+        assert merged.exponent == whole.exponent
+        assert [(b.index, b.updates, b.samples) for b in merged.bins()] == [
+            (b.index, b.updates, b.samples) for b in whole.bins()
+        ]
+        assert losses(merged) == pytest.approx(losses(whole))
+        assert other.points() == before, "the other curve is not changed"
 
 
 def test_no_loss_is_no_point_on_the_loss_curve_but_one_on_the_course() -> None:

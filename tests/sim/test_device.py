@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.faults import Slowdown
-from dualrt.sim.device import P100, V100, V100_POWER9, Device, DeviceSpec, Profile, described
+from dualrt.sim.device import (
+    P100,
+    V100,
+    V100_POWER9,
+    Company,
+    Device,
+    DeviceSpec,
+    Profile,
+    described,
+)
 from dualrt.sim.slowness import SlowPeriods
 
 SPEC = DeviceSpec(
@@ -140,6 +149,28 @@ def test_kinds_that_were_not_recorded_keep_drawing() -> None:
     one = device(recorded(1.0))
     draws = {one.duration_s(Cost("update", flops=1e12), 0.0) for _ in range(5)}
     assert len(draws) == 5
+
+
+@pytest.mark.parametrize(
+    ("spec", "slowdowns"),
+    [
+        (SPEC, ()),
+        (replace(SPEC, step_cv=0.3, device_sigma=0.2), ()),
+        (replace(SPEC, step_cv=0.3, step_factors={"gradient": (0.5, 1.5, 1.0)}), ()),
+        (replace(SPEC, step_cv=0.3), (Slowdown(2.0, 5.0, 400.0),)),
+    ],
+)
+def test_a_company_takes_as_long_as_each_of_it_alone(
+    spec: DeviceSpec, slowdowns: tuple[Slowdown, ...]
+) -> None:
+    alone, together = ([device(spec, *slowdowns, seed=seed) for seed in range(3)] for _ in range(2))
+    company, starts_s = Company(together), np.array([0.0, 1.0, 2.0])
+    for step in range(300):
+        cost = Cost("gradient", samples=10) if step % 3 else Cost("update", bytes_moved=10**9)
+        durations_s = company.durations_s(cost, starts_s)
+        each_s = zip(alone, starts_s.tolist(), strict=True)
+        assert durations_s.tolist() == [one.duration_s(cost, start_s) for one, start_s in each_s]
+        starts_s = starts_s + durations_s
 
 
 def test_slow_periods_stretch_computations() -> None:
