@@ -21,7 +21,7 @@ import msgspec
 from dualrt.composition import Composition
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Crash, Fault, Toll
-from dualrt.core.learner import Learner
+from dualrt.core.learner import Layout, Learner
 from dualrt.core.records import ChorusRow, Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.observe.digest import TimingDigest
@@ -356,6 +356,25 @@ def check_real(scenario: Scenario, *, returns: bool = True) -> None:
                 f"faults.crashes.{number}.rejoin_after_s",
                 "only `dualrt train --local` starts a learner again",
                 "Leave it out, or use --local.",
+            )
+
+
+def check_returns(scenario: Scenario, layout: Layout) -> None:
+    """Raise ScenarioError if learners are to be started again that the algorithm cannot take back."""
+    if layout.takes_back:
+        return
+    name = scenario.algorithm.name
+    remedy = "Leave it out, or take adpsgd with exchange = 'delta'."
+    if scenario.real.restarts:
+        raise scenario.error(
+            "real.restarts", f"{name} takes back no learner that is started again", remedy
+        )
+    for number, crash in enumerate(scenario.faults.crashes):
+        if crash.rejoin_after_s is not None:
+            raise scenario.error(
+                f"faults.crashes.{number}.rejoin_after_s",
+                f"{name} takes back no learner that is started again",
+                remedy,
             )
 
 

@@ -104,7 +104,9 @@ def _train_locally(request: Request, processes: int) -> None:
     check_folder(request.out)
     check_picture(request.picture)
     # What cannot be is found here, before processes start.
-    _warn(Composition(scenario, scenario.training.epochs, processes).warnings())
+    composition = Composition(scenario, scenario.training.epochs, processes)
+    api.check_returns(scenario, composition.layout)
+    _warn(composition.warnings())
     show.note(
         f"{processes} processes, {scenario.real.threads_per_learner} thread each, "
         f"on {scenario.real.interface}, {os.cpu_count()} cores"

@@ -146,3 +146,26 @@ def test_a_learner_that_raises_in_the_simulator_is_told_alike() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "learner 1, strand 'train', step 3: ArithmeticError" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["algorithm.name=ssgd", "real.restarts=1"], "real.restarts"),
+        (
+            ["algorithm.name=h-adpsgd", "algorithm.learners_per_group=2", "real.restarts=1"],
+            "real.restarts",
+        ),
+        (
+            ["algorithm.name=sgp", "faults.crashes=[{learner=1, at_s=1, rejoin_after_s=1}]"],
+            "faults.crashes.0.rejoin_after_s",
+        ),
+    ],
+)
+def test_nobody_is_started_again_whom_the_algorithm_does_not_take_back(
+    settings: list[str], key: str
+) -> None:
+    done = commands.run("train", "digits-adpsgd", "--local", "4", *commands.settings(*settings))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert key in done.stderr
+    assert "takes back no learner that is started again" in done.stderr
