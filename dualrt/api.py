@@ -33,6 +33,7 @@ from dualrt.observe.tally import Tally
 from dualrt.parting import Final, Whole, gather, hashed, imbalance
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error
+from dualrt.terms import terms
 from dualrt.workloads.phantom import Phantom
 
 if TYPE_CHECKING:
@@ -360,7 +361,7 @@ def check_real(scenario: Scenario, *, returns: bool = True) -> None:
 
 
 def check_returns(scenario: Scenario, layout: Layout) -> None:
-    """Raise ScenarioError if learners are to be started again that the algorithm cannot take back."""
+    """Raise ScenarioError if learners are to be started again that it cannot take back."""
     if layout.takes_back:
         return
     name = scenario.algorithm.name
@@ -411,7 +412,7 @@ def train(
     another process is gone.
     """
     from dualrt.real.hardware import choose_device
-    from dualrt.real.session import Session, Terms
+    from dualrt.real.session import Session
 
     began_s = time.perf_counter()
     from dualrt.real.launcher import REPORTS
@@ -433,19 +434,11 @@ def train(
     workload = composition.workload(device=str(device))
     _set_threads(scenario)
     learner = composition.learner(launch.rank, workload, launch.incarnation)
-    real = scenario.real
-    terms = Terms(
-        real.timeout_s,
-        real.interface,
-        real.shared_memory,
-        device,
-        composition.layout.outlives_peers,
-        composition.layout.takes_back,
-    )
+    conditions = terms(scenario, composition.layout, device)
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
     with (
         _Watch(scenario, composition.epochs, out, on_progress, launch, observer=observer) as watch,
-        Session(launch, terms, groups, nbytes) as session,
+        Session(launch, conditions, groups, nbytes) as session,
     ):
         slowdowns = composition.slowdowns(launch.rank)
         # Those that its dead selves have died of are over.

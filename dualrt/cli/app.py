@@ -334,6 +334,22 @@ def swarm(
     swarms.swarm(request, json)
 
 
+@app.command(short_help="Make the keys of a run.")
+def keys(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to keep them.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace keys that are there.")] = False,
+    json: Json = False,
+) -> None:
+    """Make the keys with which the learners of a run encrypt their gossip, and know each other.
+
+    The file can be read by you alone. Copy it to every host of the run, and name it in real.keys
+    or DUALRT_KEYS. Who has it can take part in the run, and read its weights.
+    """
+    from dualrt.cli import runs
+
+    runs.make_keys(file, force, json)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of scenario files."""

@@ -24,6 +24,7 @@ from dualrt.observe.summary import Summary
 from dualrt.observe.tables import summary_table
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario, load, shipped
+from dualrt.terms import readable
 
 SAYS = "\x1e"
 """What stands before a record that a process tells its parent, as in RFC 7464; anything else was
@@ -107,6 +108,7 @@ def _train_locally(request: Request, processes: int) -> None:
     composition = Composition(scenario, scenario.training.epochs, processes)
     api.check_returns(scenario, composition.layout)
     _warn(composition.warnings())
+    _warn(readable(scenario))
     show.note(
         f"{processes} processes, {scenario.real.threads_per_learner} thread each, "
         f"on {scenario.real.interface}, {os.cpu_count()} cores"
@@ -131,8 +133,34 @@ def _train_locally(request: Request, processes: int) -> None:
             for rank in range(processes)
         }
         returns = Returns(scenario.real.restarts, planned)
-        run_local(["train", *request.arguments()], processes, hear, returns, show.warn)
+        secrets = _keys_for_this_run(scenario)
+        run_local(["train", *request.arguments()], processes, hear, returns, secrets, show.warn)
     _print(summaries[0], request)
+
+
+def make_keys(file: Path, force: bool, as_json: bool) -> None:
+    """Write a new pair of keys, and say which."""
+    _require("zmq", "train")
+    _require("xxhash", "train")
+    from dualrt.real.keys import Keys
+
+    made = Keys.make()
+    made.write(file, force=force)
+    if as_json:
+        print(json.dumps({"file": str(file), "fingerprint": made.fingerprint}))
+    else:
+        print(f"{file}: keys that begin with {made.fingerprint}, for your eyes alone")
+
+
+def _keys_for_this_run(scenario: Scenario) -> dict[str, str]:
+    """What the processes of one host need when gossip is encrypted and nobody gave them keys."""
+    from dualrt.real import keys
+
+    real = scenario.real
+    given = real.keys or os.environ.get(keys.KEYS)
+    if given or not keys.wanted(real.curve, real.keys, real.interface, os.environ):
+        return {}
+    return {keys.KEYS: keys.Keys.make().text()}
 
 
 def _train_here(request: Request) -> None:
@@ -152,6 +180,7 @@ def _train_here(request: Request) -> None:
         # Once for all processes; a parent of local ones has looked already.
         if launch.rank == 0 and not heard:
             check_folder(request.out)
+            _warn(readable(scenario))
         if heard:
             outcome = api.train(scenario, launch, out=request.out, on_progress=_tell(launch.rank))
         elif launch.rank == 0:

@@ -25,7 +25,8 @@ from dualrt.loop.parameters import FlatParameters
 from dualrt.loop.workload import OwnLoop
 from dualrt.parting import Final, Whole, gather
 from dualrt.real.rendezvous import Launch
-from dualrt.real.session import Contribution, Session, Terms
+from dualrt.real.session import Contribution, Session
+from dualrt.terms import terms
 
 
 class Company(Protocol):
@@ -103,17 +104,10 @@ class Others:
     ) -> None:
         self._rank, self._loop, self._logbook = launch.rank, loop, logbook
         self._parameters, self._leftovers, self._buffers = parameters, leftovers, buffers
-        real, vector = ensemble.scenario.real, parameters.vector
+        vector = parameters.vector
         self._session = Session(
             launch,
-            Terms(
-                real.timeout_s,
-                real.interface,
-                real.shared_memory,
-                vector.device,
-                ensemble.layout.outlives_peers,
-                ensemble.layout.takes_back,
-            ),
+            terms(ensemble.scenario, ensemble.layout, vector.device),
             ensemble.layout.groups,
             # Float buffers travel in float64, four times as large as the smallest of them.
             max(vector.nbytes, 4 * leftovers.nbytes),

@@ -85,6 +85,8 @@ def scenario(
     audit: bool,
     timeout_s: float,
     interface: str,
+    curve: str,
+    keys: str,
     shared_memory: bool,
     wire: str,
     wire_fraction: float | None,
@@ -112,6 +114,8 @@ def scenario(
             "real": {
                 "timeout_s": timeout_s,
                 "interface": interface,
+                "curve": curve,
+                "keys": keys,
                 "shared_memory": shared_memory,
             },
         },

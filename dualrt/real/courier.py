@@ -38,6 +38,7 @@ from dualrt.core.errors import RunError
 from dualrt.core.pool import Pool
 from dualrt.real import sockets
 from dualrt.real.calls import Calls
+from dualrt.real.keys import Keys
 from dualrt.real.link import BURST_FRAMES, Link
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.ring import RingError, RingReader
@@ -97,8 +98,9 @@ class Courier:
     with peers on this host. A peer is lost when its connection breaks, or is silent for
     `silence_s`; for a `newcomer`, which comes to a run that is under way, so is one that does not
     answer for so long. Deliveries go to `mailbox`, what is learnt of the peers to `roster`, and who
-    is lost or found, and why it is lost, to `watch` besides. If the thread ends by an error, all
-    waits on mailbox and roster end with it.
+    is lost or found, and why it is lost, to `watch` besides. With `keys`, nobody without them is
+    heard, and nothing is readable on the way. If the thread ends by an error, all waits on mailbox
+    and roster end with it.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Courier:
         silence_s: float,
         newcomer: bool,
         shares_memory: bool,
+        keys: Keys | None,
         mailbox: Mailbox,
         roster: Roster,
         watch: Callable[[int, str | None], None],
@@ -124,7 +127,7 @@ class Courier:
         self._silence_s = silence_s
         self._newcomer = newcomer
         self._watch = watch
-        self._shares_memory = shares_memory
+        self._shares_memory, self._keys = shares_memory, keys
         self._mailbox = mailbox
         self._roster = roster
         self._bodies = Pool(SPARE_BODIES)
@@ -229,7 +232,11 @@ class Courier:
     def _open(self) -> None:
         self._poller = zmq.Poller()
         self._poller.register(self._calls.fileno(), zmq.POLLIN)
-        self._router = sockets.router(self._context)
+        self._door: zmq.Socket[bytes] | None = None
+        if self._keys is not None:
+            self._door = sockets.doorkeeper(self._context)
+            self._poller.register(self._door, zmq.POLLIN)
+        self._router = sockets.router(self._context, self._keys)
         self._address.set_result(sockets.bind(self._router, self._interface))
 
     def _turn(self) -> None:
@@ -237,6 +244,8 @@ class Courier:
         events = dict(self._poller.poll(self._patience_ms()))
         if self._calls.fileno() in events:
             self._calls.run()
+        if self._door is not None and self._keys is not None and self._door in events:
+            self.counters[Drop.REFUSED] += not sockets.let_in(self._door, self._keys)
         if self._router in events:
             self._read(self._router, self._hear)
         now_s = time.monotonic()
@@ -338,7 +347,7 @@ class Courier:
         link = self._links.get(peer)
         if link is None:
             address = self._addresses[peer]
-            dealer = sockets.dealer(self._context, address, self._silence_s)
+            dealer = sockets.dealer(self._context, address, self._silence_s, self._keys)
             link = self._links[peer] = Link(
                 dealer,
                 self._origin,

@@ -23,6 +23,7 @@ from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Detection
 from dualrt.real.courier import LINGER_S, Courier
+from dualrt.real.keys import Keys
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.roster import Roster
 from dualrt.real.wire import Frame, cost_bytes, seal
@@ -48,6 +49,7 @@ class Gossip:
       both ends share, where they can.
     - `silence_s`: how long a connection may be silent before its peer counts as lost; by default a
       heartbeat, a 20th of the timeout.
+    - `keys`: with them gossip is encrypted, and nobody without them is heard.
     - `newcomer`: whether the run may be under way, and peers may be gone already.
 
     A peer whose process has ended, or that cannot be reached, is *lost* until it answers again:
@@ -71,6 +73,7 @@ class Gossip:
         shares_memory: bool = True,
         silence_s: float | None = None,
         newcomer: bool = False,
+        keys: Keys | None = None,
     ) -> None:
         self.rank = rank
         self._timeout_s = timeout_s
@@ -88,6 +91,7 @@ class Gossip:
             silence_s=Detection.within(timeout_s).detect_s if silence_s is None else silence_s,
             newcomer=newcomer,
             shares_memory=shares_memory,
+            keys=keys,
             mailbox=self._mailbox,
             roster=self._roster,
             watch=self._tell,

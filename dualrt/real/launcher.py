@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from dualrt.core.errors import RunError, UsageError
@@ -83,11 +84,14 @@ def run_local(
     processes: int,
     on_line: Callable[[str], None],
     returns: Returns = Returns(),
+    secrets: Mapping[str, str] = MappingProxyType({}),
     on_death: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run `python -m dualrt ARGUMENTS` in so many processes; hands what they print to `on_line`.
 
     What is to be said of a process that dies, and whether it is started again, goes to `on_death`.
+    The text of each of the `secrets` is in a file that the variable of its name names, and that is
+    gone with the run.
 
     Raises what the first process to fail reported, as UsageError or RunError. On any way out,
     KeyboardInterrupt included, no process is left.
@@ -97,7 +101,8 @@ def run_local(
         Path(folder, LOCK).open("w") as lock,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        crew = _Crew(arguments, processes, Path(folder), returns, on_line, on_death)
+        told = {name: _kept(Path(folder, name), text) for name, text in secrets.items()}
+        crew = _Crew(arguments, processes, Path(folder), returns, told, on_line, on_death)
         try:
             crew.run()
         finally:
@@ -152,11 +157,12 @@ class _Crew:
         processes: int,
         reports: Path,
         returns: Returns,
+        told: Mapping[str, str],
         on_line: Callable[[str], None],
         on_death: Callable[[str], None],
     ) -> None:
         self._arguments, self._processes = arguments, processes
-        self._reports, self._returns = reports, returns
+        self._reports, self._returns, self._told = reports, returns, told
         self._on_line, self._on_death = on_line, on_death
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._members: dict[int, _Member] = {}
@@ -208,6 +214,7 @@ class _Crew:
         environment = {
             "OMP_NUM_THREADS": "1",
             **os.environ,
+            **self._told,
             REPORTS: str(self._reports),
             STORE: str(self._reports / "store"),
             INCARNATION: str(incarnation),
@@ -287,6 +294,12 @@ class _Crew:
             return UsageError(found["message"])
         death = f"{self._first_death}, and the run ended:\n" if self._first_death else ""
         return RunError(f"{death}{found['message']}")
+
+
+def _kept(file: Path, text: str) -> str:
+    file.touch(0o600)
+    file.write_text(text)
+    return str(file)
 
 
 def _tail(log: Path) -> str:

@@ -26,6 +26,7 @@ from dualrt.core.records import Observer
 from dualrt.real.collectives import Collectives
 from dualrt.real.driver import FAILURE, RealDriver
 from dualrt.real.gossip import Gossip
+from dualrt.real.keys import Keys
 from dualrt.real.rendezvous import Launch, Rendezvous
 
 SLACK_BYTES = 64 * 1024 * 1024
@@ -46,6 +47,8 @@ class Terms:
     connection that breaks."""
     takes_back: bool = False
     """Whether a learner that is started again can go on."""
+    keys: Keys | None = None
+    """Those of the run; None where gossip is not encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ class Session:
                 "from the beginning to the end. Start the run again"
             )
         meeting = Rendezvous(launch, terms.timeout_s, number)
+        meeting.agree(
+            "keys",
+            "none" if terms.keys is None else f"those that begin with {terms.keys.fingerprint}",
+            "give all processes the same real.curve and the same key file",
+        )
         if groups:
             meeting.agree(
                 "groups",
@@ -108,6 +116,7 @@ class Session:
             shares_memory=terms.shared_memory,
             silence_s=None if terms.outlives_peers else terms.timeout_s / 2,
             newcomer=newcomer,
+            keys=terms.keys,
         )
         self._collectives: Collectives | None = None
         try:

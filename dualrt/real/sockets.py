@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import zmq
+import zmq.utils.z85
 
 from dualrt.core.errors import UsageError
+from dualrt.real.keys import Keys
 from dualrt.real.wire import CHUNK_BYTES, MAX_HEADER_BYTES, Buffer
 
 IO_THREADS = 1
@@ -31,9 +33,45 @@ SILENCE_LEAST_S = 1.0
 cores for some tenths of a second."""
 
 
-def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    """The socket on which a learner hears all others."""
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+"""Where ZeroMQ asks whether a client may connect (rfc.zeromq.org/spec/27)."""
+
+CURVE_BYTES = 64
+"""More than encryption adds to a frame: 33 bytes."""
+
+
+def doorkeeper(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket on which ZeroMQ asks, for each client of a ROUTER with keys, whether to let it in.
+
+    To be made before the ROUTER is bound: without one, ZeroMQ lets everybody in.
+    """
+    made = context.socket(zmq.REP)
+    made.set(zmq.LINGER, 0)
+    made.bind(ZAP_ENDPOINT)
+    return made
+
+
+def let_in(asking: zmq.Socket[bytes], keys: Keys) -> bool:
+    """Answer one question, if there is one: only who has the run's keys. Whether it was let in."""
+    asked = fetch(asking)
+    if asked is None:
+        return True
+    version, request, _, _, _, mechanism, *credentials = asked
+    # Of a client's key, ZeroMQ has made sure that it has the secret half.
+    public = zmq.utils.z85.decode(keys.public)
+    welcome = bytes(mechanism) == b"CURVE" and [bytes(one) for one in credentials] == [public]
+    status = (b"200", b"welcome") if welcome else (b"400", b"not of this run")
+    asking.send_multipart((bytes(version), bytes(request), *status, b"", b""))
+    return welcome
+
+
+def router(context: zmq.Context[zmq.Socket[bytes]], keys: Keys | None = None) -> zmq.Socket[bytes]:
+    """The socket on which a learner hears all others; with `keys`, those that have them too."""
     made = _socket(context, zmq.ROUTER)
+    if keys is not None:
+        made.set(zmq.CURVE_SERVER, 1)
+        made.set(zmq.CURVE_SECRETKEY, keys.secret)
+        made.set(zmq.CURVE_PUBLICKEY, keys.public)
     made.set(zmq.RCVHWM, BULK_HWM_FRAMES)
     made.set(zmq.SNDHWM, REPLY_HWM_FRAMES)
     # A reply to a connection that is gone is an error, which can be counted, and not silence.
@@ -42,14 +80,21 @@ def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 
 
 def dealer(
-    context: zmq.Context[zmq.Socket[bytes]], address: str, silence_s: float
+    context: zmq.Context[zmq.Socket[bytes]],
+    address: str,
+    silence_s: float,
+    keys: Keys | None = None,
 ) -> zmq.Socket[bytes]:
-    """The socket through which a learner sends to the one at `address`.
+    """The socket through which a learner sends to the one at `address`, who has the same `keys`.
 
     A connection that is silent for `silence_s` breaks. ZeroMQ's own threads send and answer the
     heartbeats, so a learner that computes, or that Python keeps waiting, does not seem dead.
     """
     made = _socket(context, zmq.DEALER)
+    if keys is not None:
+        made.set(zmq.CURVE_SERVERKEY, keys.public)
+        made.set(zmq.CURVE_SECRETKEY, keys.secret)
+        made.set(zmq.CURVE_PUBLICKEY, keys.public)
     made.set(zmq.SNDHWM, BULK_HWM_FRAMES)
     made.set(zmq.RCVHWM, REPLY_HWM_FRAMES)
     # Without a connection nothing is accepted: a frame given to a socket that never connects
@@ -132,6 +177,6 @@ def fetch(socket: zmq.Socket[bytes]) -> list[memoryview] | None:
 def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: zmq.SocketType) -> zmq.Socket[bytes]:
     made = context.socket(kind)
     # Whoever sends more is disconnected before the memory for it is allocated.
-    made.set(zmq.MAXMSGSIZE, max(CHUNK_BYTES, MAX_HEADER_BYTES))
+    made.set(zmq.MAXMSGSIZE, max(CHUNK_BYTES, MAX_HEADER_BYTES) + CURVE_BYTES)
     made.set(zmq.LINGER, 0)
     return made

@@ -33,6 +33,8 @@ class Drop(StrEnum):
     """A chunk of a message whose beginning is missing."""
     UNSHARED = "unshared"
     """Memory that a peer offers to share and that cannot be had, or is not a ring."""
+    REFUSED = "refused"
+    """Not a frame: a connection of somebody who has not the run's keys."""
     UNREACHABLE = "unreachable"
     """A reply to a connection that is gone."""
 

@@ -103,6 +103,16 @@ class Real(Table):
     interface: Name = Field(
         default="127.0.0.1", description="Address or name of the network interface to listen on."
     )
+    curve: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether gossip is encrypted, and for holders of the run's keys alone; auto: "
+        "beyond loopback, and wherever keys are given.",
+    )
+    keys: Text = Field(
+        default="",
+        description="The file with the run's keys, as `dualrt keys` makes it; left out: that of "
+        "the environment variable DUALRT_KEYS.",
+    )
     shared_memory: bool = Field(
         default=True,
         description="Learners on one host send models to each other through shared memory.",

@@ -323,6 +323,7 @@ def test_what_a_stranger_sends_is_counted_and_harms_nothing() -> None:
             "corrupt": 1,
             "stray": 1,
             "unshared": 1,
+            "refused": 0,
             "unreachable": 0,
         }
         b.send(0, "t", Packet(body=body))

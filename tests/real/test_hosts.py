@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from dualrt.real.keys import Keys
 from tests.support import commands
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
@@ -43,6 +44,13 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not namespaces_work(), reason="needs root and `ip netns`"),
 ]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> str:
+    """The setting that names the run's keys, as every host has them."""
+    Keys.make().write(tmp_path / "run.key")
+    return f"real.keys={tmp_path / 'run.key'}"
 
 
 @pytest.fixture
@@ -85,11 +93,11 @@ def command(host: str, number: int, interface: str, *options: str) -> list[str]:
 SUPER_LEARNERS = ("algorithm.name=h-adpsgd", "training.epochs=2", "training.audit=true")
 
 
-def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...]) -> None:
+def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...], keys: str) -> None:
     """Those of a host are one; each is told its address or the name of its interface."""
     words = [
-        command(hosts[0], 0, ADDRESSES[0], *SUPER_LEARNERS),
-        command(hosts[1], 1, "dv1", *SUPER_LEARNERS),
+        command(hosts[0], 0, ADDRESSES[0], keys, *SUPER_LEARNERS),
+        command(hosts[1], 1, "dv1", keys, *SUPER_LEARNERS),
     ]
     started = [
         subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -112,10 +120,11 @@ def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...]) -> N
 
 
 def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
-    hosts: tuple[str, ...], tmp_path: Path
+    hosts: tuple[str, ...], keys: str, tmp_path: Path
 ) -> None:
     slow = ", ".join(f"{{learner = {rank}, factor = 15}}" for rank in range(4))
     options = (
+        keys,
         f"faults.stragglers=[{slow}]",
         "workload.batch=16",
         "training.epochs=25",
@@ -152,6 +161,13 @@ def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
     assert any(time_s > healed_s for time_s in answers_between_hosts_s(tmp_path))
 
 
+def test_between_hosts_keys_are_asked_for(hosts: tuple[str, ...]) -> None:
+    done = alone(hosts[0], command(hosts[0], 0, ADDRESSES[0], *SUPER_LEARNERS))
+    assert done.returncode == 2
+    assert "real.keys" in done.stderr
+    assert "dualrt keys FILE" in done.stderr
+
+
 def records(folder: Path) -> Iterator[dict[str, Any]]:
     """What all processes have written so far."""
     for file in folder.glob("*/records-*.jsonl"):
@@ -186,8 +202,14 @@ def answers_between_hosts_s(folder: Path) -> list[float]:
 
 
 def test_loopback_is_refused_between_hosts(hosts: tuple[str, ...]) -> None:
-    words = command(hosts[0], 0, "127.0.0.1", *SUPER_LEARNERS)
-    # A process as torchrun would start it, so that the other host need not be there.
+    done = alone(hosts[0], command(hosts[0], 0, "127.0.0.1", *SUPER_LEARNERS))
+    assert done.returncode == 2
+    assert "real.interface = '127.0.0.1'" in done.stderr
+    assert "--set real.interface=" in done.stderr
+
+
+def alone(host: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """A process as torchrun would start it, so that the other host need not be there."""
     environment = {
         **os.environ,
         "RANK": "0",
@@ -197,15 +219,11 @@ def test_loopback_is_refused_between_hosts(hosts: tuple[str, ...]) -> None:
         "MASTER_ADDR": ADDRESSES[0],
         "MASTER_PORT": str(PORT),
     }
-    alone = [sys.executable, *words[words.index("-m") :]]
-    done = subprocess.run(
-        ["ip", "netns", "exec", hosts[0], *alone],
+    return subprocess.run(
+        ["ip", "netns", "exec", host, sys.executable, *words[words.index("-m") :]],
         check=False,
         capture_output=True,
         text=True,
         env=environment,
         timeout=60,
     )
-    assert done.returncode == 2
-    assert "real.interface = '127.0.0.1'" in done.stderr
-    assert "--set real.interface=" in done.stderr
