@@ -22,7 +22,7 @@ GROWTH_BYTES = 300_000_000
 
 counts = st.integers(0, 2**62) | st.integers(0, 3)
 incarnations = st.integers(0, 2**60)
-"""Of learners that were born before 2007. Without keys, somebody could pretend to be a newer one."""
+"""Of learners born before 2007. Without keys, a stranger could pretend to be a newer one."""
 heads = st.tuples(st.sampled_from(["run", "other", ""]), st.integers(0, 3), incarnations)
 
 
