@@ -45,13 +45,12 @@ class Row:
     Parameters: the `plan`; the learner's `vertex` in it; the `ranks` of all vertices.
     """
 
-    __slots__ = ("_initiated", "_period", "_plan", "_ranks", "_rows", "_vertex", "_vertices")
+    __slots__ = ("_initiated", "_period", "_plan", "_ranks", "_rows", "_vertex")
 
     def __init__(
         self, plan: topology.Mixing | topology.Pushes, vertex: int, ranks: tuple[int, ...]
     ) -> None:
         self._plan, self._vertex, self._ranks = plan, vertex, ranks
-        self._vertices = {rank: place for place, rank in enumerate(ranks)}
         self._period = plan.period
         # A plan that repeats is asked for the same few rows in every step.
         self._rows: dict[int, Shares] = {}
@@ -67,7 +66,8 @@ class Row:
 
     def peers(self, rank: int) -> tuple[int, ...]:
         """Everyone that learner `rank` averages with in some round."""
-        return tuple(self._ranks[vertex] for vertex in self._plan.peers(self._vertices[rank]))
+        # Asked for around those that are lost alone: a table in each learner's row would be large.
+        return tuple(self._ranks[vertex] for vertex in self._plan.peers(self._ranks.index(rank)))
 
     def _known(
         self, known: dict[int, Shares], ask: Callable[[int, int], Shares], round_: int
