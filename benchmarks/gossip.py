@@ -13,6 +13,7 @@ between two processes, in turns, so that a busy machine disturbs all alike; the 
     dualrt     dualrt.real.gossip: frames, checksums, flow control, a tensor made on arrival;
                on one host, the bytes go through memory that both processes share
     tcp        the same with `real.shared_memory = false`: the bytes go through the socket
+    curve      tcp with `real.curve = "on"`: and are encrypted, as between hosts by default
 
 On a shaped link (needs root, iproute2 and the kernel's tbf) the processes live in two network
 namespaces, joined by a virtual cable of that many Gb/s in each direction; no memory is shared.
@@ -44,8 +45,9 @@ from rich.table import Table
 
 from dualrt.core.effects import Packet
 from dualrt.real.gossip import Gossip
+from dualrt.real.keys import Keys
 
-MEDIA = ("raw", "gloo", "zeromq", "dualrt", "tcp")
+MEDIA = ("raw", "gloo", "zeromq", "dualrt", "tcp", "curve")
 LOOPBACK = "127.0.0.1"
 HOSTS = ("10.78.0.1", "10.78.0.2")
 TIMEOUT_S = 60.0
@@ -57,6 +59,7 @@ before them, which is what the shaper counts."""
 KEYS = {
     "goodput_ratio_raw": "goodput of dualrt / of raw sockets, loopback",
     "goodput_ratio_raw_tcp": "goodput of dualrt without shared memory / of raw sockets, loopback",
+    "goodput_ratio_curve_tcp": "goodput of dualrt, encrypted / not, through sockets of loopback",
     "goodput_ratio_gloo": "goodput of dualrt / of gloo, loopback",
     "goodput_ratio_zeromq": "goodput of dualrt / of one ZeroMQ message, loopback",
     "goodput_ratio_line": "goodput of dualrt / payload that a shaped link can carry, the worst",
@@ -78,6 +81,7 @@ class Side(NamedTuple):
     """Its own address."""
     theirs: str
     port: int
+    keys: tuple[str, str]
 
 
 def raw(side: Side) -> Iterator[None]:
@@ -159,7 +163,7 @@ def zeromq(side: Side) -> Iterator[None]:
             pair.recv()
 
 
-def dualrt(side: Side, *, shares_memory: bool = True) -> Iterator[None]:
+def dualrt(side: Side, *, shares_memory: bool = True, keys: Keys | None = None) -> Iterator[None]:
     """Our own."""
     rank = int(side.initiates)
     model = torch.zeros(side.nbytes // 4)
@@ -170,6 +174,7 @@ def dualrt(side: Side, *, shares_memory: bool = True) -> Iterator[None]:
         interface=side.mine,
         max_body_bytes=side.nbytes,
         shares_memory=shares_memory,
+        keys=keys,
     ) as gossip:
         theirs = _swap(side, gossip.address)
         gossip.connect({rank: gossip.address, 1 - rank: theirs}, greet=[1 - rank])
@@ -185,8 +190,14 @@ def dualrt(side: Side, *, shares_memory: bool = True) -> Iterator[None]:
 
 
 def tcp(side: Side) -> Iterator[None]:
-    """Our own, as between hosts."""
+    """Our own, as between hosts that trust their network."""
     return dualrt(side, shares_memory=False)
+
+
+def curve(side: Side) -> Iterator[None]:
+    """Our own, as between hosts."""
+    keys = Keys(*(half.encode() for half in side.keys))
+    return dualrt(side, shares_memory=False, keys=keys)
 
 
 def _swap(side: Side, mine: str) -> str:
@@ -233,7 +244,7 @@ def one_side(medium: str, side: Side) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.zeros(1)
     before = _peak_bytes()
-    media = {"raw": raw, "gloo": gloo, "zeromq": zeromq, "dualrt": dualrt, "tcp": tcp}
+    media = dict(zip(MEDIA, (raw, gloo, zeromq, dualrt, tcp, curve), strict=True))
     exchanges = media[medium](side)
     next(exchanges)  # connections, and memory touched for the first time
     seconds = []
@@ -304,9 +315,11 @@ def run(medium: str, where: Wire, rounds: int, nbytes: int, port: int) -> dict[s
     """One medium on one link: the initiator's seconds, and what the worse side took."""
     told = []
     sides = []
+    pair = Keys.make()
+    keys = (pair.public.decode(), pair.secret.decode())
     for number in range(2):
         mine, theirs = where.addresses[number], where.addresses[1 - number]
-        side = Side(bool(number), rounds, nbytes, mine, theirs, port)
+        side = Side(bool(number), rounds, nbytes, mine, theirs, port, keys)
         command = [*where.prefixes[number], sys.executable, __file__, "--side", medium]
         words = [json.dumps(side._asdict())]
         sides.append(subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True))
@@ -332,8 +345,8 @@ def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> 
     for link in links:
         name = "loopback" if link is None else f"{link:g}gbit"
         with wire(link) as where:
-            # Between hosts, no memory is shared: the last two would be one.
-            media = MEDIA if link is None else MEDIA[:-1]
+            # Between hosts, no memory is shared: dualrt and tcp would be one.
+            media = [one for one in MEDIA if link is None or one != "tcp"]
             seconds: dict[str, list[float]] = {medium: [] for medium in media}
             worked: dict[str, list[float]] = {medium: [] for medium in media}
             for _ in range(turns):
@@ -355,6 +368,7 @@ def measure(rounds: int, nbytes: int, links: list[float | None], turns: int) -> 
             figures[f"goodput_ratio_{peer}"] = ours / goodput["loopback"][peer]
         through_sockets = goodput["loopback"]["tcp"]
         figures["goodput_ratio_raw_tcp"] = through_sockets / goodput["loopback"]["raw"]
+        figures["goodput_ratio_curve_tcp"] = goodput["loopback"]["curve"] / through_sockets
     shaped = [
         goodput[f"{link:g}gbit"]["dualrt"] / (link * 1e9 / 8 * PAYLOAD)
         for link in links
