@@ -8,6 +8,10 @@ wait for the result at a gate, which bounds the wait and ends it when the run is
 member of the group is lost; a call that hangs inside the library cannot be interrupted, so its
 thread is a daemon.
 
+On a GPU each thread may use a CUDA stream of its own. So the collectives' thread has its stream
+wait for what the asker's was doing when it asked, and does not say that a call is over before the
+device is done with it: NCCL itself returns when its work is queued.
+
 A group cannot shrink in gloo or NCCL. So one that was not there at the start, as those that outlive
 a member of theirs ask for, is formed when it is first called, by its members alone: the first of
 them serves a store of its own, since whoever served the run's may be the one that is lost. The
@@ -56,6 +60,8 @@ class Call:
         """When, on the monotonic clock."""
         self.result: Any = None
         self.error: BaseException | None = None
+        self.asked: torch.cuda.Event | None = None
+        """On a GPU, the end of what the asker's stream was given before."""
 
 
 class Collectives:
@@ -119,17 +125,7 @@ class Collectives:
         if len(group.ranks) == 1:
             return self._begin(lambda: None, ())
         handle = self._handle(group)
-        if not vector.is_cuda:
-            return self._begin(lambda: dist.all_reduce(vector, group=handle), group.ranks)
-        # The thread's own stream must not read what is still to be written.
-        written = torch.cuda.Event()
-        written.record()
-
-        def add_up() -> None:
-            torch.cuda.current_stream(vector.device).wait_event(written)
-            dist.all_reduce(vector, group=handle)
-
-        return self._begin(add_up, group.ranks)
+        return self._begin(lambda: dist.all_reduce(vector, group=handle), group.ranks)
 
     def finish(self, call: Call) -> Any:
         """Wait for what was begun; its result.
@@ -221,6 +217,9 @@ class Collectives:
 
     def _begin(self, work: Callable[[], Any], members: Sequence[int]) -> Call:
         call = Call(work, members)
+        if self._device.type == "cuda":
+            # Of the vectors' device: a thread's current one is the first unless it has said so.
+            call.asked = torch.cuda.current_stream(self._device).record_event()
         self._calls.put(call)
         return call
 
@@ -238,7 +237,7 @@ class Collectives:
     def _serve(self, calls: queue.SimpleQueue[Call | None]) -> None:
         while (call := calls.get()) is not None:
             try:
-                call.result = call.work()
+                call.result = self._done(call)
             except Exception as error:  # raised again where the strand waits
                 call.error = error
             with self._gate:
@@ -251,6 +250,18 @@ class Collectives:
             return
         for group in self._joined:
             dist.destroy_process_group(group)
+
+    def _done(self, call: Call) -> Any:
+        """What a call comes to, once the device is done with it too."""
+        if call.asked is None:
+            return call.work()
+        # NCCL makes what it needs on the thread's current device.
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(call.asked)
+            result = call.work()
+            stream.synchronize()
+            return result
 
     def _join(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
         timeout = timedelta(seconds=self._timeout_s)
