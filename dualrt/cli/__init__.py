@@ -1,27 +1,58 @@
 """The command line: `dualrt simulate`, `dualrt train` and their kin.
 
-Owns exit codes: 0 for success, 1 for a run that failed, 2 for input that cannot be, 130 for Ctrl-C.
+Owns exit codes: 0 for success, 1 for a run that failed, 2 for input that cannot be; 130 for Ctrl-C,
+143 for SIGTERM, 129 for SIGHUP; 141 where whoever reads the results has stopped reading.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from contextlib import suppress
 
 from dualrt.core.errors import DualrtError, UsageError
+from dualrt.real import watchdog
 
 
 def main() -> None:
     """The entry point of the `dualrt` command."""
-    from dualrt.cli.app import app
-
-    # The same end as Ctrl-C: nothing that was started is left.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        with watchdog.signals_raise():
+            _answer()
     except UsageError as error:
         print(f"dualrt: {error}", file=sys.stderr)
         sys.exit(2)
     except DualrtError as error:
         print(f"dualrt: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt as asked:
+        print(f"dualrt: {watchdog.words(asked)}", file=sys.stderr)
+        sys.exit(watchdog.exit_code(asked))
+    except BrokenPipeError:
+        _leave_the_pipe()
+    except SystemExit as end:
+        # That is what typer and rich make of it.
+        if isinstance(end.__context__, BrokenPipeError):
+            _leave_the_pipe()
+        raise
+
+
+def _answer() -> None:
+    from dualrt.cli.app import app
+
+    try:
+        app()
+    except SystemExit as end:
+        # Here, where it can still be told, and not in the interpreter's last moments.
+        if not end.code and sys.stdout is not None:
+            sys.stdout.flush()
+        raise
+
+
+def _leave_the_pipe() -> None:
+    """Nobody reads any more (`dualrt ... | head`): end without a word, as SIGPIPE would."""
+    with suppress(OSError, ValueError):
+        # What is still in the buffer would fail once more as the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)

@@ -17,18 +17,20 @@ from dualrt import __version__
 from dualrt.cli.asr import app as asr
 from dualrt.cli.topology import app as topology
 from dualrt.core.errors import UsageError
+from dualrt.real import watchdog
 
 
 class Group(TyperGroup):
-    """Commands that Ctrl-C ends with 130 under every version of typer."""
+    """Commands that a signal ends alike under every version of typer."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("dualrt: interrupted", err=True)
-            sys.exit(130)
+        except KeyboardInterrupt as asked:
+            # Typer would make a code of its own of it.
+            typer.echo(f"dualrt: {watchdog.words(asked)}", err=True)
+            sys.exit(watchdog.exit_code(asked))
 
 
 app = typer.Typer(

@@ -30,6 +30,9 @@ SAYS = "\x1e"
 """What stands before a record that a process tells its parent, as in RFC 7464; anything else was
 printed by the user's own code."""
 
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Environment variable that torchrun sets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -167,13 +170,26 @@ def _train_here(request: Request) -> None:
     from dualrt.real import launcher, watchdog
 
     # Before torch is loaded, which takes seconds; until then a signal ends the process by itself.
-    watchdog.end_with(os.getppid())
+    if TORCHRUN in os.environ:
+        # Others end what they have started by themselves; a shell that is left does not mean to.
+        watchdog.end_with(os.getppid())
     launcher.end_with_parent()
+    heard = launcher.REPORTS in os.environ
+    with watchdog.signals_raise_once():
+        try:
+            _train_in_this_process(request, heard)
+        except KeyboardInterrupt as asked:
+            if not heard:
+                print(f"dualrt: {watchdog.words(asked)}", file=sys.stderr, flush=True)
+            # Not through the interpreter's own end, which threads in native code may abort.
+            os._exit(watchdog.exit_code(asked))
+
+
+def _train_in_this_process(request: Request, heard: bool) -> None:
+    from dualrt.real import launcher
     from dualrt.real.rendezvous import Launch
 
-    watchdog.interrupt_on_signals()
     launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
-    heard = launcher.REPORTS in os.environ
     try:
         scenario = request.scenario()
         check_picture(request.picture)
@@ -194,9 +210,6 @@ def _train_here(request: Request) -> None:
     except DualrtError as error:
         launcher.report(error, launch.rank)
         raise
-    except KeyboardInterrupt:
-        # Not through the interpreter's own end, which threads in native code may abort.
-        os._exit(130)
     if outcome is None:
         return
     _draw(request, outcome.summary, outcome.tally)

@@ -36,6 +36,7 @@ from types import MappingProxyType
 from typing import IO
 
 from dualrt.core.errors import RunError, UsageError
+from dualrt.real import watchdog
 
 REPORTS = "DUALRT_REPORTS"
 """Environment variable that names the folder for errors; set by this launcher only."""
@@ -123,7 +124,7 @@ def _outlive(folder: str) -> None:
     finally:
         # Who made the folder cannot remove it any more.
         shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
+        watchdog.end_at_once()
 
 
 def report(error: Exception, rank: int) -> bool:
@@ -258,17 +259,17 @@ class _Crew:
 
     def _over(self, rank: int, member: _Member, code: int) -> None:
         """A process has ended: well, with an error, which ends the run, or without a word."""
-        member.reader.join(GRACE_S)
-        if code == 0:
-            del self._members[rank]
-            self._ended_well = True
-            return
-        error = self._error()
-        if error is not None:
-            raise error
+        # Whatever it has started: that may hold its stdout open, too.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(member.process.pid, signal.SIGKILL)
+        member.reader.join(GRACE_S)
+        error = self._error() if code else None
+        if error is not None:
+            raise error
         del self._members[rank]
+        if code == 0:
+            self._ended_well = True
+            return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         said = f"learner {rank} {how}"
         words = _tail(member.log)

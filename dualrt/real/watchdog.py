@@ -1,6 +1,12 @@
-"""Watchdog: the ways in which a process of a real run must end whatever else it does.
+"""Watchdog: the ways in which a process of a run must end whatever else it does.
 
-Owns signals, the death of the launcher, and the last resort. Must not know what the process does.
+Owns signals, what they make the exit code, the death of the launcher, and the last resort. Must not
+know what the process does.
+
+A signal that asks for an end becomes an exception in the main thread, as Ctrl-C does, so that every
+`with` on the way is left. A signal that whoever started the process has it ignore stays ignored,
+but for SIGTERM: that is what `nohup` is for, and how a shell keeps Ctrl-C from what it runs in the
+background.
 """
 
 from __future__ import annotations
@@ -8,7 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 GRACE_S = 1.5
 """How long a clean end may take after a signal: a call that hangs in a library cannot be ended."""
@@ -16,11 +25,42 @@ GRACE_S = 1.5
 POLL_S = 0.5
 """How often the launcher is looked for."""
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C; a launcher, or a scheduler that wants the machine; a terminal that is closed."""
 
-def interrupt_on_signals() -> None:
-    """Turn SIGTERM and SIGINT into KeyboardInterrupt, with a bound on what comes after."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
+
+class Ended(KeyboardInterrupt):
+    """A signal asks this process to end. Who catches Ctrl-C catches it too."""
+
+    def __init__(self, number: int) -> None:
+        self.number = signal.Signals(number)
+        super().__init__(self.number.name)
+
+
+def exit_code(asked: KeyboardInterrupt) -> int:
+    """What a process that ends so returns: 128 and the signal's number, as shells have it."""
+    return 128 + (asked.number if isinstance(asked, Ended) else signal.SIGINT)
+
+
+def words(asked: KeyboardInterrupt) -> str:
+    """The same for people."""
+    if exit_code(asked) == 128 + signal.SIGINT:
+        return "interrupted"
+    return f"ended by {asked}"
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Meanwhile, signals that ask for an end raise `Ended`; each as often as it comes."""
+    with _handling(_raise):
+        yield
+
+
+@contextmanager
+def signals_raise_once() -> Iterator[None]:
+    """The same once, with a bound on what comes after: then the process ends in any case."""
+    with _handling(_raise_once):
+        yield
 
 
 def end_with(parent: int) -> None:
@@ -28,16 +68,42 @@ def end_with(parent: int) -> None:
     threading.Thread(target=_watch, args=(parent,), name="watchdog", daemon=True).start()
 
 
-def _interrupt(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+def end_at_once() -> NoReturn:
+    """End this process, and whatever it has started if it leads a group of processes."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    # None is a handler that was not set from Python, and cannot be set again.
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in ENDING}
+    for number, handled in before.items():
+        if handled is not signal.SIG_IGN or number is signal.SIGTERM:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    raise Ended(number)
+
+
+def _raise_once(number: int, _: FrameType | None) -> None:
+    for one in ENDING:
+        signal.signal(one, signal.SIG_IGN)
     last_resort = threading.Timer(GRACE_S, os._exit, args=(128 + number,))
     last_resort.daemon = True
     last_resort.start()
-    raise KeyboardInterrupt
+    raise Ended(number)
 
 
 def _watch(parent: int) -> None:
     tick = threading.Event()
     while os.getppid() == parent:
         tick.wait(POLL_S)
-    os._exit(1)
+    end_at_once()

@@ -5,9 +5,8 @@ The commands run in this process, which is quick; `test_modes` and others run re
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,8 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Refused]:
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
     """Runs a command that must fail as bad input does; gives its stderr."""
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(*words: str | Path) -> str:
         monkeypatch.setattr(sys, "argv", ["dualrt", *map(str, words)])
@@ -35,8 +31,7 @@ def refused(
         assert len(err.splitlines()) == 1
         return err
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 QUADRATIC = "quadratic-sd-psgd"

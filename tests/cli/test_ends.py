@@ -18,6 +18,9 @@ SLEEPY = Path(__file__).parent / "scenarios" / "sleepy.toml"
 FOR_HOURS = commands.settings("learners=3", "training.epochs=10000")
 
 
+NOHUP = ["nohup", *commands.DUALRT]
+
+
 class Started(NamedTuple):
     """A local run in which every learner has begun to train."""
 
@@ -28,6 +31,10 @@ class Started(NamedTuple):
     """Where its temporary files are."""
     here: Path
     """Where each learner has left its process's number."""
+    ports: set[tuple[str, str]]
+    """Where they listen."""
+    shared: set[str]
+    """What lay in shared memory before."""
 
     def pid(self, rank: int) -> int:
         """The process of a learner."""
@@ -37,38 +44,80 @@ class Started(NamedTuple):
 @pytest.fixture
 def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Started]:
     """With other settings, if a test has some, than those that let it run for hours."""
-    settings = [*FOR_HOURS, *getattr(request, "param", [])]
+    words = getattr(request, "param", [])
+    command, settings = (words, []) if words == NOHUP else (commands.DUALRT, words)
+    shared = commands.shared_files()
     temporary, here = tmp_path / "tmp", tmp_path / "started"
     temporary.mkdir()
     here.mkdir()
     env = {"TMPDIR": str(temporary), "DUALRT_TEST_STARTED": str(here)}
-    with commands.start("train", SLEEPY, "--local", "3", *settings, env=env) as parent:
+    words = ["train", str(SLEEPY), "--local", "3", *FOR_HOURS, *settings]
+    with commands.start(*words, env=env, command=command) as parent:
         try:
             assert commands.await_(lambda: len(list(here.iterdir())) == 3)
             processes = commands.descendants(parent.pid)
-            # The parent, and three learners.
-            assert len(processes) >= 4
-            yield Started(parent, processes, temporary, here)
+            # The parent, three learners, and a child of each.
+            assert len(processes) >= 7
+            ports = commands.listening(processes)
+            assert len(ports) >= 3
+            yield Started(parent, processes, temporary, here, ports, shared)
         finally:
             parent.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(started: Started, number: signal.Signals) -> None:
-    started.parent.send_signal(number)
+def leaves_nothing(started: Started) -> bool:
+    """No process, port, temporary file, or file in shared memory, before long."""
+    return commands.await_(
+        lambda: (
+            not (
+                commands.alive(started.processes)
+                or commands.ports() & started.ports
+                or list(started.temporary.iterdir())
+                or commands.shared_files() - started.shared
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("started", "numbers", "code", "words"),
+    [
+        ([], [signal.SIGINT], 130, "interrupted"),
+        ([], [signal.SIGHUP], 129, "ended by SIGHUP"),
+        # To which closing the terminal is nothing.
+        (NOHUP, [signal.SIGHUP, signal.SIGTERM], 143, "ended by SIGTERM"),
+    ],
+    indirect=["started"],
+    ids=["SIGINT", "SIGHUP", "SIGTERM after a SIGHUP that nohup keeps away"],
+)
+def test_a_run_that_a_signal_ends_leaves_nothing(
+    started: Started, numbers: list[signal.Signals], code: int, words: str
+) -> None:
+    for number in numbers:
+        started.parent.send_signal(number)
     out, err = started.parent.communicate(timeout=commands.PATIENCE_S)
-    assert started.parent.returncode == 130
-    assert (out, err.splitlines()[-1]) == ("", "dualrt: interrupted")
+    assert started.parent.returncode == code
+    assert (out, err.splitlines()[-1]) == ("", f"dualrt: {words}")
     assert "Traceback" not in err
-    assert commands.await_(lambda: not commands.alive(started.processes))
-    assert list(started.temporary.iterdir()) == []
+    assert leaves_nothing(started)
 
 
-def test_learners_do_not_outlive_a_killed_parent(started: Started) -> None:
+def test_a_killed_parent_leaves_nothing(started: Started) -> None:
     started.parent.kill()
     started.parent.wait(commands.PATIENCE_S)
-    assert commands.await_(lambda: not commands.alive(started.processes))
-    assert commands.await_(lambda: list(started.temporary.iterdir()) == [])
+    assert leaves_nothing(started)
+
+
+def test_a_process_that_no_launcher_started_outlives_the_shell_that_did(tmp_path: Path) -> None:
+    here, out = tmp_path / "started", tmp_path / "out"
+    here.mkdir()
+    alone = commands.settings("learners=1", "algorithm.name=ssgd", "training.epochs=0.2")
+    shell = ["sh", "-c", '"$0" "$@" & wait', *commands.DUALRT]
+    words = ["train", str(SLEEPY), *alone, "--out", str(out)]
+    with commands.start(*words, command=shell, env={"DUALRT_TEST_STARTED": str(here)}) as started:
+        assert commands.await_((here / "0").exists)
+        started.kill()
+        assert commands.await_((out / "summary.json").exists)
 
 
 @pytest.mark.parametrize("started", [commands.settings("algorithm.name=sd-psgd")], indirect=True)
@@ -79,7 +128,7 @@ def test_a_killed_learner_that_everyone_needs_ends_the_run_and_is_named(started:
     assert "learner 1 was killed by SIGKILL" in err
     assert "PeerLostError: learner 1 is lost" in err
     assert "Traceback" not in err
-    assert commands.await_(lambda: not commands.alive(started.processes))
+    assert leaves_nothing(started)
 
 
 @pytest.mark.parametrize("started", [commands.settings("training.epochs=6")], indirect=True)
@@ -90,8 +139,7 @@ def test_a_killed_learner_costs_the_others_nothing_that_they_need(started: Start
     assert started.parent.returncode == 0, err
     assert "warning: learner 0 was killed by SIGKILL, and is not started again" in err
     assert "AD-PSGD" in out or "adpsgd" in out
-    assert commands.await_(lambda: not commands.alive(started.processes))
-    assert list(started.temporary.iterdir()) == []
+    assert leaves_nothing(started)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,20 @@ def test_torchrun_starts_a_run_and_the_first_process_prints() -> None:
     }
 
 
+def test_learners_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
+    sleepy = Path(__file__).parent / "scenarios" / "sleepy.toml"
+    for_hours = commands.settings("learners=2", "training.epochs=10000")
+    env = {"DUALRT_TEST_STARTED": str(tmp_path)}
+    with commands.start("train", sleepy, *for_hours, command=TORCHRUN, env=env) as launcher:
+        assert commands.await_(lambda: len(list(tmp_path.iterdir())) == 2)
+        processes = commands.descendants(launcher.pid)
+        # torchrun, two learners, and a child of each.
+        assert len(processes) >= 5
+        launcher.kill()
+        launcher.wait(commands.PATIENCE_S)
+        assert commands.await_(lambda: not commands.alive(processes))
+
+
 def test_another_number_of_processes_than_learners_is_refused() -> None:
     done = commands.run("train", *QUADRATIC, command=TORCHRUN)
     assert done.returncode != 0

@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -57,7 +56,6 @@ def here(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """The same command line, answered by this process."""
     command = ["dualrt", *map(str, words)]
     out, err = io.StringIO(), io.StringIO()
-    sigterm = signal.getsignal(signal.SIGTERM)
     try:
         with (
             mock.patch.object(sys, "argv", command),
@@ -69,8 +67,6 @@ def here(*words: str | Path) -> subprocess.CompletedProcess[str]:
         code = end.code
     else:
         code = 0
-    finally:
-        signal.signal(signal.SIGTERM, sigterm)
     assert code is None or isinstance(code, int)
     return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())
 
@@ -119,6 +115,43 @@ def alive(processes: set[Process]) -> set[Process]:
     """Those that still run."""
     table = _processes()
     return {(pid, began) for pid, began in processes if table.get(pid, (0, -1))[1] == began}
+
+
+Port = tuple[str, str]
+"""Where a process listens, in /proc's words, and the number of the socket."""
+
+
+def ports() -> set[Port]:
+    """Where any process of this host listens for TCP connections."""
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+    lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()]
+    return {(words[1], words[9]) for words in map(str.split, lines) if words[3] == "0A"}
+
+
+def listening(processes: set[Process]) -> set[Port]:
+    """Where these processes do."""
+    theirs = _opened(processes)
+    return {(where, number) for where, number in ports() if f"socket:[{number}]" in theirs}
+
+
+def shared_files() -> set[str]:
+    """Names in /dev/shm that no process has open or mapped: left there by one that is gone."""
+    everyone = {(pid, began) for pid, (_, began) in _processes().items()}
+    files = {str(path) for path in Path("/dev/shm").iterdir() if path.is_file()}
+    return files - _opened(everyone)
+
+
+def _opened(processes: set[Process]) -> set[str]:
+    """Files and sockets that processes have open or mapped."""
+    found: set[str] = set()
+    for pid, _ in processes:
+        folder = Path("/proc", str(pid))
+        # It may end meanwhile, or be somebody else's.
+        with suppress(OSError):
+            found |= {str(link.readlink()) for link in (folder / "fd").iterdir()}
+            maps = (folder / "maps").read_text().splitlines()
+            found |= {line.split(maxsplit=5)[5] for line in maps if "/" in line}
+    return found
 
 
 def await_(condition: Callable[[], bool]) -> bool:

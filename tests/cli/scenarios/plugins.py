@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ GRADIENT_S = 0.05
 
 STARTED = "DUALRT_TEST_STARTED"
 """Environment variable: a folder in which each learner leaves its process's number, in a file named
-by its rank, when it computes its first gradient."""
+by its rank, when it computes its first gradient. If a launcher started it, it starts a process of
+its own before, as a loader of data might."""
 
 
 class Sleepy(Quadratic):
@@ -26,6 +28,8 @@ class Sleepy(Quadratic):
 
     def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
         if draw == 0 and STARTED in os.environ:
+            if "WORLD_SIZE" in os.environ:
+                subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL)
             Path(os.environ[STARTED], str(rank)).write_text(str(os.getpid()))
         time.sleep(GRADIENT_S)
         return super().gradient(at, rank, draw)
