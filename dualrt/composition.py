@@ -26,7 +26,7 @@ from dualrt.workloads import SHIPPED as WORKLOADS
 ALWAYS = ("seed", "learners", "batch")
 """Arguments that every workload is made with."""
 
-WITH_NUMBERS = ("optimizer", "device", "audit")
+WITH_NUMBERS = ("optimizer", "device", "audit", "precision", "accumulate")
 """Arguments that a workload is made with if its constructor has them."""
 
 WIRE_FRACTION = 0.01
@@ -121,6 +121,7 @@ class Ensemble:
     ) -> Learner:
         """The learner that these weights are of, in its seat."""
         training = self.scenario.training
+        weights.clip_norm = training.clip_norm
         weights.wire = training.wire
         weights.wire_fraction = training.wire_fraction or WIRE_FRACTION
         seat = Seat(
@@ -217,6 +218,13 @@ class Composition(Ensemble):
             **dict.fromkeys(ALWAYS),
             **dict.fromkeys(self._with_numbers()),
         )
+        batch, parts = scenario.workload.batch, scenario.training.accumulate
+        if batch % parts:
+            raise scenario.error(
+                "training.accumulate",
+                f"a mini-batch of workload.batch = {batch} samples has no so many equal parts",
+                f"Choose one of {', '.join(map(str, _divisors(batch)))}.",
+            )
 
     def workload(self, *, device: str = "cpu") -> Workload[Any]:
         """A new workload object; each thread that computes gradients needs one of its own."""
@@ -233,6 +241,10 @@ class Composition(Ensemble):
             settings["device"] = device
         if "audit" in accepted:
             settings["audit"] = scenario.training.audit
+        if "precision" in accepted:
+            settings["precision"] = scenario.training.precision
+        if "accumulate" in accepted:
+            settings["accumulate"] = scenario.training.accumulate
         settings["batch"] = scenario.workload.batch
         try:
             made: Workload[Any] = cls(seed=scenario.seed, learners=scenario.learners, **settings)
@@ -285,9 +297,13 @@ class Composition(Ensemble):
                 f"workload {self.scenario.workload.name} gives its gradients as a whole"
             )
         accepted = self._with_numbers()
+        name = self.scenario.workload.name
         for key in ("optimizer", "audit"):
             if key not in accepted:
-                idle[f"training.{key}"] = f"workload {self.scenario.workload.name} has no numbers"
+                idle[f"training.{key}"] = f"workload {name} has no numbers"
+        for key in ("precision", "accumulate"):
+            if key not in accepted:
+                idle[f"training.{key}"] = f"workload {name} takes gradients in a way of its own"
         return [
             f"{self.scenario.source}: {key} has no effect: {why}"
             for key in self.scenario.given_keys()
@@ -298,3 +314,7 @@ class Composition(Ensemble):
     def _with_numbers(self) -> tuple[str, ...]:
         accepted = inspect.signature(self._workload_class).parameters
         return tuple(name for name in WITH_NUMBERS if name in accepted)
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

@@ -74,6 +74,13 @@ class Vector(Protocol):
         """Size in bytes, which is what it costs to move."""
 
 
+FLOAT32 = "float32"
+"""The type of weights, and what a gradient is computed in unless something else is said."""
+
+BFLOAT16 = "bfloat16"
+"""Half the bits, of which the exponent has as many as float32's."""
+
+
 class Place(Enum):
     """What a computation occupies."""
 
@@ -88,13 +95,16 @@ class Cost(NamedTuple):
 
     `kind` names the computation in records and in measured profiles ("gradient", "blend").
     `samples` is the batch size where a profile T(batch) applies; `flops` and `bytes_moved` serve a
-    roofline where none does.
+    roofline where none does. They are of all of it, also where it is done in `parts` of equally
+    many samples, one after another. `precision` is the type that most of the arithmetic is in.
     """
 
     kind: str
     samples: int = 0
     flops: float = 0.0
     bytes_moved: int = 0
+    parts: int = 1
+    precision: str = FLOAT32
 
 
 class Group(NamedTuple):

@@ -117,8 +117,9 @@ class Learner(ABC):
         self.rank = seat.rank
         self.weights = seat.weights
         nbytes = seat.weights.nbytes
-        # Reads w and g, writes w.
-        self._update_cost = Cost("update", bytes_moved=3 * nbytes)
+        # Reads w and g, writes w; a norm reads g, and scaling to it reads and writes g.
+        passes = 3 if seat.weights.clip_norm is None else 6
+        self._update_cost = Cost("update", bytes_moved=passes * nbytes)
         # Reads w, mine and theirs, writes w.
         self._blend_cost = Cost("blend", bytes_moved=4 * nbytes)
         self.draws = 0

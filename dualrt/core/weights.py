@@ -56,6 +56,8 @@ class Weights(ABC, Generic[V]):
         self.versions = VersionVector(learners) if versions is None else versions
         self.wire = FULL
         """What is sent: `FULL`, the name of a narrower type ("bfloat16"), or `TOP_K`."""
+        self.clip_norm: float | None = None
+        """The largest norm that a gradient is applied with; None for any."""
         self.wire_fraction = 1.0
         """With `TOP_K`, which part of all entries a message carries."""
         self._lock = threading.Lock()

@@ -15,6 +15,9 @@ from typing import Any
 
 from dualrt.core.errors import DualrtError, UsageError
 
+WHOLE = ("training.accumulate=1",)
+"""Batches are measured as a whole: a run in parts takes a part's time so many times."""
+
 
 def main() -> None:
     """Obey orders until there are no more."""
@@ -48,7 +51,7 @@ def _bench(
     from dualrt.scenario import Scenario, load
 
     def scenario(batch: int) -> Scenario:
-        return load(file, [*overrides, f"workload.batch={batch}"], seed)
+        return load(file, [*overrides, f"workload.batch={batch}", *WHOLE], seed)
 
     return Bench(scenario, rank, processes, device)
 

@@ -106,6 +106,11 @@ class Device(Table):
         description="By how much of its time a computation takes longer while its device sends, "
         "receives or takes part in a collective; 0.2 is a fifth.",
     )
+    bfloat16_speedup: Positive | None = Field(
+        default=None,
+        description="How many times faster a gradient is with training.precision = 'bfloat16', as "
+        "measured; left out: as fast as in float32.",
+    )
 
     @model_validator(mode="after")
     def _rated(self) -> Self:

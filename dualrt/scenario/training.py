@@ -85,6 +85,22 @@ class Training(Table):
     optimizer: Optimizer = Field(
         default_factory=Optimizer, description="What turns a gradient into a step."
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What gradients are computed in: bfloat16 by torch.autocast, which leaves to "
+        "float32 what needs it. Weights, gradients and averaging are float32 all the same.",
+    )
+    accumulate: Count = Field(
+        default=1,
+        description="In how many equal parts, one after another, a mini-batch is computed. The "
+        "gradient is the same; activations take so many times less memory.",
+    )
+    clip_norm: Positive | None = Field(
+        default=None,
+        description="A gradient of a larger norm is scaled to this one when it is applied, as "
+        "torch.nn.utils.clip_grad_norm_ does; one that is averaged before is, after. Left out: no "
+        "limit.",
+    )
     wire: Literal["full", "bfloat16", "float16", "top-k"] = Field(
         default="full",
         description="What learners that gossip send of each weight: all of it, or 16 bits, which "

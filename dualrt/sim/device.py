@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dualrt.core.effects import Cost
+from dualrt.core.effects import BFLOAT16, Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.sim.slowness import Slowness, SlowPeriods
@@ -42,6 +42,7 @@ class DeviceSpec:
     is not drawn: recorded ones are replayed in their order, over and over, by each device from a
     place of its own. `slow_periods` come and go at random. `interference` is by how much of its
     time a computation takes longer while the device communicates (`dualrt.sim.interference`).
+    `bfloat16_speedup` is how many times faster a computation is in that precision.
 
     Raises `UsageError` for a rate that is not positive, a negative time or spread, a profile whose
     points are not in order, and recorded factors that are not positive.
@@ -58,9 +59,10 @@ class DeviceSpec:
     )
     slow_periods: SlowPeriods | None = None
     interference: float = 0.0
+    bfloat16_speedup: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("flops_per_s", "memory_bytes_per_s"):
+        for name in ("flops_per_s", "memory_bytes_per_s", "bfloat16_speedup"):
             if not getattr(self, name) > 0:
                 raise UsageError(
                     f"device: {name} = {getattr(self, name)!r} is not positive. "
@@ -83,11 +85,15 @@ class DeviceSpec:
 
     def nominal_s(self, cost: Cost) -> float:
         """Seconds on a device without jitter or slow periods."""
+        whole_s = cost.parts * self._part_s(cost)
+        return whole_s / self.bfloat16_speedup if cost.precision == BFLOAT16 else whole_s
+
+    def _part_s(self, cost: Cost) -> float:
         profile = self.profiles.get(cost.kind)
         if profile is not None:
-            return _interpolated_s(profile, cost.samples, self.launch_s)
-        arithmetic_s = cost.flops / self.flops_per_s
-        traffic_s = cost.bytes_moved / self.memory_bytes_per_s
+            return _interpolated_s(profile, cost.samples // cost.parts, self.launch_s)
+        arithmetic_s = cost.flops / cost.parts / self.flops_per_s
+        traffic_s = cost.bytes_moved / cost.parts / self.memory_bytes_per_s
         return max(arithmetic_s, traffic_s) + self.launch_s
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dualrt.core.effects import FLOAT32
 from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.core.seeds import derive
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
@@ -33,7 +34,8 @@ class Digits(TorchTask):
     """A fully connected ReLU network on the digits, with cross-entropy and accuracy.
 
     Parameters: `hidden` are the widths of the hidden layers; 2112.01433 uses two of 50 on MNIST.
-    `optimizer`, `device` and `audit` as in `TorchTask`. Pixels are scaled to 0..1.
+    `optimizer`, `device`, `audit`, `precision` and `accumulate` as in `TorchTask`. Pixels are
+    scaled to 0..1.
     The split into 1,437 and 360 does not depend on `seed`, so held-out figures of different seeds
     compare.
 
@@ -52,6 +54,8 @@ class Digits(TorchTask):
         optimizer: OptimizerFactory | None = None,
         device: str = "cpu",
         audit: bool = False,
+        precision: str = FLOAT32,
+        accumulate: int = 1,
     ) -> None:
         if any(width < 1 for width in hidden):
             raise UsageError(f"hidden = {list(hidden)}: a layer's width is 1 or more.")
@@ -68,6 +72,8 @@ class Digits(TorchTask):
             optimizer=optimizer,
             device=device,
             audit=audit,
+            precision=precision,
+            accumulate=accumulate,
         )
 
 

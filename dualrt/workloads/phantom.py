@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dualrt.core.effects import Cost
+from dualrt.core.effects import FLOAT32, Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.weights import Gradient, Weights
 from dualrt.core.workload import PiecewiseWorkload, Workload
@@ -81,6 +81,15 @@ class PhantomWeights(Weights[PhantomVector]):
         return PhantomVector(vector.nbytes // 2)
 
 
+def weights_passes(parts: int) -> int:
+    """How often vectors of the weights' size cross the memory bus in a gradient of so many parts.
+
+    Weights are read forward and backward, and a gradient is written; from the second part on it is
+    read again and added to the first.
+    """
+    return 3 * parts + 3 * (parts - 1)
+
+
 class Phantom:
     """A workload of stated size and cost.
 
@@ -88,7 +97,8 @@ class Phantom:
     parameter tensors, whose sum it then is: left out, the vector is one tensor.
     `samples_per_epoch` is the size of the pool; `flops_per_sample` and `bytes_per_sample` are the
     arithmetic and the device memory traffic of a gradient, forward and backward, for each sample of
-    its mini-batch. `seed` is taken because every workload takes it; nothing here is random.
+    its mini-batch, which is computed in `precision`, and in `accumulate` parts. `seed` is taken
+    because every workload takes it; nothing here is random.
 
     Raises:
         UsageError: the pool is empty, a size or a cost is negative, or the sizes of the tensors are
@@ -106,6 +116,8 @@ class Phantom:
         flops_per_sample: float = 1e9,
         bytes_per_sample: int = 0,
         tensors_bytes: tuple[int, ...] = (),
+        precision: str = FLOAT32,
+        accumulate: int = 1,
     ) -> None:
         for name, value, least in (
             ("parameters_bytes", parameters_bytes, 0),
@@ -133,6 +145,8 @@ class Phantom:
             samples=batch,
             flops=flops_per_sample * batch,
             bytes_moved=bytes_per_sample * batch,
+            parts=accumulate,
+            precision=precision,
         )
         self._vector = PhantomVector(parameters_bytes)
         self._tensors_bytes = tensors_bytes
@@ -260,14 +274,23 @@ class AcousticPhantom(Phantom):
     """The shadow of the acoustic model of 1907.05701: a `Phantom` with that model's figures.
 
     Parameters: `corpus` is "SWB-2000" (1,975 h) or "SWB-300", and sets the size of the pool. One
-    sample is a segment of 21 frames. Arithmetic and memory traffic are in closed form what
-    `dualrt.workloads.flops` counts in the module itself.
+    sample is a segment of 21 frames. `precision` and `accumulate` as in `Phantom`. Arithmetic and
+    memory traffic are in closed form what `dualrt.workloads.flops` counts in the module itself.
 
     Raises:
         UsageError: there is no such corpus.
     """
 
-    def __init__(self, *, seed: int, learners: int, batch: int, corpus: str = "SWB-2000") -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        learners: int,
+        batch: int,
+        corpus: str = "SWB-2000",
+        precision: str = FLOAT32,
+        accumulate: int = 1,
+    ) -> None:
         if corpus not in SEGMENTS_PER_EPOCH:
             raise UsageError(
                 f"corpus = {corpus!r}: the papers train on {' and '.join(SEGMENTS_PER_EPOCH)}. "
@@ -286,7 +309,9 @@ class AcousticPhantom(Phantom):
             "gradient",
             samples=batch,
             flops=float(batch * acoustic_flops()),
-            # Weights are read forward and backward, and a gradient is written. An activation is
-            # written and read forward, and its gradient backward.
-            bytes_moved=3 * parameters_bytes + 4 * batch * acoustic_activation_bytes(),
+            # An activation is written and read forward, and its gradient backward.
+            bytes_moved=weights_passes(accumulate) * parameters_bytes
+            + 4 * batch * acoustic_activation_bytes(),
+            parts=accumulate,
+            precision=precision,
         )

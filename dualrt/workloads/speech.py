@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dualrt.core.effects import FLOAT32
 from dualrt.core.errors import UsageError
 from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
 from dualrt.workloads.asr.features import DIMENSIONS
@@ -28,7 +29,8 @@ class Speech(TorchTask):
     Parameters: `data` is the file that `dualrt asr prepare` wrote; `labels` are its "phones" or
     its tied "states"; `layers` of `cells` a direction and a bottleneck of `projection` make the
     model (the paper's are 6, 512 and 256). `segments` takes only so many training segments, evenly
-    spread, for a quicker run. `optimizer`, `device` and `audit` as in `TorchTask`.
+    spread, for a quicker run. `optimizer`, `device`, `audit`, `precision` and `accumulate` as in
+    `TorchTask`.
 
     Raises:
         UsageError: the file is missing, truncated or foreign, or has too few segments; or the
@@ -50,6 +52,8 @@ class Speech(TorchTask):
         optimizer: OptimizerFactory | None = None,
         device: str = "cpu",
         audit: bool = False,
+        precision: str = FLOAT32,
+        accumulate: int = 1,
     ) -> None:
         for name, size in (("layers", layers), ("cells", cells), ("projection", projection)):
             if size < 1:
@@ -76,6 +80,8 @@ class Speech(TorchTask):
             optimizer=optimizer,
             device=device,
             audit=audit,
+            precision=precision,
+            accumulate=accumulate,
         )
 
 

@@ -25,13 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dualrt.core.effects import Cost
+from dualrt.core.effects import BFLOAT16, FLOAT32, Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.pool import SMALLEST_BYTES
 from dualrt.core.seeds import derive
 from dualrt.core.weights import Gradient
 from dualrt.core.workload import GradientOf
 from dualrt.workloads import flops
+from dualrt.workloads.phantom import weights_passes
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_joint import FEW, JointModule
 from dualrt.workloads.torch_pieces import Filling
@@ -71,11 +72,14 @@ class TorchTask:
     here; its trainable parameters, in the order of `parameters()`, are the flat vector. `training`
     is the pool, `held_out` what `evaluate` uses. `loss` and `accuracy` are means over samples.
     `optimizer` and `audit` are those of `TorchWeights`. All data are moved to `device` once.
+    `precision` is what gradients are computed in, "float32", or "bfloat16" by torch.autocast, for
+    weights and gradients of float32 all the same; `accumulate` in how many equal parts of a
+    mini-batch, one after another.
 
     Raises:
         UsageError: the module has buffers, no parameters, or parameters of several types; or
-            inputs and targets differ in number; or, from `gradient`, the module writes to its
-            parameters now and then.
+            inputs and targets differ in number; or there is no such precision, or a batch has no so
+            many equal parts; or, from `gradient`, the module writes to its parameters now and then.
     """
 
     def __init__(
@@ -92,10 +96,23 @@ class TorchTask:
         optimizer: OptimizerFactory | None = None,
         device: str = "cpu",
         audit: bool = False,
+        precision: str = FLOAT32,
+        accumulate: int = 1,
     ) -> None:
+        if precision not in {FLOAT32, BFLOAT16}:
+            raise UsageError(
+                f"precision = {precision!r}: gradients are computed in {FLOAT32} or {BFLOAT16}. "
+                "Choose one of these."
+            )
+        if accumulate < 1 or batch % accumulate:
+            raise UsageError(
+                f"accumulate = {accumulate}: a mini-batch of {batch} has no so many equal parts. "
+                "Choose a number that divides it."
+            )
         self._seed, self._learners, self._batch = seed, learners, batch
         self._optimizer, self._audit = optimizer, audit
         self._device = torch.device(device)
+        self._precision, self._accumulate = precision, accumulate
         self._training = _moved(training, self._device)
         self._held_out = _moved(held_out, self._device)
         self._pool = Pool(len(training.inputs), batch, learners, seed)
@@ -148,9 +165,17 @@ class TorchTask:
 
         Random layers such as dropout draw from a stream of (seed, rank, draw).
         """
-        with self._loss_at(at, rank, draw) as loss:
-            parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
-        return Gradient(_flat(parts, out=fresh_like(self._initial)), loss.item())
+        whole, told = fresh_like(self._initial), list[Tensor]()
+        with self._losses_at(at, rank, draw) as losses:
+            for number, loss in enumerate(losses):
+                parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+                told.append(loss.detach())
+                if number == 0:
+                    _flat(parts, out=whole)
+                    continue
+                for sum_, part in zip(torch.split(whole, self._sizes), parts, strict=True):
+                    sum_.add_(part.reshape(-1))
+        return Gradient(whole, sum(one.item() for one in told))
 
     def gradient_in_pieces(
         self,
@@ -162,15 +187,24 @@ class TorchTask:
         ready: Callable[[Tensor], None],
     ) -> Gradient[Tensor]:
         """`share` of the same, with each piece told as the backward pass goes on."""
-        whole = fresh_like(self._initial)
+        whole, told = fresh_like(self._initial), list[Tensor]()
         filling = Filling(whole, self._parameters, pieces, share, ready)
-        with self._loss_at(at, rank, draw) as loss, filling:
-            loss.backward()
-        return Gradient(whole, loss.item())
+        with self._losses_at(at, rank, draw) as losses:
+            for number, loss in enumerate(losses, 1):
+                told.append(loss.detach())
+                # What is ready is known in the last part alone; autograd adds up those before.
+                with filling if number == self._accumulate else nullcontext():
+                    loss.backward()
+        return Gradient(whole, sum(one.item() for one in told))
 
     @cached_property
     def gradients_at_once(self) -> int:
-        """1 unless the module is small and `torch.vmap` takes it: no LSTM, no dropout."""
+        """1 unless the module is small and `torch.vmap` takes it: no LSTM, no dropout.
+
+        Stacks are of float32, and would take the memory that parts of a mini-batch save.
+        """
+        if self._precision != FLOAT32 or self._accumulate > 1:
+            return 1
         two = np.stack([self._pool.indices(0, 0)] * 2)
         return self._joint.at_once(self._gradient_cost.flops, *self._chosen(two))
 
@@ -209,18 +243,29 @@ class TorchTask:
         return digest(vector)
 
     @contextmanager
-    def _loss_at(self, at: Tensor, rank: int, draw: int) -> Iterator[Tensor]:
-        """The loss of a mini-batch, for the backward pass to be taken inside."""
+    def _losses_at(self, at: Tensor, rank: int, draw: int) -> Iterator[Iterator[Tensor]]:
+        """The loss of a mini-batch in its parts, whose sum it is.
+
+        The backward pass of each is to be taken inside, before the next is asked for.
+        """
         self._load(at)
         writes = self._written()
         chosen = self._chosen(self._pool.indices(rank, draw))
         with self._numbers_for(rank, draw):
-            yield self._mean_loss(*chosen)
+            yield self._losses(chosen)
         if not self._writes and self._written() != writes:
             raise UsageError(
                 f"module {type(self._module).__name__}: it wrote to its parameters, and did not "
                 "when it was tried first. Have it write in every forward pass, or in none."
             )
+
+    def _losses(self, samples: Samples) -> Iterator[Tensor]:
+        if self._accumulate == 1:
+            yield self._mean_loss(*samples)
+            return
+        size = self._batch // self._accumulate
+        for part in zip(*(torch.split(one, size) for one in samples), strict=True):
+            yield self._mean_loss(*part) / self._accumulate
 
     def _chosen(self, indices: NDArray[np.int64]) -> Samples:
         """The samples of a batch, or of a stack of them: shape [*indices.shape, ...]."""
@@ -230,7 +275,10 @@ class TorchTask:
         return Samples(*(part.unflatten(0, indices.shape) for part in taken))
 
     def _mean_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return self._loss(self._module(inputs), targets)
+        if self._precision == FLOAT32:
+            return self._loss(self._module(inputs), targets)
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return self._loss(self._module(inputs), targets)
 
     def _numbers_for(self, rank: int, draw: int) -> AbstractContextManager[None]:
         """The stream that random layers draw from."""
@@ -248,14 +296,15 @@ class TorchTask:
             touched = _generators(self._device)
         self._draws_numbers = not all(map(torch.equal, untouched, touched))
         self._writes = self._written() != writes
-        # Weights are read forward and backward, and a gradient is written.
-        weights_bytes = 3 * self._initial.nbytes
+        weights_bytes = weights_passes(self._accumulate) * self._initial.nbytes
         activation_bytes = flops.PASSES * work.activation_bytes * self._batch // len(few.inputs)
         return Cost(
             "gradient",
             samples=self._batch,
             flops=work.flops * self._batch / len(few.inputs),
             bytes_moved=weights_bytes + activation_bytes,
+            parts=self._accumulate,
+            precision=self._precision,
         )
 
     def _one_bench(self) -> Tensor | None:

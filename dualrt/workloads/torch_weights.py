@@ -147,6 +147,8 @@ class TorchWeights(Weights[Tensor]):
             self._lent = False
 
     def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        if self.clip_norm is not None:
+            gradient = _clipped(gradient, self.clip_norm)
         if self.applied is not None:
             self.applied.sub_(self._flat)
         self._step(gradient, learning_rate)
@@ -225,6 +227,15 @@ def fresh_like(vector: Tensor) -> Tensor:
     if vector.device.type != "cpu" or vector.nbytes < SMALLEST_BYTES:
         return torch.empty_like(vector)
     return torch.frombuffer(_VECTORS.take(vector.nbytes), dtype=vector.dtype)
+
+
+def _clipped(gradient: Tensor, most: float) -> Tensor:
+    """The gradient, or a smaller copy: as torch.nn.utils.clip_grad_norm_, which writes to it."""
+    share = most / (torch.linalg.vector_norm(gradient) + 1e-6)
+    # On a GPU to look at it would be to wait for it, with the weights locked.
+    if gradient.device.type == "cpu" and share >= 1:
+        return gradient
+    return torch.mul(gradient, share.clamp_(max=1.0), out=fresh_like(gradient))
 
 
 def _checked(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

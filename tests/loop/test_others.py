@@ -17,6 +17,7 @@ PAIR = (
     "asynchronous",
     "one_cycle",
     "scaled",
+    "everything_untouched",
     "buffers",
     "periodic",
 )
@@ -100,6 +101,13 @@ def test_who_skips_a_step_takes_the_others(pair: Told) -> None:
     assert first["course"] == second["course"]
     assert first["course"][3] != first["course"][2]
     assert (first["scale"], second["scale"]) == (2.0**10, 2.0**9)
+
+
+@pytest.mark.parametrize("loop", ["one step", "three steps"])
+def test_scaling_clipping_and_accumulating_are_left_to_the_loop(pair: Told, loop: str) -> None:
+    for one in pair:
+        told_by = one["everything_untouched"]
+        assert told_by[loop] == pytest.approx(told_by[f"{loop}, expected"], abs=1e-5)
 
 
 def test_everything_begins_as_on_rank_0(pair: Told) -> None:

@@ -201,6 +201,58 @@ def scaled() -> Any:
     return {"course": course, "scale": scaler.get_scale()}
 
 
+def everything_untouched() -> Any:
+    """sd-psgd, where scaling, clipping and accumulation are the loop's own, and the same by hand.
+
+    Also with several steps of the optimizer between two of the group's.
+    """
+    return {
+        "one step": scaled_and_clipped(network(), optimizer_steps=1),
+        "three steps": scaled_and_clipped(network(), optimizer_steps=3),
+        "one step, expected": by_hand(optimizer_steps=1),
+        "three steps, expected": by_hand(optimizer_steps=3),
+    }
+
+
+def scaled_and_clipped(model: nn.Module, optimizer_steps: int) -> list[float]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    scaler = torch.amp.GradScaler(DEVICE, init_scale=2.0**10)
+    stream = batches(RANK)
+    with dualrt.join(model, optimizer, algorithm="sd-psgd") as group:
+        for _ in range(STEPS):
+            for _ in range(optimizer_steps):
+                optimizer.zero_grad()
+                for batch in islice(stream, 4):
+                    scaler.scale(loss_of(model, batch) / 4).backward()
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+                scaler.step(optimizer)
+                scaler.update()
+            group.step()
+    return flat(model)
+
+
+def by_hand(optimizer_steps: int) -> list[float]:
+    """All learners here, on whole batches in float32, with what each adds to the mean."""
+    learners = [network(seed=0) for _ in range(LEARNERS)]
+    optimizers = [torch.optim.SGD(one.parameters(), lr=0.1, momentum=0.5) for one in learners]
+    streams = [batches(rank) for rank in range(LEARNERS)]
+    for _ in range(STEPS):
+        before = [nn.utils.parameters_to_vector(one.parameters()).detach() for one in learners]
+        for learner, optimizer, stream in zip(learners, optimizers, streams, strict=True):
+            for _ in range(optimizer_steps):
+                optimizer.zero_grad()
+                inputs, targets = map(torch.cat, zip(*islice(stream, 4), strict=True))
+                loss_of(learner, (inputs, targets)).backward()
+                nn.utils.clip_grad_norm_(learner.parameters(), 0.5)
+                optimizer.step()
+        mean = torch.stack(before).mean(0)
+        for learner, start in zip(learners, before, strict=True):
+            change = nn.utils.parameters_to_vector(learner.parameters()).detach() - start
+            nn.utils.vector_to_parameters(mean + change, learner.parameters())
+    return [sum(w) / LEARNERS for w in zip(*map(flat, learners), strict=True)]
+
+
 def buffers() -> Any:
     """Batch normalisation: what it was before the end, and after, for each setting."""
     settings: tuple[Buffers, ...] = get_args(Buffers)
