@@ -92,6 +92,8 @@ CPU = "_cpu"
 
 WARM = 0.2
 """Share of a turn's steps that is not counted."""
+TIMING = 5
+"""Steps of a learner, from which on it has a say in when counting begins and ends."""
 FIRST_STEPS = {"mlp": 400, "wide": 40, "blstm": 16, "device": 24, "device-wide": 24}
 GROWTH = 4
 """Of a turn's steps from one to the next, at most."""
@@ -196,8 +198,10 @@ def free_port() -> int:
 def result(replies: Sequence[Reply]) -> Result:
     """Rates while everyone trained, after a warm-up."""
     steps = [np.array(reply["steps"]) for reply in replies]
-    begin_s = max(rows[int(WARM * len(rows)), 0] for rows in steps)
-    end_s = min(rows[-1, 0] for rows in steps)
+    # A straggler of few steps is counted in the time of the others.
+    timing = [rows for rows in steps if len(rows) >= TIMING] or steps
+    begin_s = max(rows[int(WARM * len(rows)), 0] for rows in timing)
+    end_s = min(rows[-1, 0] for rows in timing)
     rate, cpu_s, counted = 0.0, 0.0, 0
     for rows, reply in zip(steps, replies, strict=True):
         warm = rows[(begin_s <= rows[:, 0]) & (rows[:, 0] <= end_s), 0]
