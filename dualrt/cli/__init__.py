@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
+from dualrt.cli import logs
 from dualrt.core.errors import DualrtError, UsageError
 from dualrt.real import watchdog
 
@@ -18,17 +20,8 @@ from dualrt.real import watchdog
 def main() -> None:
     """The entry point of the `dualrt` command."""
     try:
-        with watchdog.signals_raise():
+        with watchdog.signals_raise(), logs.heard():
             _answer()
-    except UsageError as error:
-        print(f"dualrt: {error}", file=sys.stderr)
-        sys.exit(2)
-    except DualrtError as error:
-        print(f"dualrt: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt as asked:
-        print(f"dualrt: {watchdog.words(asked)}", file=sys.stderr)
-        sys.exit(watchdog.exit_code(asked))
     except BrokenPipeError:
         _leave_the_pipe()
     except SystemExit as end:
@@ -48,6 +41,19 @@ def _answer() -> None:
         if not end.code and sys.stdout is not None:
             sys.stdout.flush()
         raise
+    except UsageError as error:
+        _fail(str(error), 2)
+    except DualrtError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt as asked:
+        _fail(watchdog.words(asked), watchdog.exit_code(asked), "stopped")
+
+
+def _fail(why: str, code: int, event: str = "failed") -> NoReturn:
+    from dualrt.cli import show
+
+    show.fail(why, event)
+    sys.exit(code)
 
 
 def _leave_the_pipe() -> None:

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dualrt import __version__
+from dualrt.cli import logs
 from dualrt.cli.asr import app as asr
 from dualrt.cli.topology import app as topology
 from dualrt.core.errors import UsageError
@@ -29,7 +30,9 @@ class Group(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as asked:
             # Typer would make a code of its own of it.
-            typer.echo(f"dualrt: {watchdog.words(asked)}", err=True)
+            from dualrt.cli import show
+
+            show.fail(watchdog.words(asked), "stopped")
             sys.exit(watchdog.exit_code(asked))
 
 
@@ -83,6 +86,13 @@ Picture = Annotated[
     Path | None,
     typer.Option("--picture", metavar="FILE", help="Draw the run (.png, .svg or .pdf)."),
 ]
+LogLevel = Annotated[
+    logs.Level, typer.Option("--log-level", help="What of the run is told on stderr.")
+]
+LogFormat = Annotated[
+    logs.Form,
+    typer.Option("--log-format", help="Lines for people, or one JSON object a line."),
+]
 
 
 @app.command()
@@ -125,6 +135,8 @@ def train(
     json: Json = False,
     out: Out = None,
     picture: Picture = None,
+    log_level: LogLevel = logs.Level.WARNING,
+    log_format: LogFormat = logs.Form.TEXT,
 ) -> None:
     """Run a scenario for real: with --local, or in each process that torchrun starts.
 
@@ -132,7 +144,11 @@ def train(
     """
     from dualrt.cli import runs
 
-    runs.train(runs.Request(file, tuple(overrides or ()), seed, json, out, picture), local)
+    logs.choose(log_level, log_format)
+    request = runs.Request(
+        file, tuple(overrides or ()), seed, json, out, picture, log_level=log_level
+    )
+    runs.train(request, local)
 
 
 @app.command(short_help="Set kept runs side by side.")

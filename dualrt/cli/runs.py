@@ -1,7 +1,7 @@
 """What `simulate`, `train` and `scenarios` do.
 
-Owns the way from options to results on the screen, and the talk between the parent of a local run
-and its processes: rank 0 prints a JSON line whenever it is further, and one with the summary.
+Owns the way from options to results on the screen, and what the processes of a local run tell their
+parent (`dualrt.cli.talk`): rank 0 whenever it is further, and the summary, and all of them records.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualrt import api
-from dualrt.cli import show
+from dualrt.cli import logs, show, talk
 from dualrt.cli.files import check_folder, check_picture
+from dualrt.cli.logs import Level
 from dualrt.composition import Composition
 from dualrt.core.errors import DualrtError, MissingExtraError, UsageError
 from dualrt.observe.plots import run_picture
@@ -25,10 +26,6 @@ from dualrt.observe.tables import summary_table
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario, load, shipped
 from dualrt.terms import readable
-
-SAYS = "\x1e"
-"""What stands before a record that a process tells its parent, as in RFC 7464; anything else was
-printed by the user's own code."""
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Environment variable that torchrun sets."""
@@ -45,6 +42,7 @@ class Request:
     out: Path | None
     picture: Path | None
     steady_percent: float | None = None
+    log_level: Level = Level.WARNING
 
     def scenario(self) -> Scenario:
         """The scenario as asked for."""
@@ -63,7 +61,8 @@ class Request:
             words += ["--out", str(self.out.resolve())]
         if self.picture is not None:
             words += ["--picture", str(self.picture.resolve())]
-        return words
+        # In which form is for whoever writes them.
+        return [*words, "--log-level", self.log_level.value]
 
 
 def simulate(request: Request) -> None:
@@ -120,16 +119,16 @@ def _train_locally(request: Request, processes: int) -> None:
     with show.progress(f"training {processes} learners") as tell:
 
         def hear(line: str) -> None:
-            printed, mark, record = line.rstrip("\n").partition(SAYS)
-            if printed or not mark:
+            printed, said = talk.heard(line)
+            if printed is not None:
                 show.note(printed)
-            if not mark:
-                return
-            said = json.loads(record)
-            if "progress" in said:
-                tell(said["progress"])
-            else:
-                summaries.append(Summary.from_json(json.dumps(said["summary"])))
+            match said:
+                case {"record": record}:
+                    logs.repeat(record)
+                case {"progress": share}:
+                    tell(share)
+                case {"summary": summary}:
+                    summaries.append(Summary.from_json(json.dumps(summary)))
 
         planned = {
             rank: [crash.rejoin_after_s for crash in api.crashes_of(scenario, rank)]
@@ -137,7 +136,7 @@ def _train_locally(request: Request, processes: int) -> None:
         }
         returns = Returns(scenario.real.restarts, planned)
         secrets = _keys_for_this_run(scenario)
-        run_local(["train", *request.arguments()], processes, hear, returns, secrets, show.warn)
+        run_local(["train", *request.arguments()], processes, hear, returns, secrets)
     _print(summaries[0], request)
 
 
@@ -177,10 +176,11 @@ def _train_here(request: Request) -> None:
     heard = launcher.REPORTS in os.environ
     with watchdog.signals_raise_once():
         try:
-            _train_in_this_process(request, heard)
+            with logs.beside():
+                _train_in_this_process(request, heard)
         except KeyboardInterrupt as asked:
             if not heard:
-                print(f"dualrt: {watchdog.words(asked)}", file=sys.stderr, flush=True)
+                show.fail(watchdog.words(asked), "stopped")
             # Not through the interpreter's own end, which threads in native code may abort.
             os._exit(watchdog.exit_code(asked))
 
@@ -214,7 +214,7 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
         return
     _draw(request, outcome.summary, outcome.tally)
     if heard:
-        print(f'{SAYS}{{"summary": {outcome.summary.to_json()}}}', flush=True)
+        talk.say({"summary": json.loads(outcome.summary.to_json())})
     else:
         _print(outcome.summary, request)
 
@@ -228,7 +228,7 @@ def _tell(rank: int) -> api.OnProgress | None:
         nonlocal told
         if share - told >= 0.01 or share >= 1.0 > told:
             told = share
-            print(SAYS + json.dumps({"progress": share}), flush=True)
+            talk.say({"progress": share})
 
     return tell
 

@@ -1,10 +1,12 @@
 """What the command line shows: progress and notes on stderr, results on stdout.
 
-Owns the split: stdout carries results alone, and with `--json` exactly one JSON object.
+Owns the split: stdout carries results alone, and with `--json` exactly one JSON object. What is
+said in lines on stderr goes through logging (`dualrt.cli.logs`), which knows in what form.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,8 +23,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dualrt.cli.logs import OURS, for_people
+
 results = Console()
 notes = Console(stderr=True, highlight=False)
+
+_LOGGER = logging.getLogger(OURS)
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=notes,
-        disable=not notes.is_terminal,
+        disable=_unseen(),
     )
     with bar:
         task = bar.add_task(what, total=1.0)
@@ -56,19 +62,24 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 def search(what: str) -> Iterator[Callable[[str], None]]:
     """For work of unknown length: the function that it gives is told in words how far it is."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
+    with Progress(*columns, console=notes, disable=_unseen()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda how_far: bar.update(task, description=f"{what}: {how_far}")
 
 
 def warn(message: str) -> None:
     """A line on stderr that does not stop anything."""
-    notes.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    _LOGGER.warning("%s", message)
 
 
 def note(message: str) -> None:
     """A line on stderr."""
-    notes.print(message, markup=False, soft_wrap=True)
+    _LOGGER.info("%s", message)
+
+
+def fail(message: str, event: str = "failed") -> None:
+    """The line on stderr that says why a command ends."""
+    _LOGGER.error("%s", message, extra={"event": event})
 
 
 @contextmanager
@@ -84,3 +95,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield tell
+
+
+def _unseen() -> bool:
+    return not (notes.is_terminal and for_people())

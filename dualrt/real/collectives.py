@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -36,6 +37,7 @@ from torch.distributed import Store, TCPStore
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
 from dualrt.core.pool import Pool
+from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
 from dualrt.real.wire import Assembly, seal
@@ -85,7 +87,9 @@ class Collectives:
         max_body_bytes: int,
         interface: str,
         introduce: Introduce | None = None,
+        events: Events | None = None,
     ) -> None:
+        self._events, self._slow_waits = events or Events(rank), Sparingly(timeout_s)
         self._introduce = introduce
         self._stores: list[Store] = []
         """Of the groups that were formed later: a store is served as long as it is kept."""
@@ -134,7 +138,9 @@ class Collectives:
         """
         with self._gate:
             over = self._gate.wait(
-                lambda: call.over or self._gone(call.members) is not None, self._timeout_s
+                lambda: call.over or self._gone(call.members) is not None,
+                self._timeout_s,
+                partial(self._say_slow, call),
             )
             if not over:
                 raise StalledError(f"a collective was not over within {self._timeout_s:g} s")
@@ -149,6 +155,20 @@ class Collectives:
                 raise PeerLostError(lost, self._lost[lost]) from call.error
         assert call.error is not None
         raise call.error
+
+    def _say_slow(self, call: Call, waited_s: float) -> None:
+        if not self._slow_waits.count(tuple(call.members)):
+            return
+        others = [rank for rank in call.members if rank != self._rank]
+        whom = f"of the group with {others}" if others else "to be set up"
+        self._events.warning(
+            "slow_wait",
+            f"learner {self._rank} has waited {waited_s:g} s for a collective {whom}, and gives up "
+            f"after {self._timeout_s:g} s",
+            peers=others,
+            waited_s=waited_s,
+            patience_s=self._timeout_s,
+        )
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
         """The packet of the rank `root`; its body is nobody else's, save at the root."""
@@ -188,6 +208,12 @@ class Collectives:
             self._start_thread()
             introduce = self._introduce
             self._groups[group] = self._wait(lambda: self._form(group, introduce), group.ranks)
+            self._events.info(
+                "group_formed",
+                f"learner {self._rank} is one of a new group {group.name!r}: {list(group.ranks)}",
+                group=group.name,
+                ranks=list(group.ranks),
+            )
         return self._groups[group]
 
     def _form(self, group: Group, introduce: Introduce) -> dist.ProcessGroup:

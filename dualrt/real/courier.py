@@ -38,12 +38,13 @@ from dualrt.core.errors import RunError
 from dualrt.core.pool import Pool
 from dualrt.real import sockets
 from dualrt.real.calls import Calls
+from dualrt.real.events import Events, Sparingly
 from dualrt.real.keys import Keys
 from dualrt.real.link import BURST_FRAMES, Link
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.ring import RingError, RingReader
 from dualrt.real.roster import Roster
-from dualrt.real.stream import Drop, DroppedError, Incoming
+from dualrt.real.stream import ROUTINE, Drop, DroppedError, Incoming
 from dualrt.real.wire import (
     Buffer,
     Bye,
@@ -68,6 +69,10 @@ BROKE = "its connection broke"
 FADE_S = 0.1
 """How long after its connection broke a peer counts as lost: what it had sent before may still be
 read by then, such as the last message of one that has ended."""
+
+DROPS_INTERVAL_S = 10.0
+"""How often it is told that frames are dropped, for each reason: whoever floods a learner with them
+is not to fill its log as well."""
 
 LINGER_S = 0.5
 """How long a learner that closes waits for its last frames to leave."""
@@ -98,9 +103,10 @@ class Courier:
     with peers on this host. A peer is lost when its connection breaks, or is silent for
     `silence_s`; for a `newcomer`, which comes to a run that is under way, so is one that does not
     answer for so long. Deliveries go to `mailbox`, what is learnt of the peers to `roster`, and who
-    is lost or found, and why it is lost, to `watch` besides. With `keys`, nobody without them is
-    heard, and nothing is readable on the way. If the thread ends by an error, all waits on mailbox
-    and roster end with it.
+    is lost or found, and why it is lost, to `watch` besides; frames that are dropped are counted,
+    and told to `events` now and then. With `keys`, nobody without them is heard, and nothing is
+    readable on the way. If the thread ends by an error, all waits on mailbox and roster end with
+    it.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class Courier:
         mailbox: Mailbox,
         roster: Roster,
         watch: Callable[[int, str | None], None],
+        events: Events,
     ) -> None:
         self.counters = dict.fromkeys(Drop, 0)
         """Frames that were dropped, by reason; written by the thread, read by any."""
@@ -127,6 +134,7 @@ class Courier:
         self._silence_s = silence_s
         self._newcomer = newcomer
         self._watch = watch
+        self._events, self._speaking = events, Sparingly(DROPS_INTERVAL_S)
         self._shares_memory, self._keys = shares_memory, keys
         self._mailbox = mailbox
         self._roster = roster
@@ -245,7 +253,9 @@ class Courier:
         if self._calls.fileno() in events:
             self._calls.run()
         if self._door is not None and self._keys is not None and self._door in events:
-            self.counters[Drop.REFUSED] += not sockets.let_in(self._door, self._keys)
+            stranger = sockets.refused(self._door, self._keys)
+            if stranger is not None:
+                self._drop(Drop.REFUSED, stranger)
         if self._router in events:
             self._read(self._router, self._hear)
         now_s = time.monotonic()
@@ -377,7 +387,7 @@ class Courier:
 
     def _reply(self, route: Buffer, frame: Frame) -> None:
         if not sockets.reply(self._router, route, encode(frame)):
-            self.counters[Drop.UNREACHABLE] += 1
+            self._drop(Drop.UNREACHABLE)
 
     # Receiving.
 
@@ -390,9 +400,30 @@ class Courier:
             try:
                 hear(parts)
             except DroppedError as dropped:
-                self.counters[dropped.reason] += 1
-            except WireError:
-                self.counters[Drop.MALFORMED] += 1
+                self._drop(dropped.reason)
+            except WireError as error:
+                self._drop(Drop.MALFORMED, str(error))
+
+    def _drop(self, reason: Drop, detail: str = "") -> None:
+        """Count a frame that is of no use, and say so unless that was said a moment ago.
+
+        `detail` is whose it was, or what is wrong with it.
+        """
+        self.counters[reason] += 1
+        times = self._speaking.count(reason)
+        if not times:
+            return
+        what = "connections" if reason is Drop.REFUSED else "frames"
+        tell = self._events.info if reason in ROUTINE else self._events.warning
+        tell(
+            "frames_dropped",
+            f"learner {self._origin.sender} has dropped {times} {what}, {self.counters[reason]} in "
+            f"all: {reason.value}{f' ({detail})' if detail else ''}",
+            reason=reason.value,
+            count=times,
+            total=self.counters[reason],
+            detail=detail,
+        )
 
     def _hear(self, parts: list[memoryview]) -> None:
         route, header, data = _three(parts)
@@ -461,7 +492,7 @@ class Courier:
             try:
                 source.ring = RingReader(share.pid, share.fd, share.nonce, share.written)
             except RingError:
-                self.counters[Drop.UNSHARED] += 1
+                self._drop(Drop.UNSHARED)
                 return share.nonce, None
         # Frames keep their order: what was filled before this one was read, or never will be.
         source.ring.free(share.written)

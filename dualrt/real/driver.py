@@ -58,6 +58,7 @@ from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.records import Lane, Observer, Update
 from dualrt.real.collectives import Call, Collectives
+from dualrt.real.events import Events
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
 from dualrt.real.helpers import Helpers
@@ -122,7 +123,9 @@ class RealDriver:
         slowdowns: Sequence[Slowdown] = (),
         crash: Crash | None = None,
         began_ago_s: float = 0.0,
+        events: Events | None = None,
     ) -> None:
+        self._events = events or Events(learner.rank)
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
         learner.lost = lambda: gossip.lost
         # Guards the journal, into which all strands write.
@@ -174,6 +177,10 @@ class RealDriver:
 
     async def _rejoin(self, strands: Sequence[Strand]) -> None:
         await self._learner.rejoin()
+        rank, step = self._learner.rank, self._learner.updates
+        self._events.info(
+            "rejoined", f"learner {rank} has rejoined the run at update {step}", updates=step
+        )
         for strand in strands:
             self._thread(partial(self._strand, strand))
 

@@ -6,11 +6,15 @@ is waited for.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from types import TracebackType
 
 from dualrt.core.errors import RunError
+
+SLOW_SHARE = 0.25
+"""Of the time that a wait may take: after that, whoever waits may say so."""
 
 
 class ClosedError(RunError):
@@ -44,15 +48,31 @@ class Gate:
         if self._closed is not None:
             raise self._closed
 
-    def wait(self, until: Callable[[], bool], timeout_s: float) -> bool:
+    def wait(
+        self,
+        until: Callable[[], bool],
+        timeout_s: float,
+        slow: Callable[[float], None] | None = None,
+    ) -> bool:
         """Wait, held by the caller, for `until()`; returns whether it became true in time.
 
-        Raises what the gate was closed with, at once. `math.inf` waits until then.
+        Raises what the gate was closed with, at once. `math.inf` waits until then. If it takes
+        longer than a quarter of the time that is bounded, `slow` is told how long, while nobody
+        holds the gate.
         """
 
         def over() -> bool:
             return self._closed is not None or until()
 
+        if slow is not None and timeout_s < math.inf:
+            first_s = SLOW_SHARE * timeout_s
+            if not self._changed.wait_for(over, first_s):
+                timeout_s -= first_s
+                self._changed.release()
+                try:
+                    slow(first_s)
+                finally:
+                    self._changed.acquire()
         # A lock refuses longer waits than TIMEOUT_MAX (292 years).
         kept = self._changed.wait_for(over, min(timeout_s, threading.TIMEOUT_MAX))
         self.check()

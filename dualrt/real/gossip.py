@@ -23,6 +23,7 @@ from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Detection
 from dualrt.real.courier import LINGER_S, Courier
+from dualrt.real.events import Events, Sparingly
 from dualrt.real.keys import Keys
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.roster import Roster
@@ -51,6 +52,7 @@ class Gossip:
       heartbeat, a 20th of the timeout.
     - `keys`: with them gossip is encrypted, and nobody without them is heard.
     - `newcomer`: whether the run may be under way, and peers may be gone already.
+    - `events`: what is told to whoever operates the run; by default under the rank alone.
 
     A peer whose process has ended, or that cannot be reached, is *lost* until it answers again:
     what is sent to it vanishes, and who waits for a message of it gets `PeerLostError`.
@@ -74,8 +76,11 @@ class Gossip:
         silence_s: float | None = None,
         newcomer: bool = False,
         keys: Keys | None = None,
+        events: Events | None = None,
     ) -> None:
         self.rank = rank
+        self._events = events or Events(rank)
+        self._slow_waits = Sparingly(timeout_s)
         self._timeout_s = timeout_s
         self._max_body_bytes = max_body_bytes
         self._mailbox = Mailbox()
@@ -95,6 +100,7 @@ class Gossip:
             mailbox=self._mailbox,
             roster=self._roster,
             watch=self._tell,
+            events=self._events,
         )
         self._address = self._courier.start(timeout_s)
 
@@ -132,6 +138,14 @@ class Gossip:
         self._watchers.append(watcher)
 
     def _tell(self, peer: int, why: str | None) -> None:
+        who, fields = f"learner {self.rank}", {"peer": peer}
+        if why is None:
+            self._events.warning("peer_found", f"{who} has found learner {peer} again", **fields)
+        elif self._roster.has_parted(peer):
+            self._events.debug("peer_left", f"{who}: learner {peer} has left", **fields)
+        else:
+            said = f"{who} has lost learner {peer}: {why}"
+            self._events.warning("peer_lost", said, **fields, why=why)
         for watcher in self._watchers:
             watcher(peer, why)
 
@@ -168,7 +182,8 @@ class Gossip:
             self._mailbox.put(Delivery(peer, packet), tag)
             return
         letter = seal(tag, packet, self._max_body_bytes)
-        if self._roster.reserve(peer, letter.cost_bytes, self._timeout_s):
+        slow = partial(self._slow_send, peer, tag)
+        if self._roster.reserve(peer, letter.cost_bytes, self._timeout_s, slow):
             self._courier.post(partial(self._courier.enqueue, peer, letter))
 
     def recv(self, tag: str, peer: int | None = None, timeout_s: float | None = None) -> Delivery:
@@ -180,7 +195,8 @@ class Gossip:
         (`math.inf` waits until there is one, or `close`), and `PeerLostError` if `peer` is lost.
         """
         patience_s = self._timeout_s if timeout_s is None else timeout_s
-        delivery = self._mailbox.get(tag, peer, patience_s)
+        slow = partial(self._slow_recv, tag, peer, patience_s)
+        delivery = self._mailbox.get(tag, peer, patience_s, slow)
         sender, packet = delivery
         if sender != self.rank and self._roster.release(sender, cost_bytes(packet.nbytes)):
             self._courier.post(partial(self._courier.credit, sender))
@@ -195,7 +211,11 @@ class Gossip:
         """
         for peer in self._others:
             self._courier.post(partial(self._courier.part, peer))
-        return self._roster.await_byes(timeout_s)
+
+        def slow(waited_s: float, unheard: list[int]) -> None:
+            self._say_slow(f"learners {unheard} to end", timeout_s, unheard, waited_s)
+
+        return self._roster.await_byes(timeout_s, slow)
 
     def await_quiet(self, strands: int, timeout_s: float) -> bool:
         """Wait until so many strands wait for a message and there is none for any of them.
@@ -204,6 +224,24 @@ class Gossip:
         Returns whether that was so within `timeout_s`.
         """
         return self._mailbox.await_quiet(strands, timeout_s)
+
+    def _slow_send(self, peer: int, tag: str, waited_s: float) -> None:
+        self._say_slow(f"learner {peer} to take {tag!r}", self._timeout_s, [peer], waited_s)
+
+    def _slow_recv(self, tag: str, peer: int | None, patience_s: float, waited_s: float) -> None:
+        whom, peers = ("anyone", []) if peer is None else (f"learner {peer}", [peer])
+        self._say_slow(f"{tag!r} of {whom}", patience_s, peers, waited_s)
+
+    def _say_slow(self, what: str, patience_s: float, peers: list[int], waited_s: float) -> None:
+        if self._slow_waits.count(what):
+            self._events.warning(
+                "slow_wait",
+                f"learner {self.rank} has waited {waited_s:g} s for {what}, and gives up after "
+                f"{patience_s:g} s",
+                peers=peers,
+                waited_s=waited_s,
+                patience_s=patience_s,
+            )
 
     def stop_waiting(self, error: BaseException | None = None) -> None:
         """End all waits, now and later, with `error` or `ClosedError`; the rest goes on."""

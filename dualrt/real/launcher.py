@@ -37,6 +37,7 @@ from typing import IO
 
 from dualrt.core.errors import RunError, UsageError
 from dualrt.real import watchdog
+from dualrt.real.events import Events
 
 REPORTS = "DUALRT_REPORTS"
 """Environment variable that names the folder for errors; set by this launcher only."""
@@ -86,11 +87,9 @@ def run_local(
     on_line: Callable[[str], None],
     returns: Returns = Returns(),
     secrets: Mapping[str, str] = MappingProxyType({}),
-    on_death: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run `python -m dualrt ARGUMENTS` in so many processes; hands what they print to `on_line`.
 
-    What is to be said of a process that dies, and whether it is started again, goes to `on_death`.
     The text of each of the `secrets` is in a file that the variable of its name names, and that is
     gone with the run.
 
@@ -103,7 +102,7 @@ def run_local(
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         told = {name: _kept(Path(folder, name), text) for name, text in secrets.items()}
-        crew = _Crew(arguments, processes, Path(folder), returns, told, on_line, on_death)
+        crew = _Crew(arguments, processes, Path(folder), returns, told, on_line)
         try:
             crew.run()
         finally:
@@ -160,11 +159,10 @@ class _Crew:
         returns: Returns,
         told: Mapping[str, str],
         on_line: Callable[[str], None],
-        on_death: Callable[[str], None],
     ) -> None:
         self._arguments, self._processes = arguments, processes
         self._reports, self._returns, self._told = reports, returns, told
-        self._on_line, self._on_death = on_line, on_death
+        self._on_line, self._events = on_line, Events(None)
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._members: dict[int, _Member] = {}
         self._deaths: dict[int, int] = {}
@@ -242,6 +240,13 @@ class _Crew:
         )
         reader.start()
         self._members[rank] = _Member(process, log, reader)
+        self._events.info(
+            "learner_started",
+            f"learner {rank} is process {process.pid}",
+            learner=rank,
+            pid=process.pid,
+            starts=incarnation + 1,
+        )
 
     def _read(self, stdout: IO[str]) -> None:
         with stdout:
@@ -265,6 +270,8 @@ class _Crew:
         member.reader.join(GRACE_S)
         error = self._error() if code else None
         if error is not None:
+            # What led there.
+            self._pass_lines_on(0.0)
             raise error
         del self._members[rank]
         if code == 0:
@@ -277,10 +284,17 @@ class _Crew:
         self._first_death = self._first_death or f"{said}{last_words}"
         deaths = self._deaths[rank] = self._deaths.get(rank, 0) + 1
         after_s = self._returns.after_s(rank, deaths)
+        when = f" in {after_s:g} s" if after_s else ""
+        self._events.warning(
+            "learner_died",
+            f"{said}, and is {'not ' if after_s is None else ''}started again{when}",
+            learner=rank,
+            how=how,
+            deaths=deaths,
+            starts_again_after_s=after_s,
+        )
         if after_s is None:
-            self._on_death(f"{said}, and is not started again")
             return
-        self._on_death(f"{said}, and is started again{f' in {after_s:g} s' if after_s else ''}")
         self._returning_s[rank] = time.monotonic() + after_s
 
     def _error(self) -> Exception | None:

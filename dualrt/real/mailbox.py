@@ -7,7 +7,7 @@ that is lost. Must not know how messages arrive, nor how a loss is noticed.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
@@ -40,12 +40,18 @@ class Mailbox:
             senders.setdefault(delivery.sender, deque()).append((next(self._arrivals), delivery))
             self._gate.announce()
 
-    def get(self, tag: str, peer: int | None, timeout_s: float) -> Delivery:
+    def get(
+        self,
+        tag: str,
+        peer: int | None,
+        timeout_s: float,
+        slow: Callable[[float], None] | None = None,
+    ) -> Delivery:
         """The oldest delivery with this tag, from `peer` or, when that is None, from anyone.
 
         Raises `StalledError` when none came within `timeout_s` (which may be `math.inf`),
         `PeerLostError` when none is there and `peer` is lost, or is while it is waited for, and
-        what the mailbox was closed with.
+        what the mailbox was closed with. `slow` is told of a long wait, as `Gate.wait` says.
         """
         with self._gate, self._wanting(tag, peer):
             before = 0 if peer is None else self._losses[peer]
@@ -55,7 +61,7 @@ class Mailbox:
             def over() -> bool:
                 return self._oldest(tag, peer) is not None or self._losses_of(peer) > before
 
-            if not self._gate.wait(over, timeout_s):
+            if not self._gate.wait(over, timeout_s, slow):
                 whom = "anyone" if peer is None else f"learner {peer}"
                 raise StalledError(f"no {tag!r} came from {whom} within {timeout_s:g} s")
             if peer is not None and self._oldest(tag, peer) is None:

@@ -13,7 +13,7 @@ most half a window, so even with a quarter free and untold there is always room 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dualrt.core.errors import StalledError, UsageError
@@ -92,12 +92,18 @@ class Roster:
                 silent = [rank for rank, peer in peers.items() if not _known(peer)]
                 raise StalledError(f"no answer from learners {silent} within {timeout_s:g} s")
 
-    def reserve(self, rank: int, cost: int, timeout_s: float) -> bool:
+    def reserve(
+        self,
+        rank: int,
+        cost: int,
+        timeout_s: float,
+        slow: Callable[[float], None] | None = None,
+    ) -> bool:
         """Wait until `cost` bytes fit into the peer's window, and occupy them.
 
         Returns whether they are to be sent: not to a peer that is lost. Raises `UsageError` for a
         rank that is not in the run, `StalledError` when the peer's strands took too little within
-        `timeout_s`.
+        `timeout_s`. `slow` is told of a long wait, as `Gate.wait` says.
         """
         with self._gate:
             peer = self._peer(rank)
@@ -106,7 +112,7 @@ class Roster:
                 room = self.window_bytes - (peer.sent_bytes - peer.taken_bytes)
                 return cost <= room or peer.lost
 
-            if not self._gate.wait(fits, timeout_s):
+            if not self._gate.wait(fits, timeout_s, slow):
                 raise StalledError(
                     f"learner {rank} took no message for {timeout_s:g} s while "
                     f"{peer.sent_bytes - peer.taken_bytes} bytes were waiting for it"
@@ -158,20 +164,35 @@ class Roster:
             self._peers[rank].bye_heard = True
             self._gate.announce()
 
-    def await_byes(self, timeout_s: float) -> frozenset[int]:
+    def has_parted(self, rank: int) -> bool:
+        """Whether the peer has said goodbye."""
+        with self._gate:
+            return self._peers[rank].bye_heard
+
+    def await_byes(
+        self, timeout_s: float, slow: Callable[[float, list[int]], None] = lambda *_: None
+    ) -> frozenset[int]:
         """Wait until all goodbyes are said and heard, but for those of and to the lost.
 
-        Returns the ranks that were not heard and are not lost.
+        Returns the ranks that were not heard and are not lost. `slow` is told how long it takes, as
+        `Gate.wait` says, and whom it waits for.
         """
         with self._gate:
 
             def parted(peer: _Peer) -> bool:
                 return peer.lost or (peer.bye_sent and peer.bye_heard)
 
-            self._gate.wait(lambda: all(map(parted, self._peers.values())), timeout_s)
-            return frozenset(
-                rank for rank, peer in self._peers.items() if not (peer.bye_heard or peer.lost)
+            def unheard() -> list[int]:
+                return [
+                    rank for rank, peer in self._peers.items() if not (peer.bye_heard or peer.lost)
+                ]
+
+            self._gate.wait(
+                lambda: all(map(parted, self._peers.values())),
+                timeout_s,
+                lambda waited_s: slow(waited_s, unheard()),
             )
+            return frozenset(unheard())
 
     def close(self, error: BaseException | None = None) -> None:
         """End every wait with `error` or `ClosedError`."""

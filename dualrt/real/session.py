@@ -11,7 +11,9 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
 from dualrt.real.collectives import Collectives
 from dualrt.real.driver import FAILURE, RealDriver
+from dualrt.real.events import Events
 from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Keys
 from dualrt.real.rendezvous import Launch, Rendezvous
@@ -84,6 +87,7 @@ class Session:
                 "(algorithm.on_member_lost), or use real.device = 'cpu'"
             )
         self._launch, self._terms = launch, terms
+        self._events = Events(launch.rank, launch.incarnation)
         self.collector = 0
         """Who has everything in the end."""
         self._driver: RealDriver | None = None
@@ -107,9 +111,10 @@ class Session:
             )
         # The audit's vectors are float64, twice as large.
         max_body_bytes = 2 * body_bytes + SLACK_BYTES
+        run_id = meeting.run_id()
         self._gossip = Gossip(
             launch.rank,
-            run_id=meeting.run_id(),
+            run_id=run_id,
             timeout_s=terms.timeout_s,
             interface=terms.interface,
             max_body_bytes=max_body_bytes,
@@ -117,6 +122,7 @@ class Session:
             silence_s=None if terms.outlives_peers else terms.timeout_s / 2,
             newcomer=newcomer,
             keys=terms.keys,
+            events=self._events,
         )
         self._collectives: Collectives | None = None
         try:
@@ -135,10 +141,12 @@ class Session:
                     max_body_bytes=max_body_bytes,
                     interface=terms.interface,
                     introduce=self._introduce if terms.outlives_peers else None,
+                    events=self._events,
                 )
         except BaseException:
             self.close()
             raise
+        self._say_begun(run_id, addresses)
 
     def __enter__(self) -> Session:
         return self
@@ -169,8 +177,30 @@ class Session:
             slowdowns=slowdowns,
             crash=crash,
             began_ago_s=self._began_ago_s,
+            events=self._events,
         )
-        return self._driver.run()
+        took_s = self._driver.run()
+        rejected = {reason: count for reason, count in self.rejected.items() if count}
+        self._events.info(
+            "ended",
+            f"learner {learner.rank} has ended after {learner.draws} steps, {took_s:.1f} s"
+            + (f"; frames dropped: {rejected}" if rejected else ""),
+            steps=learner.draws,
+            updates=learner.updates,
+            seconds=took_s,
+            rejected_frames=rejected,
+        )
+        return took_s
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """The learners that are lost just now."""
+        return self._gossip.lost
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Frames that were dropped so far, by reason: see `dualrt.real.stream.Drop`."""
+        return self._gossip.counters
 
     def stop(self, error: DualrtError | None = None) -> None:
         """End the run from another thread."""
@@ -237,6 +267,28 @@ class Session:
             self._gossip.send(peer, "store", Packet(note=(group.name, f"{host}:{port}")))
         return f"{host}:{port}"
 
+    def _say_begun(self, run_id: str, addresses: Mapping[int, str]) -> None:
+        launch, terms = self._launch, self._terms
+        again = f", at its start number {launch.incarnation + 1}" if launch.incarnation else ""
+        self._events.info(
+            "begun",
+            f"learner {launch.rank} of {launch.learners} takes part in run {run_id} at "
+            f"{self.address}, on {terms.device}, "
+            f"{'encrypted' if terms.keys else 'not encrypted'}{again}",
+            run=run_id,
+            address=self.address,
+            learners=launch.learners,
+            device=str(terms.device),
+            encrypted=terms.keys is not None,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
+        self._events.debug(
+            "peers",
+            f"learner {launch.rank}: the others are at {dict(addresses)}",
+            addresses={str(rank): address for rank, address in addresses.items()},
+        )
+
     def _contribute(self, collector: int, mine: Contribution) -> None:
         # torch makes no tensor of an empty buffer.
         figures = torch.frombuffer(bytearray(mine.figures or b"\0"), dtype=torch.uint8)
@@ -252,8 +304,12 @@ class Session:
         for peer in range(self._launch.learners):
             if peer == rank:
                 continue
-            with suppress(PeerLostError):
+            try:
                 gathered[peer] = self._from(peer)
+            except PeerLostError as error:
+                self._events.warning(
+                    "left_out", f"learner {peer} adds nothing to the results: {error}", peer=peer
+                )
         for peer in gathered:
             if peer != rank:
                 self._gossip.send(peer, "gathered", Packet())

@@ -51,18 +51,21 @@ def doorkeeper(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     return made
 
 
-def let_in(asking: zmq.Socket[bytes], keys: Keys) -> bool:
-    """Answer one question, if there is one: only who has the run's keys. Whether it was let in."""
+def refused(asking: zmq.Socket[bytes], keys: Keys) -> str | None:
+    """Answer one question, if there is one: only who has the run's keys comes in.
+
+    Returns the address of one who was refused.
+    """
     asked = fetch(asking)
     if asked is None:
-        return True
-    version, request, _, _, _, mechanism, *credentials = asked
+        return None
+    version, request, _, address, _, mechanism, *credentials = asked
     # Of a client's key, ZeroMQ has made sure that it has the secret half.
     public = zmq.utils.z85.decode(keys.public)
     welcome = bytes(mechanism) == b"CURVE" and [bytes(one) for one in credentials] == [public]
     status = (b"200", b"welcome") if welcome else (b"400", b"not of this run")
     asking.send_multipart((bytes(version), bytes(request), *status, b"", b""))
-    return welcome
+    return None if welcome else bytes(address).decode("ascii", "replace")
 
 
 def router(context: zmq.Context[zmq.Socket[bytes]], keys: Keys | None = None) -> zmq.Socket[bytes]:

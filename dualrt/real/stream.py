@@ -39,6 +39,10 @@ class Drop(StrEnum):
     """A reply to a connection that is gone."""
 
 
+ROUTINE = frozenset({Drop.STALE, Drop.STRAY, Drop.UNSHARED, Drop.UNREACHABLE})
+"""What follows from losses, restarts and containers, and needs nobody's attention."""
+
+
 class DroppedError(Exception):
     """A frame is of no use. Never leaves the courier, which counts it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,7 +19,13 @@ QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
 
 def test_torchrun_starts_a_run_and_the_first_process_prints() -> None:
     two = commands.settings("learners=2")
-    figures = commands.result("train", *QUADRATIC, *two, command=TORCHRUN)
+    words = ["train", *QUADRATIC, *two, "--json", "--log-level", "info"]
+    done = commands.run(*words, command=TORCHRUN)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    # Each process says so itself.
+    assert "learner 0 of 2 takes part in run" in done.stderr
+    assert "learner 1 of 2 takes part in run" in done.stderr
     assert (figures["mode"], figures["learners"]) == ("real", 2)
     assert figures["digest"] == commands.result_here("simulate", *QUADRATIC, *two)["digest"] | {
         "timing": figures["digest"]["timing"]

@@ -39,6 +39,21 @@ def test_nothing_is_pickled(folder: str) -> None:
         assert not BYTES_TO_CODE & set(imported(path)), named(path)
 
 
+def test_only_the_command_line_prints() -> None:
+    """All else has its say through logging, which the user directs; a worker prints to a pipe."""
+    printing = {
+        named(path)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    }
+    assert {path for path in printing if not path.startswith("dualrt/cli/")} == {
+        "dualrt/profile/worker.py"
+    }
+
+
 @pytest.mark.parametrize("part", DETERMINISTIC)
 def test_what_must_be_deterministic_reads_no_clock(part: str) -> None:
     for path in (ROOT / "dualrt" / part).rglob("*.py"):

@@ -70,7 +70,9 @@ def asks(gossip: Gossip, note: int) -> object:
     return packet.note
 
 
-def test_a_killed_peer_is_lost_at_once_and_found_when_it_is_started_again(first: Gossip) -> None:
+def test_a_killed_peer_is_lost_at_once_and_found_when_it_is_started_again(
+    first: Gossip, caplog: pytest.LogCaptureFixture
+) -> None:
     told: queue.SimpleQueue[tuple[int, str | None]] = queue.SimpleQueue()
     first.watch(lambda peer, why: told.put((peer, why)))
     addresses = {0: first.address}
@@ -96,6 +98,13 @@ def test_a_killed_peer_is_lost_at_once_and_found_when_it_is_started_again(first:
         assert first.lost == frozenset()
         assert [asks(first, note) for note in (7, 8)] == [7, 8]
     assert first.finish(PATIENCE_S) == frozenset()
+    assert [
+        (record.__dict__["event"], record.__dict__["rank"], record.getMessage())
+        for record in caplog.records[:2]
+    ] == [
+        ("peer_lost", 0, "learner 0 has lost learner 1: its connection broke"),
+        ("peer_found", 0, "learner 0 has found learner 1 again"),
+    ]
 
 
 def test_a_newcomer_does_not_wait_for_who_is_gone(first: Gossip) -> None:
