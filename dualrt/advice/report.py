@@ -18,7 +18,7 @@ from dualrt.advice.trial import Pace, affordable_rounds, pace
 from dualrt.core.errors import TopologyError
 from dualrt.observe import units
 from dualrt.topology import one_sided, spectrum, structure
-from dualrt.topology.schedules import flaw, lopsided
+from dualrt.topology.schedules import astray, flaw, lopsided
 from dualrt.topology.structure import Bound
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Report:
     push-sum weights make good that rows may not."""
     doubly_stochastic: bool
     second_eigenvalue: float | None
-    """What a round leaves of a disagreement, in the long run; None if learners that exchange are
-    not doubly stochastic."""
+    """What a round leaves of a disagreement, in the long run; None if the shares of learners that
+    exchange move their mean."""
     spectral_gap: float | None
     consensus_rounds: int | None
     """To a thousandth; None if never."""
@@ -152,7 +152,7 @@ def _judged(
     fair = wrong is None
     uneven = lopsided(schedule) if fair and not topology.pushes else None
     second = None
-    if fair or topology.pushes:
+    if fair or topology.pushes or astray(schedule) is None:
         second = spectrum.second_eigenvalue(schedule) if shape.connected else 1.0
     rounds = None if second is None else spectrum.consensus_rounds(schedule, second)
     sent = np.asarray(messages.sum(axis=1)).reshape(-1)
@@ -340,7 +340,7 @@ def _problems(report: Report, demand: Demand) -> list[str]:
         rounds = report.consensus_rounds
         if rounds is None:
             found.append(
-                "disagreement never dies out: an eigenvalue beside the first has modulus 1"
+                "disagreement never dies out: an eigenvalue beside the first has modulus 1 or more"
             )
         elif rounds > demand.rounds:
             found.append(

@@ -31,8 +31,8 @@ Mixing = Annotated[
     typer.Option(
         "--mixing",
         metavar="NAME",
-        help="metropolis (if left out), max-degree, uniform, fastest, matrix:FILE, pairwise, "
-        "random-ring or random-pairs.",
+        help="metropolis (if left out), max-degree, uniform, fastest, fdla, matrix:FILE, "
+        "pairwise, random-ring or random-pairs.",
     ),
 ]
 ModelBytes = Annotated[

@@ -64,8 +64,8 @@ class Topology(Table):
         default="pairwise",
         description="pairwise: one neighbour a round, in turn; neighbours: all of them, with "
         "Metropolis-Hastings shares; random-ring: the two on a freshly shuffled ring; "
-        "random-pairs: fresh random pairs; max-degree, uniform, fastest: all neighbours, with "
-        "other shares; matrix:FILE: your own, relative to the scenario's file.",
+        "random-pairs: fresh random pairs; max-degree, uniform, fastest, fdla: all neighbours, "
+        "with other shares; matrix:FILE: your own, relative to the scenario's file.",
     )
 
 

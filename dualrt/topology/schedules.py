@@ -75,6 +75,12 @@ def flaw(schedule: Schedule) -> str | None:
                 f"learner {shares.row[at]} gives {shares.data[at]:g} to {shares.col[at]}, and a "
                 "share below 0 drives learners apart"
             )
+    return astray(schedule)
+
+
+def astray(schedule: Schedule) -> str | None:
+    """Why averaging moves the mean over learners, in words; None if it does not."""
+    for matrix in schedule.rounds():
         for axis, name in ((1, "row"), (0, "column")):
             sums = np.asarray(matrix.sum(axis=axis)).reshape(-1)
             off = np.flatnonzero(np.abs(sums - 1.0) > TOLERANCE)

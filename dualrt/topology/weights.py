@@ -35,6 +35,10 @@ LARGEST_OPTIMISED: Final = 100
 a minute and a half."""
 
 
+SOLVED: Final = 1e-6
+"""How near to a share of 0 an optimised one is 0: far above what the solver is off by."""
+
+
 def adjacency(graph: nx.Graph[int]) -> Sparse:
     """1 for each edge, both ways: [n, n]."""
     from scipy.sparse import csr_matrix
@@ -80,17 +84,33 @@ def uniform(graph: nx.Graph[int]) -> Sparse:
 
 
 def fastest(graph: nx.Graph[int]) -> Sparse:
-    """The shares on the edges with the largest spectral gap, by convex optimisation.
+    """The shares of 0 or more with the largest spectral gap, by convex optimisation.
+
+    As `fdla`, with shares held at 0 or more, which makes it the fastest mixing Markov chain of the
+    same authors (Boyd, Diaconis and Xiao, SIAM Review 46(4), 2004): an exchange with a negative
+    share would leave the hull of the two learners' weights.
+
+    Raises as `fdla` does.
+    """
+    return _optimised(graph, nonneg=True)
+
+
+def fdla(graph: nx.Graph[int]) -> Sparse:
+    """The shares, of either sign, with the largest spectral gap, by convex optimisation.
 
     Symmetric fastest distributed linear averaging: minimise the spectral norm of W - 11'/n over
     symmetric W with the graph's edges and rows that sum to 1 (Xiao and Boyd, Systems & Control
-    Letters 53(1), 2004, eq. 17). Shares are held at 0 or more, which makes it the fastest mixing
-    Markov chain of the same authors (SIAM Review 46(4), 2004): an exchange with a negative share
-    would leave the hull of the two learners' weights.
+    Letters 53(1), 2004, eq. 17). Nothing symmetric on this graph is faster. Where a share comes out
+    below 0, on an edge or on what a learner keeps, no exchange carries the matrix out.
 
     Raises `MissingExtraError` without cvxpy, and `TopologyError` for more than `LARGEST_OPTIMISED`
     learners or if the solver gives up.
     """
+    return _optimised(graph, nonneg=False)
+
+
+def _optimised(graph: nx.Graph[int], *, nonneg: bool) -> Sparse:
+    """The symmetric matrix of least norm apart from the mean; `nonneg`: all of it 0 or more."""
     from scipy.sparse import csr_matrix
 
     learners = graph.number_of_nodes()
@@ -121,13 +141,15 @@ def fastest(graph: nx.Graph[int]) -> Sparse:
         (np.concatenate([ones, ones, -ones, -ones]), (place, np.tile(edge, 4))),
         shape=(learners**2, len(ends)),
     )
-    share = cvxpy.Variable(len(ends), nonneg=True)
+    share = cvxpy.Variable(len(ends), nonneg=nonneg)
     norm = cvxpy.Variable()
     apart = np.eye(learners) - 1 / learners
     apart = apart - cvxpy.reshape(laplacian @ share, (learners, learners), order="C")
     # Symmetric, so its norm bounds it from both sides: ten times as fast as cvxpy.sigma_max.
     bound = norm * np.eye(learners)
-    kept = [touched @ share <= 1, bound - apart >> 0, bound + apart >> 0]
+    kept = [bound - apart >> 0, bound + apart >> 0]
+    if nonneg:
+        kept.append(touched @ share <= 1)
     problem = cvxpy.Problem(cvxpy.Minimize(norm), kept)
     _interruptibly(lambda: problem.solve(solver=cvxpy.CLARABEL))
     if share.value is None:
@@ -135,9 +157,13 @@ def fastest(graph: nx.Graph[int]) -> Sparse:
             f"fastest mixing of {learners} learners: the solver ends with {problem.status}. Use "
             "metropolis"
         )
-    found = np.maximum(share.value, 0.0)
-    # A solver meets its constraints to its own tolerance, a mixing matrix to that of rounding.
-    found /= max(1.0, float((touched @ found).max()))
+    found = share.value
+    if nonneg or found.min() > -SOLVED:
+        # A solver meets its constraints to its own tolerance, a mixing matrix to that of rounding.
+        found = np.maximum(found, 0.0)
+    sums = float((touched @ found).max())
+    if nonneg or sums < 1 + SOLVED:
+        found = found / max(1.0, sums)
     joined = csr_matrix(
         (
             np.concatenate([found, found]),
@@ -220,6 +246,7 @@ RULES: Final[Mapping[str, Callable[[nx.Graph[int]], Sparse]]] = {
     "max-degree": max_degree,
     "uniform": uniform,
     "fastest": fastest,
+    "fdla": fdla,
 }
 """The rules by name; `matrix:FILE` is one's own."""
 

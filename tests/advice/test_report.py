@@ -105,6 +105,14 @@ def test_shares_of_ones_own_that_nobody_can_exchange_by_fail_with_the_reason(
     assert (report.better["spec"], report.better["mixing"]) == ("ring:3", "metropolis")
 
 
+def test_shares_below_0_fail_and_say_how_fast_they_would_mix() -> None:
+    pytest.importorskip("cvxpy")
+    report = judged("star:5", "fdla")
+    assert (report.doubly_stochastic, report.passed, report.simulated) == (False, False, False)
+    assert report.second_eigenvalue == pytest.approx(2 / 3, abs=1e-4)
+    assert "learner 0 gives -0.333" in report.verdict
+
+
 def test_slow_mixing_fails_by_the_rounds_that_are_asked_for() -> None:
     assert judged("ring:16", rounds=133).passed
     report = judged("ring:16", rounds=132)

@@ -57,6 +57,47 @@ def test_the_fastest_mixing_is_no_slower_than_any_other_rule(spec: str) -> None:
         assert rates.of_matrix(found) <= other + 1e-4
 
 
+@pytest.mark.parametrize("leaves", [2, 4, 7])
+def test_of_either_sign_the_fastest_shares_of_a_star_are_known(leaves: int) -> None:
+    """The Laplacian's eigenvalues 1 and n leave 1 - s and 1 - n s, equal in size at 2 / (n + 1)."""
+    pytest.importorskip("cvxpy")
+    found = weights.fdla(graphs.star(leaves + 1)).toarray()
+    share = 2 / (leaves + 2)
+    np.testing.assert_allclose(found[0, 1:], share, atol=1e-4)
+    assert found[0, 0] == pytest.approx(1 - leaves * share, abs=1e-3)
+    assert np.linalg.norm(found - 1 / len(found), 2) == pytest.approx(1 - share, abs=1e-4)
+
+
+@pytest.mark.parametrize("spec", ["ring:8", "torus:3x4", "star:5", "hierarchical:3x3/path"])
+def test_nothing_symmetric_is_faster_than_shares_of_either_sign(spec: str) -> None:
+    pytest.importorskip("cvxpy")
+    graph = specs.build(spec)
+    found, held = weights.fdla(graph).toarray(), weights.fastest(graph).toarray()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_array_equal(found, found.T)
+    assert not found[weights.adjacency(graph).toarray() + np.eye(len(found)) == 0].any()
+    norm = np.linalg.norm(found - 1 / len(found), 2)
+    assert norm <= np.linalg.norm(held - 1 / len(held), 2) + 1e-6
+    # The norm is convex in the shares: what no small step improves, nothing does.
+    steps = np.random.default_rng(7)
+    for _ in range(200):
+        weighed = graph.copy()
+        for edge in weighed.edges:
+            weighed.edges[edge]["weight"] = steps.normal(scale=1e-2)
+        other = found - nx.laplacian_matrix(weighed, nodelist=range(len(found))).toarray()
+        assert np.linalg.norm(other - 1 / len(found), 2) >= norm - 1e-6
+    if held.min() >= 0 and found.min() >= 0:
+        assert norm == pytest.approx(np.linalg.norm(held - 1 / len(held), 2), abs=1e-5)
+
+
+def test_a_share_below_0_is_refused_where_it_would_be_carried_out() -> None:
+    pytest.importorskip("cvxpy")
+    with pytest.raises(TopologyError, match=r"the matrix of fdla holds -0\.333.* at \(0, 0\)"):
+        mixing.plan("fdla", graphs.star(5))
+    plan = mixing.plan("fdla", graphs.ring(8))
+    checks.check_mixing(plan)
+
+
 def test_without_edges_the_fastest_keep_what_they_have() -> None:
     pytest.importorskip("cvxpy")
     np.testing.assert_array_equal(weights.fastest(nx.empty_graph(2)).toarray(), np.eye(2))
