@@ -12,6 +12,9 @@ is its paper's equation.
 Only where learners average gradients before anything is applied (SSGD), the update comes too late:
 an optimizer such as Adam must see the mean. There the gradient itself is given when the optimizer
 is about to step, and applying it is leaving the optimizer to its step (`SteppedWeights`).
+
+On a GPU the user's thread goes on in the CUDA stream that it uses, and nobody waits for the device:
+what is handed over has an event. Work of other streams must have been joined before `group.step()`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from dualrt.core.weights import Gradient, Weights
 from dualrt.loop.handover import Handover
 from dualrt.loop.parameters import FlatParameters
 from dualrt.real.gate import Gate
+from dualrt.workloads.torch_order import Handed
 from dualrt.workloads.torch_weights import TorchWeights, consensus, digest, fresh_like
 
 
@@ -53,10 +57,10 @@ class OwnLoop:
         self.gives_gradients = gradients
         self._parameters, self._learners, self._audit = parameters, learners, audit
         self._gate = Gate()
-        self._asked: Handover[Tensor | None] = Handover(self._gate)
-        self._given: Handover[Tensor] = Handover(self._gate)
-        self._means: Handover[Tensor] = Handover(self._gate)
-        self._steps: Handover[None] = Handover(self._gate)
+        self._asked: Handover[Handed | None] = Handover(self._gate)
+        self._given: Handover[Handed] = Handover(self._gate)
+        self._means: Handover[Handed] = Handover(self._gate)
+        self._steps: Handover[Handed] = Handover(self._gate)
         self._at = parameters.vector
         self._left = False
 
@@ -76,8 +80,8 @@ class OwnLoop:
         """
         if self._left:
             return Gradient(torch.zeros_like(at), None)
-        self._asked.put(at)
-        return Gradient(self._given.take(), None)
+        self._asked.put(Handed.over(at))
+        return Gradient(self._given.take().taken(), None)
 
     def evaluate(self, at: Tensor) -> Mapping[str, float]:
         """Nothing: the loop knows how."""
@@ -93,9 +97,8 @@ class OwnLoop:
 
     def stepped(self, mean: Tensor) -> Tensor:
         """Have the optimizer step with a gradient; the weights then."""
-        self._means.put(mean)
-        self._steps.take()
-        return self._parameters.vector
+        self._means.put(Handed.over(mean))
+        return self._steps.take().taken()
 
     # What the user's thread says.
 
@@ -109,36 +112,32 @@ class OwnLoop:
 
         Raises what `close` was called with.
         """
-        at = self._asked.take()
-        if at is None:
+        asked = self._asked.take()
+        if asked is None:
             return False
-        self._at = at
-        self._parameters.vector.copy_(at)
-        self._settle()
+        self._at = asked.taken()
+        self._parameters.vector.copy_(self._at)
         return True
 
     def give_update(self) -> None:
         """Give what the loop did to the parameters since `await_turn`."""
         vector = self._parameters.vector
         update = torch.sub(self._at, vector, out=fresh_like(vector))
-        self._settle()
-        self._given.put(update)
+        self._given.put(Handed.over(update))
 
     def exchange_gradient(self, gradient: Tensor) -> Tensor:
         """Give a gradient, and wait for what is to be applied instead."""
-        self._settle()
-        self._given.put(gradient)
-        return self._means.take()
+        self._given.put(Handed.over(gradient))
+        return self._means.take().taken()
 
     def give_step(self) -> None:
         """The optimizer has applied what `exchange_gradient` returned."""
-        self._settle()
-        self._steps.put(None)
+        self._steps.put(Handed.over(self._parameters.vector))
 
     def leave(self) -> None:
         """Give nothing any more, and let the learner come to its end; between steps only."""
         self._left = True
-        self._given.put(torch.zeros_like(self._parameters.vector))
+        self._given.put(Handed.over(torch.zeros_like(self._parameters.vector)))
 
     # What whoever runs the learner says.
 
@@ -149,12 +148,6 @@ class OwnLoop:
     def close(self, error: BaseException) -> None:
         """The learner has failed: end all waits with its error."""
         self._gate.close(error)
-
-    def _settle(self) -> None:
-        # Threads hand tensors over, and each may use another CUDA stream.
-        vector = self._parameters.vector
-        if vector.is_cuda:
-            torch.cuda.synchronize(vector.device)
 
 
 class LoopWeights(TorchWeights):

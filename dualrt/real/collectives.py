@@ -36,11 +36,10 @@ from torch.distributed import Store, TCPStore
 
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
-from dualrt.core.pool import Pool
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
-from dualrt.real.wire import Assembly, seal
+from dualrt.real.wire import Assembly, HostBodies, seal
 
 NAMING_S = 1.0
 """How long an error of the library waits to be explained: it may notice a death before we do, and
@@ -95,7 +94,7 @@ class Collectives:
         """Of the groups that were formed later: a store is served as long as it is kept."""
         self._rank, self._device = rank, device
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
-        self._bodies = Pool(1)
+        self._bodies = HostBodies(1)
         self._gate = Gate()
         self._calls: queue.SimpleQueue[Call | None]
         self._groups: dict[Group, dist.ProcessGroup] = {}

@@ -35,7 +35,6 @@ import zmq
 
 from dualrt.core.effects import Delivery
 from dualrt.core.errors import RunError
-from dualrt.core.pool import Pool
 from dualrt.real import sockets
 from dualrt.real.calls import Calls
 from dualrt.real.events import Events, Sparingly
@@ -46,12 +45,15 @@ from dualrt.real.ring import RingError, RingReader
 from dualrt.real.roster import Roster
 from dualrt.real.stream import ROUTINE, Drop, DroppedError, Incoming
 from dualrt.real.wire import (
+    Bodies,
+    Body,
     Buffer,
     Bye,
     Chunk,
     Credit,
     Frame,
     Hello,
+    HostBodies,
     Letter,
     Parts,
     Share,
@@ -93,6 +95,17 @@ class _Source:
     """Memory that the peer shares."""
     renewals: int | None = None
     """How often the peer says that its connection to us has broken; None before its first hello."""
+
+
+class _Landing:
+    """Memory for bodies: the host's, or what somebody has asked for instead."""
+
+    def __init__(self) -> None:
+        self._host = HostBodies(SPARE_BODIES)
+        self.chosen: Bodies | None = None
+
+    def take(self, nbytes: int) -> Body:
+        return (self.chosen or self._host).take(nbytes)
 
 
 class Courier:
@@ -138,7 +151,7 @@ class Courier:
         self._shares_memory, self._keys = shares_memory, keys
         self._mailbox = mailbox
         self._roster = roster
-        self._bodies = Pool(SPARE_BODIES)
+        self._bodies = _Landing()
         self._calls = Calls()
         self._address: Future[str] = Future()
         self._addresses: dict[int, str] = {}
@@ -192,6 +205,17 @@ class Courier:
         """Send a letter after all that was to be sent to this peer before, unless it is lost."""
         if peer not in self._lost:
             self._link(peer).add(letter)
+
+    def look(self) -> None:
+        """Go on with what is there by now of a letter that was not all there."""
+        # Whatever wakes the thread has it look at every link.
+
+    def land(self, bodies: Bodies | None) -> None:
+        """Have messages that begin to arrive from now on put there; None: into the host's memory.
+
+        It is used by this thread alone.
+        """
+        self._bodies.chosen = bodies
 
     def part(self, peer: int) -> None:
         """Say goodbye after all that was to be sent to this peer before; again if it is found."""

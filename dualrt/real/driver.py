@@ -62,6 +62,9 @@ from dualrt.real.events import Events
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
 from dualrt.real.helpers import Helpers
+from dualrt.real.lanes import HOST, Lanes
+from dualrt.real.lanes import Lane as DeviceLane
+from dualrt.real.staging import DeviceBodies
 
 FLUSH_S = 0.1
 """How long an update may wait to be told to an observer that takes records in bulk."""
@@ -95,20 +98,22 @@ class _Course(NamedTuple):
     patience_s: float
     """How long it waits for a message."""
     story: deque[Effect[Any]]
+    lane: DeviceLane
+    """What its thread asks of the device."""
 
-    def part(self) -> _Course:
+    def part(self, lane: DeviceLane) -> _Course:
         """A part, which has a story of its own: no other thread appends while it is told."""
-        return self._replace(story=deque(maxlen=STORY_LENGTH))
+        return self._replace(story=deque(maxlen=STORY_LENGTH), lane=lane)
 
 
 class RealDriver:
     """Runs one learner in this process.
 
     Parameters: `collectives` may be None for an algorithm that has no groups; `device` is where
-    the learner's vectors live; `slowdowns` make it a straggler, and `crash` ends its process. The
-    run began `began_ago_s` ago, for a learner that is started again, and takes the weights of
-    another before all else. The driver closes neither gossip nor collectives, but stops both when
-    the run fails.
+    the learner's vectors live, and `lanes` what threads ask of it, by default the device's own;
+    `slowdowns` make it a straggler, and `crash` ends its process. The run began `began_ago_s` ago,
+    for a learner that is started again, and takes the weights of another before all else. The
+    driver closes neither gossip nor collectives, but stops both when the run fails.
     """
 
     def __init__(
@@ -123,8 +128,10 @@ class RealDriver:
         slowdowns: Sequence[Slowdown] = (),
         crash: Crash | None = None,
         began_ago_s: float = 0.0,
+        lanes: Lanes | None = None,
         events: Events | None = None,
     ) -> None:
+        self._lanes = Lanes.of(device) if lanes is None else lanes
         self._events = events or Events(learner.rank)
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
         learner.lost = lambda: gossip.lost
@@ -153,6 +160,7 @@ class RealDriver:
         self._mains = len(strands) - self._daemons
         self._began_s = time.monotonic() - self._began_ago_s
         self._await_the_crash()
+        self._land()
         if self._learner.seat.incarnation:
             # Alone: what others ask of it meanwhile waits until it has weights.
             strands = (Strand("rejoin", partial(self._rejoin, strands)),)
@@ -168,12 +176,20 @@ class RealDriver:
             self.stop()
             raise
         finally:
+            # What comes now is for who gathers the results.
+            self._gossip.land(None)
             self._helpers.close()
             with self._writing:
                 self._journal.flush()
         # The daemons wait for messages that nobody sends, until the gossip is closed.
         self._stopping.set()
         return elapsed_s
+
+    def _land(self) -> None:
+        """Have the bodies that strands will take arrive on the device."""
+        lane = self._lanes.of_strand(daemon=True)
+        if lane.apart:
+            self._gossip.land(DeviceBodies(lane))
 
     async def _rejoin(self, strands: Sequence[Strand]) -> None:
         await self._learner.rejoin()
@@ -218,9 +234,11 @@ class RealDriver:
     def _strand(self, strand: Strand) -> None:
         # What a daemon waits for may never come, and nobody waits for the daemon.
         patience_s = math.inf if strand.daemon else self._timeout_s
-        course = _Course(strand.name, patience_s, deque(maxlen=STORY_LENGTH))
+        course = _Course(strand.name, patience_s, deque(maxlen=STORY_LENGTH), HOST)
         try:
-            self._exhaust(course, strand.body())
+            lane = self._lanes.of_strand(daemon=strand.daemon)
+            with lane.use():
+                self._exhaust(course._replace(lane=lane), strand.body())
         except StoppedError:
             return
         except BaseException as cause:
@@ -275,17 +293,17 @@ class RealDriver:
         match effect:
             case Compute(work=work, cost=cost, on=on):
                 answer = work()
+                course.lane.mark().wait()
                 if on is Place.DEVICE:
-                    self._await_device()
                     self._lag(start_s)
                 self._span(course, cost.kind, start_s, cost.bytes_moved)
                 return answer
             case Recv(tag=tag, peer=peer):
                 sender, packet = self._receive(course, tag, peer, start_s)
                 self._span(course, "recv " + tag, start_s, packet.nbytes, sender)
-                return Delivery(sender, self._on(packet, self._device))
+                return Delivery(sender, self._here(packet))
             case Send(peer=peer, tag=tag, packet=packet):
-                self._gossip.send(peer, tag, self._on(packet, torch.device("cpu")))
+                self._gossip.send(peer, tag, packet, course.lane)
                 self._span(course, "send " + tag, start_s, packet.nbytes, peer)
                 return None
             case Report(update=update):
@@ -322,7 +340,7 @@ class RealDriver:
 
         share = 1 / len(group.ranks)
         gradient = effect.work.in_pieces(effect.pieces, share, ready)
-        self._await_device()
+        course.lane.mark().wait()
         self._lag(start_s)
         self._span(course, effect.cost.kind, start_s, effect.cost.bytes_moved)
         ended_s = start_s
@@ -336,26 +354,30 @@ class RealDriver:
         """All but the first on helper threads; the first error of any ends the run."""
         results: list[Any] = [None] * len(children)
 
-        def run(place: int, child: Awaited[Any]) -> None:
-            part = course.part()
+        def run(place: int, child: Awaited[Any], lane: DeviceLane) -> None:
+            part = course.part(lane)
             try:
-                if isinstance(child, Effect):
-                    part.story.append(child)
-                    results[place] = self._answer(part, child)
-                else:
-                    results[place] = self._exhaust(part, child)
+                with lane.use():
+                    if isinstance(child, Effect):
+                        part.story.append(child)
+                        results[place] = self._answer(part, child)
+                    else:
+                        results[place] = self._exhaust(part, child)
             except StoppedError:
                 pass
             except BaseException as cause:
                 self._fail(part, cause)
 
-        parts = [partial(run, place, child) for place, child in enumerate(children)]
-        waits = [self._helpers.start(part) for part in parts[1:]]
-        for part in parts[:1]:
-            part()
-        for wait in waits:
+        forked = []
+        for place, child in enumerate(children[1:], 1):
+            lane = self._lanes.fork(course.lane)
+            forked.append((lane, self._helpers.start(partial(run, place, child, lane))))
+        for child in children[:1]:
+            run(0, child, course.lane)
+        for lane, wait in forked:
             # Bounded: whatever the helper waits for is, and ends when the run is stopped.
             wait()
+            self._lanes.join(course.lane, lane)
         if self._stopping.is_set():
             raise StoppedError()
         return tuple(results)
@@ -381,20 +403,17 @@ class RealDriver:
             raise RunError("a collective was asked for, but the algorithm's layout names no group")
         return self._collectives
 
-    def _await_device(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.current_stream(self._device).synchronize()
-
     def _lag(self, start_s: float) -> None:
         """Be the straggler that the scenario asks for."""
         factor = slowness(self._slowdowns, start_s)
         if factor > 1:
             self._stopping.wait((factor - 1) * (self._now_s() - start_s))
 
-    def _on(self, packet: Packet, device: torch.device) -> Packet:
-        if packet.body is None or packet.body.device == device:
+    def _here(self, packet: Packet) -> Packet:
+        """What came to the host's memory, because it was there before we were, is on the device."""
+        if packet.body is None or packet.body.device == self._device:
             return packet
-        return replace(packet, body=packet.body.to(device))
+        return replace(packet, body=packet.body.to(self._device))
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s

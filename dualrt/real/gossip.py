@@ -22,12 +22,15 @@ from typing import Self, TypeAlias
 from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Detection
+from dualrt.core.pool import Pool
 from dualrt.real.courier import LINGER_S, Courier
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.keys import Keys
+from dualrt.real.lanes import HOST, Lane
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.roster import Roster
-from dualrt.real.wire import Frame, cost_bytes, seal
+from dualrt.real.staging import bring_down
+from dualrt.real.wire import Bodies, Frame, Letter, cost_bytes, seal
 
 Watcher: TypeAlias = Callable[[int, str | None], None]
 """Is told of a peer that is lost, and why, or that is found, with None."""
@@ -85,6 +88,8 @@ class Gossip:
         self._max_body_bytes = max_body_bytes
         self._mailbox = Mailbox()
         self._roster = Roster(max_body_bytes)
+        # Of bodies that are brought down from a device: as many as a learner has under way.
+        self._bodies = Pool(2)
         self._others: tuple[int, ...] = ()
         self._watchers: list[Watcher] = []
         self._courier = Courier(
@@ -169,22 +174,48 @@ class Gossip:
             self._courier.post(partial(self._courier.greet, peer))
         self._roster.await_greeted(greeted, self._timeout_s)
 
-    def send(self, peer: int, tag: str, packet: Packet) -> None:
+    def send(self, peer: int, tag: str, packet: Packet, lane: Lane = HOST) -> None:
         """Send a packet, whose body must not be written to any more; returns when it is queued.
 
-        Waits while the peer is two bodies behind. What is sent to oneself is there at once, and
-        what is sent to a peer that is lost is dropped.
+        A body on the device of this thread's `lane` is brought down first, and its first chunks are
+        on the wire meanwhile. Waits while the peer is two bodies behind. What is sent to oneself is
+        there at once, and what is sent to a peer that is lost is dropped.
 
         Raises `WireError` for a packet that cannot travel, `UsageError` for a peer that is not in
         the run, `StalledError` if the peer takes nothing for `timeout_s`.
         """
         if peer == self.rank:
+            lane.mark().wait()
             self._mailbox.put(Delivery(peer, packet), tag)
             return
-        letter = seal(tag, packet, self._max_body_bytes)
+        grows = lane.apart and packet.nbytes > 0
+        body = memoryview(self._bodies.take(packet.nbytes)).cast("B") if grows else None
+        letter = seal(tag, packet, self._max_body_bytes, body)
         slow = partial(self._slow_send, peer, tag)
         if self._roster.reserve(peer, letter.cost_bytes, self._timeout_s, slow):
             self._courier.post(partial(self._courier.enqueue, peer, letter))
+            self._grow(letter, packet, lane)
+
+    def _grow(self, letter: Letter, packet: Packet, lane: Lane) -> None:
+        """Bring a letter's body down, and have the courier send as much as is there."""
+        growth = letter.growth
+        if growth is None:
+            return
+
+        def arrived(nbytes: int) -> None:
+            growth.nbytes = nbytes
+            self._courier.post(self._courier.look)
+
+        try:
+            bring_down(lane, packet.body, letter.body, arrived)
+        finally:
+            # Should it have failed: what is sent after it, such as why, must not wait for it.
+            growth.given_up = True
+            self._courier.post(self._courier.look)
+
+    def land(self, bodies: Bodies | None) -> None:
+        """Have bodies that begin to arrive from now on put there; None: into the host's memory."""
+        self._courier.post(partial(self._courier.land, bodies))
 
     def recv(self, tag: str, peer: int | None = None, timeout_s: float | None = None) -> Delivery:
         """The oldest message with this tag, from `peer` or, when that is None, from anyone.

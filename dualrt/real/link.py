@@ -75,7 +75,7 @@ class Link:
         """Send a letter after all that was added before."""
         self._outgoing.add(letter)
 
-    def add_frames(self, frames: Iterator[Parts]) -> None:
+    def add_frames(self, frames: Iterator[Parts | None]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
         self._outgoing.add_frames(frames)
 
@@ -136,7 +136,7 @@ class Link:
         return True
 
     def _next(self, now_s: float) -> Parts | None:
-        """The next frame; None if there is none, or none before a slot is free."""
+        """The next frame; None if there is none, or none before a slot is free, or bytes come."""
         if self._ring is not None:
             if self._ring.full:
                 self._offer_due_s = min(self._offer_due_s, now_s + self._patience_s)

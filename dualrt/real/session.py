@@ -15,7 +15,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -221,7 +221,7 @@ class Session:
         """
         rank, collector = self._launch.rank, self.collector
         if rank != collector:
-            spread = self._gossip.recv("spread", collector).packet
+            spread = _on_cpu(self._gossip.recv("spread", collector).packet)
             self._gossip.send(collector, "taken", Packet())
             return spread
         if packet is None:
@@ -316,8 +316,10 @@ class Session:
         return dict(sorted(gathered.items()))
 
     def _from(self, peer: int) -> Contribution:
-        figures = self._gossip.recv("figures", peer).packet
-        vectors = tuple(self._gossip.recv("vector", peer).packet.body for _ in range(figures.note))
+        figures = _on_cpu(self._gossip.recv("figures", peer).packet)
+        vectors = tuple(
+            _on_cpu(self._gossip.recv("vector", peer).packet).body for _ in range(figures.note)
+        )
         return Contribution(vectors, figures.body.numpy().tobytes())
 
     def close(self) -> None:
@@ -325,3 +327,8 @@ class Session:
         self._gossip.close()
         if self._collectives is not None:
             self._collectives.close()
+
+
+def _on_cpu(packet: Packet) -> Packet:
+    """What came before the driver had bodies put into the host's memory again is on its device."""
+    return packet if packet.body is None else replace(packet, body=packet.body.cpu())

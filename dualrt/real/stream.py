@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from dualrt.core.effects import Packet
-from dualrt.core.pool import Pool
-from dualrt.real.wire import Assembly, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
+from dualrt.real.wire import Assembly, Bodies, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
 
 
 class Drop(StrEnum):
@@ -60,14 +59,14 @@ class Outgoing:
     def __init__(self, origin: Frame, place: Callable[[memoryview], int | None] = beside) -> None:
         self._origin, self._place = origin, place
         self._position = 0
-        self._waiting: deque[Iterator[Parts]] = deque()
+        self._waiting: deque[Iterator[Parts | None]] = deque()
 
     def add(self, letter: Letter) -> None:
         """Send a letter after all that was added before."""
         self.add_frames(chunks(letter, self._origin, self._position, self._place))
         self._position += letter.cost_bytes
 
-    def add_frames(self, frames: Iterator[Parts]) -> None:
+    def add_frames(self, frames: Iterator[Parts | None]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
         self._waiting.append(frames)
 
@@ -76,12 +75,12 @@ class Outgoing:
         self._waiting.clear()
 
     def next(self) -> Parts | None:
-        """The next frame, made now; None if nothing waits."""
+        """The next frame, made now; None if nothing waits, or what waits is not there yet."""
         while self._waiting:
-            parts = next(self._waiting[0], None)
-            if parts is not None:
-                return parts
-            self._waiting.popleft()
+            try:
+                return next(self._waiting[0])
+            except StopIteration:
+                self._waiting.popleft()
         return None
 
 
@@ -95,8 +94,8 @@ class Arrival(NamedTuple):
 class Incoming:
     """What arrives from one peer; at most one message is incomplete at a time."""
 
-    def __init__(self, max_body_bytes: int, pool: Pool) -> None:
-        self._max_body_bytes, self._pool = max_body_bytes, pool
+    def __init__(self, max_body_bytes: int, bodies: Bodies) -> None:
+        self._max_body_bytes, self._bodies = max_body_bytes, bodies
         self._position = 0
         """Cost of all messages up to the last that was opened, that one included."""
         self._arriving: tuple[int, Assembly] | None = None
@@ -130,6 +129,6 @@ class Incoming:
     def _open(self, chunk: Chunk) -> None:
         if chunk.position < self._position:
             raise DroppedError(Drop.STALE)
-        assembly = Assembly(chunk.opening, self._max_body_bytes, self._pool)
+        assembly = Assembly(chunk.opening, self._max_body_bytes, self._bodies)
         self._position = chunk.position + assembly.cost_bytes
         self._arriving = chunk.position, assembly

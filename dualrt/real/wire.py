@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -209,11 +209,22 @@ def cost_bytes(body_bytes: int) -> int:
     return body_bytes + MESSAGE_COST_BYTES
 
 
+class Growth:
+    """How much of a body is there already. One thread adds to it, another looks."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self.given_up = False
+        """Whether no more will come."""
+
+
 class Letter(NamedTuple):
     """A packet that is ready to travel. Shares the memory of its body, which must not change."""
 
     opening: bytes
     body: memoryview
+    growth: Growth | None = None
+    """Of a body that is still on its way here; None: all of it is there."""
 
     @property
     def cost_bytes(self) -> int:
@@ -221,16 +232,20 @@ class Letter(NamedTuple):
         return cost_bytes(len(self.body))
 
 
-def seal(tag: str, packet: Packet, max_body_bytes: int) -> Letter:
+def seal(
+    tag: str, packet: Packet, max_body_bytes: int, growing: memoryview | None = None
+) -> Letter:
     """Make a packet ready to travel; copies nothing that is contiguous.
 
-    Raises `WireError` for a body that is neither None nor a tensor on the CPU, or too large, and
-    for a note that would not arrive as it is.
+    The bytes of a body that is on a device are still to be put into `growing`, of its size, as the
+    letter's growth says. Raises `WireError` for a body that is neither None nor a tensor, or on a
+    device without that, or too large, and for a note that would not arrive as it is.
     """
     body = packet.body
     form: Form | None = None
     if body is not None:
-        if not isinstance(body, torch.Tensor) or body.device.type != "cpu":
+        away = growing is None and isinstance(body, torch.Tensor) and body.device.type != "cpu"
+        if away or not isinstance(body, torch.Tensor):
             raise WireError(f"a body must be a torch tensor on the CPU or None, not {_kind(body)}")
         form = Form(str(body.dtype).removeprefix("torch."), tuple(body.shape))
         form.nbytes(max_body_bytes)
@@ -244,6 +259,8 @@ def seal(tag: str, packet: Packet, max_body_bytes: int) -> Letter:
             f"tag, versions and note take {len(opening)} bytes; at most {MAX_HEADER_BYTES // 2} "
             "can travel: send the note's data as a body"
         )
+    if growing is not None:
+        return Letter(opening, growing, Growth())
     return Letter(opening, memoryview(b"") if body is None else _bytes_of(body))
 
 
@@ -257,14 +274,20 @@ def chunks(
     position: int,
     place: Callable[[memoryview], int | None] = beside,
     chunk_bytes: int = CHUNK_BYTES,
-) -> Iterator[Parts]:
+) -> Iterator[Parts | None]:
     """The frames of a letter from `origin`, each made when it is asked for.
 
+    None where the next one's bytes are not there yet; none follows once the rest was given up.
     `place` is given the bytes of each, and returns the slot that it has put them into, or None if
     they are to travel beside the header.
     """
+    growth = letter.growth
     for index, start in enumerate(range(0, max(len(letter.body), 1), chunk_bytes)):
         data = letter.body[start : start + chunk_bytes]
+        while growth is not None and growth.nbytes < start + len(data):
+            if growth.given_up:
+                return
+            yield None
         opening = letter.opening if index == 0 else b""
         slot = place(data)
         header = encode(
@@ -283,13 +306,59 @@ def chunks(
         yield (header, data) if data and slot is None else (header,)
 
 
+class Body(Protocol):
+    """The memory of a body that arrives."""
+
+    def __len__(self) -> int:
+        """Its bytes."""
+
+    def fill(self, start: int, data: Buffer) -> None:
+        """Put bytes in their place; `data` is not read any more afterwards."""
+
+    def tensor(self, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        """All that was put there, once it is all."""
+
+
+class Bodies(Protocol):
+    """Where bodies that arrive get their memory from."""
+
+    def take(self, nbytes: int) -> Body:
+        """Memory with anything in it, which is nobody else's."""
+
+
+class HostBodies:
+    """Of the host, from a pool that keeps at most `spare` buffers of a size."""
+
+    def __init__(self, spare: int) -> None:
+        self._pool = Pool(spare)
+
+    def take(self, nbytes: int) -> Body:
+        """Memory for a body."""
+        return _HostBody(self._pool, nbytes)
+
+
+class _HostBody:
+    def __init__(self, pool: Pool, nbytes: int) -> None:
+        self._memory = pool.take(nbytes)
+        self._view = memoryview(self._memory).cast("B")
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def fill(self, start: int, data: Buffer) -> None:
+        copy(self._view[start : start + len(data)], data)
+
+    def tensor(self, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.frombuffer(self._memory, dtype=dtype).reshape(shape)
+
+
 class Assembly:
-    """A message on its way in: checked, given memory of `pool` once, then filled chunk by chunk.
+    """A message on its way in: checked, given memory of `bodies` once, then filled chunk by chunk.
 
     Raises `WireError` if `opening` does not parse, or announces more than `max_body_bytes`.
     """
 
-    def __init__(self, opening: bytes, max_body_bytes: int, pool: Pool) -> None:
+    def __init__(self, opening: bytes, max_body_bytes: int, bodies: Bodies) -> None:
         try:
             self._opening = _openings.decode(opening)
             self._note = _note(self._opening.note, nested=list)
@@ -297,8 +366,7 @@ class Assembly:
             raise WireError(f"not an opening: {error}") from error
         form = self._opening.form
         body_bytes = 0 if form is None else form.nbytes(max_body_bytes)
-        self._body = pool.take(body_bytes)
-        self._view = memoryview(self._body).cast("B")
+        self._body = bodies.take(body_bytes)
         self._filled = 0
         self._next_index = 0
 
@@ -310,7 +378,7 @@ class Assembly:
     @property
     def cost_bytes(self) -> int:
         """What the sender was charged for the message."""
-        return cost_bytes(len(self._view))
+        return cost_bytes(len(self._body))
 
     def add(self, index: int, data: Buffer) -> bool:
         """Put the next chunk in its place; returns whether that was the last.
@@ -318,15 +386,16 @@ class Assembly:
         Raises `WireError` for a chunk that does not follow the one before, or does not fit.
         """
         end = self._filled + len(data)
-        if index != self._next_index or end > len(self._view):
+        if index != self._next_index or end > len(self._body):
             raise WireError(
                 f"chunk {index} of {len(data)} bytes, where chunk {self._next_index} was to "
-                f"continue at {self._filled} of {len(self._view)}"
+                f"continue at {self._filled} of {len(self._body)}"
             )
-        copy(self._view[self._filled : end], data)
+        if data:
+            self._body.fill(self._filled, data)
         self._filled = end
         self._next_index += 1
-        return self._filled == len(self._view)
+        return self._filled == len(self._body)
 
     def packet(self) -> Packet:
         """The packet, once the last chunk is in its place. Its body is nobody else's."""
@@ -337,9 +406,9 @@ class Assembly:
         if form is None:
             return None
         dtype = DTYPES[form.dtype]
-        if not self._view:
+        if not len(self._body):
             return torch.empty(form.shape, dtype=dtype)
-        return torch.frombuffer(self._body, dtype=dtype).reshape(form.shape)
+        return self._body.tensor(dtype, form.shape)
 
 
 def copy(to: memoryview, data: Buffer) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from dualrt.core.errors import RunError, UsageError
 from dualrt.workloads.parts import entries, wanted
+from dualrt.workloads.torch_order import Handed
 
 PLACE = torch.int32
 
@@ -60,12 +61,14 @@ class Parts:
         self._wanted = wanted(self._entries)
         self._averaged = vector.clone()
         """Each entry as it was when it was averaged last."""
-        self._wishes: dict[int, Tensor] = {}
+        self._wishes: dict[int, Handed] = {}
         """By peer, the places that it wants to be offered."""
 
     def offer(self, vector: Tensor, peer: int) -> Tensor:
         """The entries that the peer wanted, and our largest in the error memory."""
-        wishes = self._wishes.pop(peer, torch.empty(0, dtype=torch.int64, device=vector.device))
+        wished = self._wishes.pop(peer, None)
+        none = torch.empty(0, dtype=torch.int64, device=vector.device)
+        wishes = none if wished is None else wished.taken()
         errors = self._errors(vector)
         # So that they are not chosen once more.
         errors[wishes] = -1.0
@@ -83,7 +86,7 @@ class Parts:
 
     def heed(self, peer: int, answer: Tensor) -> None:
         """Keep what the peer wants for the next offer to it."""
-        self._wishes[peer] = self._read(answer, self._wanted).places
+        self._wishes[peer] = Handed.over(self._read(answer, self._wanted).places)
 
     def differences(self, theirs: Tensor, mine: Tensor) -> Part:
         """Their entries less ours, of an offer and its answer, whichever is ours.

@@ -308,11 +308,13 @@ class TorchTask:
         )
 
     def _one_bench(self) -> Tensor | None:
-        """One vector for all parameters to be views into, so that a load is one copy.
+        """One vector for all parameters to be views into, so that a load is one copy, or none.
 
-        None on a GPU: cuDNN wants a recurrent module's parameters where the module put them.
+        None on a GPU for a recurrent module, whose parameters cuDNN wants where the module put
+        them.
         """
-        if self._device.type != "cpu":
+        recurrent = any(isinstance(part, nn.RNNBase) for part in self._module.modules())
+        if recurrent and self._device.type != "cpu":
             return None
         bench = self._initial.clone()
         self._lay_over(bench)

@@ -6,6 +6,9 @@ or its data.
 A vector that came from outside (a gradient, a peer's weights) is only read: simulated learners
 share it.
 
+On a GPU each method begins after the last change, and returns before its own is done
+(`dualrt.workloads.torch_order`).
+
 A snapshot costs no copy: it is the vector itself, and the next change goes into memory of its own.
 Weights that are read, changed, read, changed are so moved once a step and not twice.
 """
@@ -14,24 +17,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from dualrt.core.errors import UsageError
 from dualrt.core.pool import SMALLEST_BYTES, Pool
-from dualrt.core.weights import Weights
+from dualrt.core.weights import Snapshot, Weights
+from dualrt.workloads.torch_order import Order, order_on
 from dualrt.workloads.torch_parts import Part, Parts
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes the optimizer of one learner for its list of tensors, which holds the flat vector only."""
 
 # On a CPU a block and its temporary stay in the cache: a blend of 20 M weights took 46 ms instead
-# of 145 ms. On a GPU only the size of the temporary matters, and launching many kernels costs time.
+# of 145 ms. On a GPU, where there is no fused blend, only the size of the temporary matters, and
+# launching many kernels costs time.
 _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 24
+
+_BLEND = """
+template <typename T>
+T blend(T own, T theirs, T mine, T share) {
+    return own + share * (theirs - mine);
+}
+"""
+"""In one pass: three vectors are read and one is written. In full precision, to which narrower
+entries are converted as they are read."""
+
+Blend: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 _WIRES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -66,8 +83,8 @@ class TorchWeights(Weights[Tensor]):
     parameters, of the tensors that it was flattened from; left out, it is one. `optimizer` makes
     any optimizer of torch that treats each weight alone (SGD with momentum, Adam; not LBFGS, nor
     one that looks at a matrix or a layer), and its learning rate is set before every step; without
-    one a step is w <- w - a g. With `audit`, `applied` holds in float64 the sum of all changes that
-    descent made, so that over any number of learners
+    one a step is w <- w - a g. `order` is by default that of their device. With `audit`, `applied`
+    holds in float64 the sum of all changes that descent made, so that over any number of learners
 
         sum_i w_i = sum_i initial_i + sum_i applied_i
 
@@ -87,6 +104,7 @@ class TorchWeights(Weights[Tensor]):
         *,
         tensors: Sequence[int] | None = None,
         audit: bool = False,
+        order: Order | None = None,
     ) -> None:
         super().__init__(rank, learners)
         if initial.dim() != 1 or not initial.is_floating_point():
@@ -109,6 +127,9 @@ class TorchWeights(Weights[Tensor]):
         self.optimizer = None if optimizer is None else _checked(optimizer([self._flat]))
         self.applied = torch.zeros_like(self._flat, dtype=torch.float64) if audit else None
         self._start = self._flat.clone() if audit else None
+        self._order = order_on(initial.device) if order is None else order
+        self._fused = fused_blend(initial.device.type)
+        self._order.end()
 
     @property
     def nbytes(self) -> int:
@@ -126,14 +147,23 @@ class TorchWeights(Weights[Tensor]):
         """In float64, what averaging moved in; None without `audit`."""
         if self.applied is None or self._start is None:
             return None
+        self._order.begin(self._flat, self.applied)
         return self._flat.double() - self._start - self.applied
+
+    def snapshot(self) -> Snapshot[Tensor]:
+        """As of any weights, for what this thread asks for from now on."""
+        taken = super().snapshot()
+        self._order.begin(taken.vector)
+        return taken
 
     def _copy(self) -> Tensor:
         self._lent = True
         return self._flat.detach()
 
     def _live(self) -> Tensor:
-        return self._flat.detach()
+        live = self._flat.detach()
+        self._order.begin(live)
+        return live
 
     def _target(self) -> Tensor:
         """Where a change is to be written: the vector itself, unless a snapshot shows it."""
@@ -147,6 +177,7 @@ class TorchWeights(Weights[Tensor]):
             self._lent = False
 
     def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+        self._order.begin(self._flat, gradient)
         if self.clip_norm is not None:
             gradient = _clipped(gradient, self.clip_norm)
         if self.applied is not None:
@@ -154,6 +185,7 @@ class TorchWeights(Weights[Tensor]):
         self._step(gradient, learning_rate)
         if self.applied is not None:
             self.applied.add_(self._flat)
+        self._order.end()
 
     def _step(self, gradient: Tensor, learning_rate: float) -> None:
         if self.optimizer is None:
@@ -164,6 +196,8 @@ class TorchWeights(Weights[Tensor]):
             self._settle(fresh_like(self._flat).copy_(self._flat))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        for kept in self.optimizer.state.values():
+            self._order.begin(*(one for one in kept.values() if isinstance(one, Tensor)))
         writes = gradient._version
         self._flat.grad = gradient
         self.optimizer.step()
@@ -175,9 +209,17 @@ class TorchWeights(Weights[Tensor]):
             )
 
     def _add(self, share: float, theirs: Tensor, mine: Tensor) -> None:
+        self._order.begin(self._flat, theirs, mine)
         if self._parts is not None:
             self._add_part(share, self._parts.differences(theirs, mine))
-            return
+        elif self._fused is not None:
+            self._flat.data = self._fused(self._flat, theirs, mine, share)
+            self._lent = False
+        else:
+            self._add_by_blocks(share, theirs, mine)
+        self._order.end()
+
+    def _add_by_blocks(self, share: float, theirs: Tensor, mine: Tensor) -> None:
         target = self._target()
         if self._flat.numel() <= self._block:
             # Cutting one block out costs more than blending it.
@@ -214,12 +256,16 @@ class TorchWeights(Weights[Tensor]):
 
     def _in_parts(self, vector: Tensor) -> Parts:
         with self._lock:
+            self._order.begin()
             if self._parts is None:
                 self._parts = Parts(vector, self.wire_fraction)
+                self._order.end()
             return self._parts
 
     def _replace(self, vector: Tensor) -> None:
+        self._order.begin(self._flat, vector)
         self._settle(self._target().copy_(vector))
+        self._order.end()
 
 
 def fresh_like(vector: Tensor) -> Tensor:
@@ -227,6 +273,24 @@ def fresh_like(vector: Tensor) -> Tensor:
     if vector.device.type != "cpu" or vector.nbytes < SMALLEST_BYTES:
         return torch.empty_like(vector)
     return torch.frombuffer(_VECTORS.take(vector.nbytes), dtype=vector.dtype)
+
+
+@cache
+def fused_blend(device_type: str) -> Blend | None:
+    """w + share * (theirs - mine) in one kernel, as a new vector; None where there is none.
+
+    torch compiles it when it is first called, by CUDA's own compiler for such: no other is needed.
+    """
+    jiterator: Any = getattr(torch.cuda, "jiterator", None)
+    if device_type != "cuda" or jiterator is None or torch.version.cuda is None:
+        return None
+    blend = jiterator._create_jit_fn(_BLEND, share=0.0)
+
+    def blended(own: Tensor, theirs: Tensor, mine: Tensor, share: float) -> Tensor:
+        fresh: Tensor = blend(own.detach(), theirs, mine, share=share)
+        return fresh
+
+    return blended
 
 
 def _clipped(gradient: Tensor, most: float) -> Tensor:

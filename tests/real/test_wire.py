@@ -9,7 +9,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dualrt.core.effects import Packet
-from dualrt.core.pool import Pool
 from dualrt.real.wire import (
     DTYPES,
     MAX_HEADER_BYTES,
@@ -20,6 +19,7 @@ from dualrt.real.wire import (
     Form,
     Frame,
     Hello,
+    HostBodies,
     Opening,
     Welcome,
     WireError,
@@ -48,12 +48,13 @@ def travel(tag: str, packet: Packet, chunk_bytes: int = 64) -> tuple[str, Packet
     """Take a packet through frames and back."""
     assembly: Assembly | None = None
     whole = False
-    for parts in chunks(seal(tag, packet, LIMIT_BYTES), ORIGIN, 11, chunk_bytes=chunk_bytes):
+    letter = seal(tag, packet, LIMIT_BYTES)
+    for parts in filter(None, chunks(letter, ORIGIN, 11, chunk_bytes=chunk_bytes)):
         frame, data = decode(parts[0]), bytes(parts[1]) if len(parts) == 2 else b""
         assert isinstance(frame, Chunk)
         assert (frame.run, frame.sender, frame.incarnation, frame.position) == ("run", 3, 7, 11)
         assert frame.matches(data)
-        assembly = assembly or Assembly(frame.opening, LIMIT_BYTES, Pool(0))
+        assembly = assembly or Assembly(frame.opening, LIMIT_BYTES, HostBodies(0))
         whole = assembly.add(frame.index, data)
     assert assembly is not None
     assert whole
@@ -155,7 +156,7 @@ def test_a_body_beyond_the_limit_is_refused_by_both_sides() -> None:
     with pytest.raises(WireError, match="limit of 11 bytes"):
         seal("t", packet, 11)
     with pytest.raises(WireError, match="limit of 11 bytes"):
-        Assembly(letter.opening, 11, Pool(0))
+        Assembly(letter.opening, 11, HostBodies(0))
 
 
 @pytest.mark.parametrize(
@@ -173,20 +174,20 @@ def test_a_body_beyond_the_limit_is_refused_by_both_sides() -> None:
 def test_a_form_that_no_body_can_have_is_refused_before_anything_is_allocated(form: Form) -> None:
     opening = msgspec.msgpack.encode(Opening("t", (), None, form))
     with pytest.raises(WireError):
-        Assembly(opening, LIMIT_BYTES, Pool(0))
+        Assembly(opening, LIMIT_BYTES, HostBodies(0))
 
 
 def test_chunks_out_of_order_or_too_long_are_refused() -> None:
     letter = seal("t", Packet(body=torch.zeros(10, dtype=torch.uint8)), LIMIT_BYTES)
     for index, size in [(1, 5), (0, 11)]:
         with pytest.raises(WireError):
-            Assembly(letter.opening, LIMIT_BYTES, Pool(0)).add(index, bytes(size))
+            Assembly(letter.opening, LIMIT_BYTES, HostBodies(0)).add(index, bytes(size))
 
 
 @pytest.mark.parametrize("at", [0, 40, 99])
 def test_a_flipped_bit_does_not_match_the_checksum(at: int) -> None:
     letter = seal("t", Packet(body=torch.zeros(100, dtype=torch.uint8)), LIMIT_BYTES)
-    (header, data), *_ = [parts for parts in chunks(letter, ORIGIN, 0) if len(parts) == 2]
+    (header, data), *_ = [one for one in chunks(letter, ORIGIN, 0) if one and len(one) == 2]
     damaged = bytearray(data)
     damaged[at] ^= 4
     frame = decode(header)
@@ -217,7 +218,7 @@ def test_arbitrary_bytes_are_a_header_or_a_wire_error(data: bytes) -> None:
 @example(b"\x94\xa1t\x90\xd4\x05\x01\xc0")
 def test_arbitrary_bytes_are_an_opening_or_a_wire_error(data: bytes) -> None:
     try:
-        assembly = Assembly(data, LIMIT_BYTES, Pool(0))
+        assembly = Assembly(data, LIMIT_BYTES, HostBodies(0))
     except WireError:
         return
     assert assembly.cost_bytes <= cost_bytes(LIMIT_BYTES)
@@ -254,7 +255,7 @@ def test_an_opening_of_any_content_is_allocated_within_the_limit_or_a_wire_error
 ) -> None:
     try:
         assembly = Assembly(
-            msgspec.msgpack.encode([tag, versions, note, form]), LIMIT_BYTES, Pool(0)
+            msgspec.msgpack.encode([tag, versions, note, form]), LIMIT_BYTES, HostBodies(0)
         )
     except WireError:
         return

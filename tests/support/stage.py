@@ -1,7 +1,7 @@
-"""Two stages for one script: the simulator, and real learners as threads of this process.
+"""Stages for one script: the simulator, and real learners as threads of this process.
 
-A script is the strands of each learner. Both stages run it to the end and show the same log, so a
-test of behaviour is written once.
+A script is the strands of each learner. All stages run it to the end and show the same log, so a
+test of behaviour is written once. On one of them vectors are as if on a GPU.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dualrt.core.learner import Layout, Learner, Seat, Strand
 from dualrt.core.progress import Constant, Progress
 from dualrt.real.driver import RealDriver, StoppedError
 from dualrt.real.gossip import Gossip
+from dualrt.real.lanes import HostLane, Lanes
 from dualrt.workloads.quadratic import Quadratic
 from tests.support.simulated import Log, machine, simulate
 
@@ -80,10 +81,29 @@ def in_threads(script: Script, timeout_s: float = PATIENCE_S) -> Log:
     return train(actors(script), timeout_s)
 
 
-STAGES: dict[str, Stage] = {"simulated": in_simulation, "threads": in_threads}
+class ApartLane(HostLane):
+    """Of a device whose memory is taken for one apart, so that bodies are brought down and up."""
+
+    apart = True
 
 
-def train(learners: Sequence[Learner], timeout_s: float = PATIENCE_S) -> Log:
+def on_devices(script: Script) -> Log:
+    """Run a script in threads, on the path that vectors take which are on a GPU."""
+    return train(actors(script), lanes=lambda: Lanes(lambda urgent: ApartLane()))
+
+
+STAGES: dict[str, Stage] = {
+    "simulated": in_simulation,
+    "threads": in_threads,
+    "devices": on_devices,
+}
+
+
+def train(
+    learners: Sequence[Learner],
+    timeout_s: float = PATIENCE_S,
+    lanes: Callable[[], Lanes | None] = lambda: None,
+) -> Log:
     """Run learners for real to their end; raises the error that ended the run first."""
     log = Log()
     with ExitStack() as open_:
@@ -102,7 +122,15 @@ def train(learners: Sequence[Learner], timeout_s: float = PATIENCE_S) -> Log:
         for gossip in gossips:
             gossip.connect(addresses)
         drivers = [
-            RealDriver(learner, gossip, None, log, timeout_s=timeout_s, device=torch.device("cpu"))
+            RealDriver(
+                learner,
+                gossip,
+                None,
+                log,
+                timeout_s=timeout_s,
+                device=torch.device("cpu"),
+                lanes=lanes(),
+            )
             for learner, gossip in zip(learners, gossips, strict=True)
         ]
         log.elapsed_s = max(_run_all(drivers))

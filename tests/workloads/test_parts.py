@@ -18,9 +18,8 @@ from dualrt.composition import Composition
 from dualrt.core.effects import Cost, Packet
 from dualrt.core.errors import RunError, ScenarioError
 from dualrt.core.learner import Learner
-from dualrt.core.pool import Pool
 from dualrt.core.weights import Gradient
-from dualrt.real.wire import Assembly, seal
+from dualrt.real.wire import Assembly, HostBodies, seal
 from dualrt.scenario import load
 from dualrt.workloads import torch_parts
 from dualrt.workloads.parts import entries
@@ -232,7 +231,7 @@ def test_no_bytes_at_all_do_more_than_be_refused(data: bytes) -> None:
 def test_a_part_crosses_the_wire_as_it_is() -> None:
     offer = pair(0.5, [1.0, 2.0, 3.0, 4.0], [0.0] * 4)[0].offer(1).vector
     letter = seal("offer", Packet(body=offer), 1000)
-    assembly = Assembly(letter.opening, 1000, Pool(1))
+    assembly = Assembly(letter.opening, 1000, HostBodies(1))
     assert assembly.add(0, letter.body)
     assert torch.equal(assembly.packet().body, offer)
 
