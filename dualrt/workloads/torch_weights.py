@@ -39,7 +39,7 @@ OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 24
 
-_BLEND = """
+BLEND = """
 template <typename T>
 T blend(T own, T theirs, T mine, T share) {
     return own + share * (theirs - mine);
@@ -284,7 +284,7 @@ def fused_blend(device_type: str) -> Blend | None:
     jiterator: Any = getattr(torch.cuda, "jiterator", None)
     if device_type != "cuda" or jiterator is None or torch.version.cuda is None:
         return None
-    blend = jiterator._create_jit_fn(_BLEND, share=0.0)
+    blend = jiterator._create_jit_fn(BLEND, share=0.0)
 
     def blended(own: Tensor, theirs: Tensor, mine: Tensor, share: float) -> Tensor:
         fresh: Tensor = blend(own.detach(), theirs, mine, share=share)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 
+import pytest
+import torch
+
 from tests.support.many_askers import CALLS
 from tests.support.processes import ended, started
 
 
-def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks() -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks(
+    monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip("NCCL needs a CUDA device for each process, and there are no two here")
+    monkeypatch.setenv("ASKERS_DEVICE", device)
     with started("tests.support.many_askers", processes=2) as running:
         ends = [ended(process) for process in running]
     assert [code for code, _, _ in ends] == [0, 0], ends

@@ -2,12 +2,14 @@
 
     python -m tests.support.many_askers
 
-prints what came of each, and which threads called torch.distributed.
+prints what came of each, and which threads called torch.distributed. With ASKERS_DEVICE=cuda each
+process has a GPU of its own, and NCCL.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from dualrt.real.collectives import Collectives
 from dualrt.real.rendezvous import Launch, Rendezvous
 from tests.support.stage import MAX_BODY_BYTES, PATIENCE_S
 
+KIND = os.environ.get("ASKERS_DEVICE", "cpu")
 CALLS = ("init_process_group", "new_group", "all_reduce", "destroy_process_group")
 
 
@@ -50,23 +53,25 @@ def main() -> None:
     witness.watch(dist.ProcessGroup, "broadcast")
     launch = Launch.from_environment()
     assert launch is not None
+    device = torch.device("cpu") if KIND == "cpu" else torch.device(KIND, launch.rank)
     group = Group("all", tuple(range(launch.learners)))
     collectives = Collectives(
         Rendezvous(launch, PATIENCE_S, 0).store,
         launch.rank,
         launch.learners,
         [group],
-        device=torch.device("cpu"),
+        device=device,
         timeout_s=PATIENCE_S,
         max_body_bytes=MAX_BODY_BYTES,
         interface="127.0.0.1",
     )
 
     def mean() -> object:
-        return collectives.allreduce(group, torch.ones(3), spent=False).tolist()
+        ones = torch.ones(3, device=device)
+        return collectives.allreduce(group, ones, spent=False).tolist()
 
     def total() -> object:
-        vector = torch.ones(3)
+        vector = torch.ones(3, device=device)
         collectives.finish(collectives.begin_sum(group, vector))
         return vector.tolist()
 

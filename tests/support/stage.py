@@ -27,6 +27,8 @@ PATIENCE_S = 30.0
 
 MAX_BODY_BYTES = 4_000_000
 
+CPU = torch.device("cpu")
+
 Script: TypeAlias = Sequence[Sequence[Strand]]
 Stage: TypeAlias = Callable[[Script], Log]
 
@@ -103,6 +105,7 @@ def train(
     learners: Sequence[Learner],
     timeout_s: float = PATIENCE_S,
     lanes: Callable[[], Lanes | None] = lambda: None,
+    device: torch.device = CPU,
 ) -> Log:
     """Run learners for real to their end; raises the error that ended the run first."""
     log = Log()
@@ -128,7 +131,7 @@ def train(
                 None,
                 log,
                 timeout_s=timeout_s,
-                device=torch.device("cpu"),
+                device=device,
                 lanes=lanes(),
             )
             for learner, gossip in zip(learners, gossips, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -12,53 +13,21 @@ from torch import Tensor
 
 from dualrt.core.weights import Snapshot
 from dualrt.workloads.torch_order import AtOnce, Handed, Order, order_on
-from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, sgd
+from dualrt.workloads.torch_weights import BLEND, OptimizerFactory, TorchWeights, fused_blend, sgd
+from tests.support.changes import IN_LINE, changes, normal
 from tests.support.late import LateDevice, LateOrder
 
-SIZE = 50
-FREE = (0, 0)
+
+def on_time(weights: TorchWeights, seed: int) -> list[Tensor]:
+    """What threads read, and the weights in the end, where all is done when it is asked for."""
+    return [*changes(weights, seed), weights._flat.detach()]
 
 
-def normal(seed: int) -> Tensor:
-    return torch.randn(SIZE, generator=torch.Generator().manual_seed(seed))
-
-
-def course(
-    weights: TorchWeights, device: LateDevice | None, seed: int, steps: int = 12
-) -> list[Tensor]:
-    """What three threads read, and the weights in the end; at once without a device."""
-    random = Random(seed)
-    lanes = [None if device is None else device.lane() for _ in range(3)]
-    given = [normal(number) for number in range(3 * steps + 3)]
-    read: list[Tensor] = []
-    offered: list[Snapshot[Tensor]] = []
-
-    def act(step: int) -> None:
-        match random.choice(["descend", "offer", "blend", "blend", "adopt", "read"]):
-            case "descend":
-                weights.descend(given[step].mul(2), 0.1, FREE)
-            case "offer":
-                offered.append(weights.offer(1))
-                read.append(offered[-1].vector.clone())
-            case "blend" if offered:
-                mine = offered.pop(random.randrange(len(offered)))
-                # A body that has arrived is there for every thread.
-                weights.blend(mine, Snapshot(given[steps + step], FREE), 0.5)
-            case "adopt":
-                weights.adopt(Snapshot(given[2 * steps + step], FREE))
-            case _:
-                read.append(weights.snapshot().vector.clone())
-
-    for step in range(1, steps + 1):
-        lane = random.choice(lanes)
-        if lane is None:
-            act(step)
-            continue
-        with lane.use():
-            act(step)
-    if device is not None:
-        device.settle()
-    return [*read, weights._flat.detach().clone()]
+def on(device: LateDevice, weights: TorchWeights, seed: int) -> list[Tensor]:
+    """The same where it is done late."""
+    read = changes(weights, seed, [device.lane() for _ in IN_LINE])
+    device.settle()
+    return [*read, weights._flat.detach()]
 
 
 def late(seed: int) -> LateDevice:
@@ -77,8 +46,8 @@ def test_whatever_is_late_the_weights_are_those_of_the_order_of_the_lock(
         return made
 
     device = late(seed)
-    expected = course(weights(AtOnce()), None, seed)
-    came = course(weights(LateOrder(device)), device, seed)
+    expected = on_time(weights(AtOnce()), seed)
+    came = on(device, weights(LateOrder(device)), seed)
     for ours, theirs in zip(came, expected, strict=True):
         assert torch.equal(ours, theirs)
     assert not device.unlent
@@ -89,8 +58,8 @@ def test_the_late_device_shows_what_nobody_ordered() -> None:
     wrong = 0
     for seed in range(20):
         device = late(seed)
-        came = course(TorchWeights(0, 2, normal(0), order=AtOnce()), device, seed)
-        expected = course(TorchWeights(0, 2, normal(0)), None, seed)
+        came = on(device, TorchWeights(0, 2, normal(0), order=AtOnce()), seed)
+        expected = on_time(TorchWeights(0, 2, normal(0)), seed)
         wrong += not all(map(torch.equal, came, expected))
         assert device.unlent
     assert wrong > 10
@@ -104,8 +73,8 @@ def test_a_fused_blend_is_ordered_like_one_by_blocks(seed: int) -> None:
     device = late(seed)
     weights = TorchWeights(0, 2, normal(0), order=LateOrder(device))
     weights._fused = fused
-    expected = course(TorchWeights(0, 2, normal(0)), None, seed)
-    for ours, theirs in zip(course(weights, device, seed), expected, strict=True):
+    expected = on_time(TorchWeights(0, 2, normal(0)), seed)
+    for ours, theirs in zip(on(device, weights, seed), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert not device.unlent
 
@@ -140,3 +109,10 @@ def test_what_is_handed_over_is_as_it_was_then() -> None:
     # Of a vector on the CPU there is nothing to order.
     assert Handed.over(vector).taken() is vector
     assert order_on(torch.device("cpu")) is order_on(torch.device("cpu"))
+
+
+def test_the_kernel_of_a_fused_blend_is_one_that_torch_can_read() -> None:
+    made: Any = torch.cuda.jiterator._create_jit_fn(BLEND, share=0.0)
+    assert made.kernel_name == "blend"
+    # It is for CUDA alone; elsewhere a blend goes by blocks.
+    assert fused_blend("cpu") is None
