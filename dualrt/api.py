@@ -386,13 +386,20 @@ def crashes_of(scenario: Scenario, rank: int) -> list[Crash]:
 
 
 def check_reachable(scenario: Scenario, launch: Launch) -> None:
-    """Raise ScenarioError if processes of other hosts would not find this one."""
+    """Raise ScenarioError if others would not find this process, or the host has too few ports."""
     if launch.local_learners < launch.learners and scenario.real.interface.startswith("127."):
         raise scenario.error(
             "real.interface",
             f"learners on other hosts cannot reach this one there, and only {launch.local_learners}"
             f" of {launch.learners} run here",
             "Name the interface of the network between the hosts, say eth0.",
+        )
+    ports = scenario.real.port_range
+    if ports and len(ports) < launch.local_learners:
+        raise scenario.error(
+            "real.ports",
+            f"{len(ports)} ports, and {launch.local_learners} learners on this host need one each",
+            "Name a wider range.",
         )
 
 

@@ -40,6 +40,7 @@ def terms(scenario: Scenario, layout: Layout, device: torch.device) -> Terms:
         layout.outlives_peers,
         layout.takes_back,
         pair,
+        real.port_range,
     )
 
 

@@ -85,6 +85,7 @@ def scenario(
     audit: bool,
     timeout_s: float,
     interface: str,
+    ports: str,
     curve: str,
     keys: str,
     shared_memory: bool,
@@ -114,6 +115,7 @@ def scenario(
             "real": {
                 "timeout_s": timeout_s,
                 "interface": interface,
+                "ports": ports,
                 "curve": curve,
                 "keys": keys,
                 "shared_memory": shared_memory,

@@ -50,6 +50,7 @@ def join(
     seed: int = 1,
     timeout_s: float = 600.0,
     interface: str = "127.0.0.1",
+    ports: str = "",
     curve: str = "auto",
     keys: str | Path = "",
     shared_memory: bool = True,
@@ -87,9 +88,9 @@ def join(
       should be left. Without it each loop ends by itself, and should do so within `timeout_s` of
       the others.
     - `buffers`: see `dualrt.loop.leftovers.Buffers`.
-    - `seed`, `timeout_s`, `interface`, `curve`, `keys`, `shared_memory`, `wire`, `wire_fraction`,
-      `audit`: those of a scenario. What a loop does between two steps counts as waiting for those
-      who wait for it, evaluation too.
+    - `seed`, `timeout_s`, `interface`, `ports`, `curve`, `keys`, `shared_memory`, `wire`,
+      `wire_fraction`, `audit`: those of a scenario. What a loop does between two steps counts as
+      waiting for those who wait for it, evaluation too.
     - `out`: a folder for records and results, as `dualrt train --out` keeps them.
 
     Raises UsageError for what cannot be, when it is entered also for models that differ; then
@@ -112,6 +113,7 @@ def join(
         audit=audit,
         timeout_s=timeout_s,
         interface=interface,
+        ports=ports,
         curve=curve,
         keys=str(keys),
         shared_memory=shared_memory,

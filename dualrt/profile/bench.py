@@ -167,6 +167,7 @@ class Bench:
             run_id="profile",
             timeout_s=real.timeout_s,
             interface=real.interface,
+            ports=real.port_range,
             shares_memory=real.shared_memory,
             max_body_bytes=max(1, body_bytes),
         )

@@ -32,13 +32,14 @@ from typing import Any, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed import Store, TCPStore
+from torch.distributed import DistNetworkError, Store, TCPStore
 
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
+from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.wire import Assembly, HostBodies, seal
 
 NAMING_S = 1.0
@@ -70,6 +71,7 @@ class Collectives:
 
     Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
     the run in the same order everywhere, `device` where vectors live: NCCL on CUDA, else gloo.
+    `ports` are those that a store of ours may listen at; the libraries choose theirs themselves.
     `introduce` is how the members of a group that is formed later find each other. Where
     torch.distributed is in use already, the groups are made within it, and it stays.
     """
@@ -85,11 +87,12 @@ class Collectives:
         timeout_s: float,
         max_body_bytes: int,
         interface: str,
+        ports: range = ANY,
         introduce: Introduce | None = None,
         events: Events | None = None,
     ) -> None:
         self._events, self._slow_waits = events or Events(rank), Sparingly(timeout_s)
-        self._introduce = introduce
+        self._introduce, self._interface, self._ports = introduce, interface, ports
         self._stores: list[Store] = []
         """Of the groups that were formed later: a store is served as long as it is kept."""
         self._rank, self._device = rank, device
@@ -218,9 +221,7 @@ class Collectives:
     def _form(self, group: Group, introduce: Introduce) -> dist.ProcessGroup:
         timeout, place = timedelta(seconds=self._timeout_s), group.ranks.index(self._rank)
         if place == 0:
-            served = TCPStore(
-                "localhost", 0, is_master=True, wait_for_workers=False, timeout=timeout
-            )
+            served = self._store_of_our_own(timeout)
             introduce(group, served.port)
         else:
             host, _, port = introduce(group, None).rpartition(":")
@@ -230,6 +231,18 @@ class Collectives:
         formed = dist.ProcessGroupGloo(served, place, len(group.ranks), timeout)
         # It has the methods that are called here.
         return cast(dist.ProcessGroup, formed)
+
+    def _store_of_our_own(self, timeout: timedelta) -> TCPStore:
+        held: DistNetworkError | None = None
+        for port in in_turn(self._ports, self._rank):
+            try:
+                return TCPStore(
+                    "localhost", port, is_master=True, wait_for_workers=False, timeout=timeout
+                )
+            except DistNetworkError as error:
+                held = error
+        assert held is not None
+        raise none_left(self._ports, self._interface, "in use") from held
 
     def _wait(self, work: Callable[[], Any], members: Sequence[int] = ()) -> Any:
         """Have the thread do it. Raises PeerLostError if one of `members` is lost meanwhile."""

@@ -111,15 +111,15 @@ class _Landing:
 class Courier:
     """The thread, its sockets, and what it does with them.
 
-    Parameters: `origin` says who we are; `interface` is what the ROUTER binds; a peer that does not
-    answer is greeted again every `greet_interval_s`; `shares_memory` is whether to share memory
-    with peers on this host. A peer is lost when its connection breaks, or is silent for
-    `silence_s`; for a `newcomer`, which comes to a run that is under way, so is one that does not
-    answer for so long. Deliveries go to `mailbox`, what is learnt of the peers to `roster`, and who
-    is lost or found, and why it is lost, to `watch` besides; frames that are dropped are counted,
-    and told to `events` now and then. With `keys`, nobody without them is heard, and nothing is
-    readable on the way. If the thread ends by an error, all waits on mailbox and roster end with
-    it.
+    Parameters: `origin` says who we are; `interface` is what the ROUTER binds, at one of `ports`; a
+    peer that does not answer is greeted again every `greet_interval_s`; `shares_memory` is whether
+    to share memory with peers on this host. A peer is lost when its connection breaks, or is silent
+    for `silence_s`; for a `newcomer`, which comes to a run that is under way, so is one that does
+    not answer for so long. Deliveries go to `mailbox`, what is learnt of the peers to `roster`, and
+    who is lost or found, and why it is lost, to `watch` besides; frames that are dropped are
+    counted, and told to `events` now and then. With `keys`, nobody without them is heard, and
+    nothing is readable on the way. If the thread ends by an error, all waits on mailbox and roster
+    end with it.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class Courier:
         origin: Frame,
         *,
         interface: str,
+        ports: range,
         max_body_bytes: int,
         greet_interval_s: float,
         silence_s: float,
@@ -141,7 +142,7 @@ class Courier:
         self.counters = dict.fromkeys(Drop, 0)
         """Frames that were dropped, by reason; written by the thread, read by any."""
         self._origin = origin
-        self._interface = interface
+        self._interface, self._ports = interface, ports
         self._max_body_bytes = max_body_bytes
         self._greet_interval_s = greet_interval_s
         self._silence_s = silence_s
@@ -269,7 +270,8 @@ class Courier:
             self._door = sockets.doorkeeper(self._context)
             self._poller.register(self._door, zmq.POLLIN)
         self._router = sockets.router(self._context, self._keys)
-        self._address.set_result(sockets.bind(self._router, self._interface))
+        bound = sockets.bind(self._router, self._interface, self._ports, self._origin.sender)
+        self._address.set_result(bound)
 
     def _turn(self) -> None:
         """Wait for something to happen, and serve every socket once."""

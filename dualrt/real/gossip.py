@@ -28,6 +28,7 @@ from dualrt.real.events import Events, Sparingly
 from dualrt.real.keys import Keys
 from dualrt.real.lanes import HOST, Lane
 from dualrt.real.mailbox import Mailbox
+from dualrt.real.ports import ANY
 from dualrt.real.roster import Roster
 from dualrt.real.staging import bring_down
 from dualrt.real.wire import Bodies, Frame, Letter, cost_bytes, seal
@@ -47,6 +48,7 @@ class Gossip:
     - `run_id`: the same for all learners of a run; messages of other runs are dropped.
     - `timeout_s`: the bound of every wait that is not given its own.
     - `interface`: the address or network interface of this host that peers reach it by.
+    - `ports`: those that it may listen at; by default the system chooses one.
     - `max_body_bytes`: the largest body of any message, the same for all learners of a run. At most
       two such bodies a peer wait here to be taken, and two a peer to be sent.
     - `shares_memory`: whether large bodies to and from peers on this host go through memory that
@@ -61,7 +63,7 @@ class Gossip:
     what is sent to it vanishes, and who waits for a message of it gets `PeerLostError`.
 
     A learner that is started again is a new incarnation: what its dead self had under way is
-    dropped. Raises `UsageError` if the interface cannot be bound.
+    dropped. Raises `UsageError` if the interface cannot be bound, or all ports are taken.
 
     After `close`, and if the transport fails, every method that may wait raises `ClosedError` or
     the `RunError` that says what failed.
@@ -74,6 +76,7 @@ class Gossip:
         run_id: str,
         timeout_s: float,
         interface: str = "127.0.0.1",
+        ports: range = ANY,
         max_body_bytes: int,
         shares_memory: bool = True,
         silence_s: float | None = None,
@@ -96,6 +99,7 @@ class Gossip:
             # The time of birth grows from one incarnation to the next, with no state to be kept.
             Frame(run_id, rank, incarnation=time.time_ns()),
             interface=interface,
+            ports=ports,
             max_body_bytes=max_body_bytes,
             greet_interval_s=timeout_s / GREETINGS_A_TIMEOUT,
             silence_s=Detection.within(timeout_s).detect_s if silence_s is None else silence_s,

@@ -30,6 +30,7 @@ from dualrt.real.driver import FAILURE, RealDriver
 from dualrt.real.events import Events
 from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Keys
+from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
 
 SLACK_BYTES = 64 * 1024 * 1024
@@ -52,6 +53,8 @@ class Terms:
     """Whether a learner that is started again can go on."""
     keys: Keys | None = None
     """Those of the run; None where gossip is not encrypted."""
+    ports: range = ANY
+    """Where this process may listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Session:
             run_id=run_id,
             timeout_s=terms.timeout_s,
             interface=terms.interface,
+            ports=terms.ports,
             max_body_bytes=max_body_bytes,
             shares_memory=terms.shared_memory,
             silence_s=None if terms.outlives_peers else terms.timeout_s / 2,
@@ -140,6 +144,7 @@ class Session:
                     timeout_s=terms.timeout_s,
                     max_body_bytes=max_body_bytes,
                     interface=terms.interface,
+                    ports=terms.ports,
                     introduce=self._introduce if terms.outlives_peers else None,
                     events=self._events,
                 )

@@ -5,6 +5,7 @@ Owns every socket option, each with its reason. Must not know what the frames me
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import zmq
@@ -12,6 +13,7 @@ import zmq.utils.z85
 
 from dualrt.core.errors import UsageError
 from dualrt.real.keys import Keys
+from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.wire import CHUNK_BYTES, MAX_HEADER_BYTES, Buffer
 
 IO_THREADS = 1
@@ -127,25 +129,32 @@ def forget_breaks(monitor: zmq.Socket[bytes]) -> bool:
     return told
 
 
-def bind(socket: zmq.Socket[bytes], interface: str) -> str:
-    """Bind to a port that the system chooses, and hold it; returns the address for the peers.
+def bind(socket: zmq.Socket[bytes], interface: str, ports: range = ANY, rank: int = 0) -> str:
+    """Bind to one of the ports, and hold it; returns the address for the peers.
 
     A port that is looked for first and bound later may be somebody else's by then.
-    Raises `UsageError` if the interface does not exist, or is no single one.
+    Raises `UsageError` if the interface does not exist, or is no single one, or no port is left.
     """
     if interface in {"*", "0.0.0.0"}:
         raise UsageError(
             f"interface {interface!r} is all of them, and peers must be told one; "
             "name an address or a network interface of this host"
         )
-    try:
-        socket.bind(f"tcp://{interface}:*")
-    except zmq.ZMQError as error:
-        raise UsageError(
-            f"interface {interface!r} cannot be bound ({error.strerror}); "
-            "name an address or a network interface of this host"
-        ) from error
-    return socket.get_string(zmq.LAST_ENDPOINT)
+    held: zmq.ZMQError | None = None
+    for port in in_turn(ports, rank):
+        try:
+            socket.bind(f"tcp://{interface}:{port or '*'}")
+        except zmq.ZMQError as error:
+            if not ports or error.errno not in {zmq.EADDRINUSE, errno.EACCES}:
+                raise UsageError(
+                    f"interface {interface!r} cannot be bound ({error.strerror}); "
+                    "name an address or a network interface of this host"
+                ) from error
+            held = error
+        else:
+            return socket.get_string(zmq.LAST_ENDPOINT)
+    assert held is not None
+    raise none_left(ports, interface, str(held.strerror)) from held
 
 
 def offer(socket: zmq.Socket[bytes], parts: Sequence[Buffer]) -> bool:

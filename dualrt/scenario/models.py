@@ -18,7 +18,17 @@ from dualrt.scenario.cluster import Cluster
 from dualrt.scenario.faults import Faults
 from dualrt.scenario.keys import lookup
 from dualrt.scenario.origin import Origin
-from dualrt.scenario.quantities import Count, Flag, Index, Name, Positive, Table, Text
+from dualrt.scenario.quantities import (
+    Count,
+    Flag,
+    Index,
+    Name,
+    Ports,
+    Positive,
+    Table,
+    Text,
+    port_range,
+)
 from dualrt.scenario.training import Training
 
 
@@ -103,6 +113,11 @@ class Real(Table):
     interface: Name = Field(
         default="127.0.0.1", description="Address or name of the network interface to listen on."
     )
+    ports: Ports = Field(
+        default="",
+        description="Ports that learners may listen at for gossip, as FIRST-LAST, 20000-20100; a "
+        "host needs one for each of its learners. Left out: the system chooses.",
+    )
     curve: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Whether gossip is encrypted, and for holders of the run's keys alone; auto: "
@@ -128,6 +143,11 @@ class Real(Table):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where gradients are computed; auto: on a GPU if there is one."
     )
+
+    @property
+    def port_range(self) -> range:
+        """The ports; empty where the system chooses."""
+        return port_range(self.ports)
 
 
 class Scenario(Table):

@@ -6,9 +6,10 @@ key is an error, and a table does not change once it is read. Must not know whic
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
 Flag = Annotated[bool, Field(strict=True)]
@@ -22,6 +23,26 @@ Cap = Annotated[float, Field(strict=True, gt=0)]
 """More than zero; infinity is no limit."""
 Name = Annotated[str, StringConstraints(min_length=1)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+def port_range(text: str) -> range:
+    """The ports from FIRST-LAST, both included; none of an empty text. Raises ValueError."""
+    if not text:
+        return range(0)
+    found = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
+    first, last = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= first <= last <= 65_535:
+        raise ValueError("should be two ports of 1 to 65535, the lower one first")
+    return range(first, last + 1)
+
+
+def _are_ports(text: str) -> str:
+    port_range(text)
+    return text
+
+
+Ports = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_are_ports)]
+"""A range of ports, "20000-20100"; empty: none in particular."""
 
 
 def without_default(schema: JsonDict) -> None:

@@ -217,7 +217,7 @@ def test_messages_to_a_learner_that_is_not_there_yet_wait_for_it(
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
 
-    def bind_there(router: zmq.Socket[bytes], interface: str) -> str:
+    def bind_there(router: zmq.Socket[bytes], _: str, *__: object) -> str:
         router.bind(address)
         return address
 

@@ -145,7 +145,7 @@ def test_a_receiver_that_is_started_again_is_offered_the_memory_again(
             until_it_is_shared(a, b, beside)
             address = b.address
 
-        def bind_there(router: zmq.Socket[bytes], _: str) -> str:
+        def bind_there(router: zmq.Socket[bytes], _: str, *__: object) -> str:
             router.bind(address)
             return address
 

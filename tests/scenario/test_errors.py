@@ -93,6 +93,10 @@ MISTAKES = [
     ),
     Mistake("simulation.epochs=0", "simulation.epochs", 0, "greater than 0", "extrapolate"),
     Mistake("real.device=cude", "real.device", "cude", "'cpu'", "'cuda'"),
+    Mistake("real.ports=20000", "real.ports", 20000, "valid string", "FIRST-LAST"),
+    Mistake("real.ports=20000-", "real.ports", "20000-", "two ports", "20000-20100"),
+    Mistake("real.ports=20100-20000", "real.ports", "20100-20000", "lower one first", "FIRST-LAST"),
+    Mistake("real.ports=1-65536", "real.ports", "1-65536", "1 to 65535", "FIRST-LAST"),
     Mistake("workload.name=", "workload.name", "", "at least 1 character", "digits"),
     Mistake("faults.stragglers=3", "faults.stragglers", 3, "should be a list", "Slow learners"),
     Mistake(
