@@ -31,8 +31,7 @@ PLANNED: Final = ("pairwise", "neighbours", "random-ring", "random-pairs")
 """Names that `mixing` has and this module leaves to it; an error tells of them."""
 
 LARGEST_OPTIMISED: Final = 100
-"""Learners up to which shares are optimised: a semidefinite programme of 64 takes 10 s, one of 100
-a minute and a half."""
+"""Learners up to which shares are optimised: a semidefinite programme of 100 takes 40 s."""
 
 
 SOLVED: Final = 1e-6
