@@ -422,7 +422,7 @@ def train(
     from dualrt.real.session import Session
 
     began_s = time.perf_counter()
-    from dualrt.real.launcher import REPORTS
+    from dualrt.real.reports import REPORTS
 
     check_real(scenario, returns=REPORTS in os.environ)
     check_reachable(scenario, launch)

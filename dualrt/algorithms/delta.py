@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, final
 
 from dualrt.algorithms.exchange import Exchange
 from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
-from dualrt.core.errors import Loss, PeerLostError
+from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
 
@@ -84,7 +84,9 @@ class Delta(Exchange):
             theirs = await self._answer_to(peer, number)
         except PeerLostError as lost:
             self._give_up(peer, number, _Offer(mine, share, lost.loss))
-        else:
+            return
+        # One that has just been started again has nothing to average with.
+        if theirs is not None:
             self.weights.heed(peer, theirs.vector)
             await self.learner.blend(mine, theirs, share)
 
@@ -106,7 +108,25 @@ class Delta(Exchange):
         """At once: a difference that is under way stays right."""
         return self.learner.descend(gradient, read)
 
-    async def ask(self, peer: int) -> Snapshot[Any]:
+    async def turn_away(self) -> None:
+        """Answer nothing to whoever offers, and average with nobody, until `have_weights`."""
+        while True:
+            try:
+                initiator, offer = await Recv("offer")
+            except StalledError:
+                # Nobody has to offer anything.
+                continue
+            if offer.note is None:
+                return
+            number, _ = offer.note
+            self._passed[initiator] = max(number, self._passed.get(initiator, 0))
+            await Send(initiator, "answer", Packet(note=number))
+
+    async def have_weights(self) -> None:
+        """A message to oneself, as what awaits a message heeds nothing else."""
+        await Send(self.learner.rank, "offer", Packet())
+
+    async def ask(self, peer: int) -> Snapshot[Any] | None:
         """An offer of nothing, which is answered like any other."""
         number = self._next_number(peer)
         await Send(peer, "offer", Packet(note=(number, 0.0)))
@@ -124,17 +144,18 @@ class Delta(Exchange):
         self.learner.abandoned += len(self._given_up)
         self._given_up.clear()
 
-    async def _answer_to(self, peer: int, number: int) -> Snapshot[Any]:
+    async def _answer_to(self, peer: int, number: int) -> Snapshot[Any] | None:
+        """What the peer had when it was made that offer; None if it was nothing yet."""
         while True:
             _, answer = await Recv("answer", peer)
             if answer.note == number:
-                return Snapshot(answer.body, answer.versions)
+                return None if answer.body is None else Snapshot(answer.body, answer.versions)
             await self._take_late(peer, answer)
 
     async def _take_late(self, peer: int, answer: Packet) -> None:
         """The answer to an offer that was given up, or one that was taken already."""
         offer = self._given_up.pop((peer, answer.note), None)
-        if offer is not None:
+        if offer is not None and answer.body is not None:
             theirs = Snapshot(answer.body, answer.versions)
             await self.learner.blend(offer.mine, theirs, offer.share)
 

@@ -46,8 +46,17 @@ class Exchange(ABC):
     async def finish(self) -> None:  # noqa: B027 - most ways leave nothing open
         """See to what is still open when the learner has taken its last step."""
 
-    async def ask(self, peer: int) -> Snapshot[Any]:
-        """A peer's weights, with nothing given in return.
+    async def turn_away(self) -> None:  # noqa: B027 - most ways take nobody back
+        """Respond to the exchanges that others start before there are weights to average with.
+
+        Returns when `have_weights` was called.
+        """
+
+    async def have_weights(self) -> None:  # noqa: B027 - as above
+        """There are now."""
+
+    async def ask(self, peer: int) -> Snapshot[Any] | None:
+        """A peer's weights, with nothing given in return; None if it has none yet itself.
 
         Raises PeerLostError if the peer is lost, RunError if this way knows no such thing.
         """

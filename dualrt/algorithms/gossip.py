@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 from dualrt.algorithms.delta import Delta
 from dualrt.algorithms.exchange import Exchange
 from dualrt.algorithms.lock import Lock
-from dualrt.core.effects import Awaited, Body, Packet, Recv, Send
+from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
 from dualrt.core.errors import PeerLostError, UsageError
 from dualrt.core.learner import Learner, Mixing, Seat, Shares, Strand
 from dualrt.core.weights import Gradient, Snapshot
@@ -115,10 +115,18 @@ class Gossiper(Learner):
 
         Its versions come along, so counts go on from what is known of this learner's dead self, and
         never back: what others know better is merged when they are met. If nobody answers, nobody
-        is left, and it starts from the beginning.
+        is left, and it starts from the beginning. Meanwhile it turns away whoever offers: several
+        may be started again at once, and would wait for one another.
         """
         if not self.seat.layout.takes_back:
             await super().rejoin()
+        await Together(self._catch_up(), self.exchange.turn_away())
+
+    async def _catch_up(self) -> None:
+        await self._take_weights()
+        await self.exchange.have_weights()
+
+    async def _take_weights(self) -> None:
         everyone = self.seat.layout.gossipers
         place = everyone.index(self.rank)
         near = (peer for peer, _ in self.mixing.row(0))
@@ -126,6 +134,8 @@ class Gossiper(Learner):
             try:
                 theirs = await self.exchange.ask(peer)
             except PeerLostError:
+                continue
+            if theirs is None:
                 continue
             self.weights.adopt(theirs)
             # Its dead self has drawn as many mini-batches as it had updates; none is drawn again.

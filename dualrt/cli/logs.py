@@ -22,7 +22,7 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 from dualrt.cli.talk import say
-from dualrt.real.launcher import REPORTS
+from dualrt.real.reports import REPORTS
 
 ALL = "dualrt"
 """The logger above all of ours."""

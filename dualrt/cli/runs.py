@@ -166,14 +166,14 @@ def _keys_for_this_run(scenario: Scenario) -> dict[str, str]:
 
 
 def _train_here(request: Request) -> None:
-    from dualrt.real import launcher, watchdog
+    from dualrt.real import launcher, reports, watchdog
 
     # Before torch is loaded, which takes seconds; until then a signal ends the process by itself.
     if TORCHRUN in os.environ:
         # Others end what they have started by themselves; a shell that is left does not mean to.
         watchdog.end_with(os.getppid())
     launcher.end_with_parent()
-    heard = launcher.REPORTS in os.environ
+    heard = reports.REPORTS in os.environ
     with watchdog.signals_raise_once():
         try:
             with logs.beside():
@@ -186,7 +186,8 @@ def _train_here(request: Request) -> None:
 
 
 def _train_in_this_process(request: Request, heard: bool) -> None:
-    from dualrt.real import launcher
+    from dualrt.real import reports
+    from dualrt.real.events import Events
     from dualrt.real.rendezvous import Launch
 
     launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
@@ -207,8 +208,13 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
                 outcome = api.train(scenario, launch, out=request.out, on_progress=tell)
         else:
             outcome = api.train(scenario, launch, out=request.out)
+    except reports.OverError as late:
+        # Those that are left have told the results.
+        events = Events(launch.rank, launch.incarnation)
+        events.warning("learner_left_out", str(late), learner=launch.rank)
+        return
     except DualrtError as error:
-        launcher.report(error, launch.rank)
+        reports.report(error, launch.rank)
         raise
     if outcome is None:
         return

@@ -64,6 +64,7 @@ from dualrt.real.gossip import Gossip
 from dualrt.real.helpers import Helpers
 from dualrt.real.lanes import HOST, Lanes
 from dualrt.real.lanes import Lane as DeviceLane
+from dualrt.real.reports import OverError, have_ended, is_over
 from dualrt.real.staging import DeviceBodies
 
 FLUSH_S = 0.1
@@ -153,7 +154,7 @@ class RealDriver:
         """Run the learner to its end; returns the seconds until its last main strand returned.
 
         Raises StrandError when a strand raised, StalledError when another learner does not end,
-        StoppedError when `stop` was called.
+        StoppedError when `stop` was called, OverError for a learner that is back too late.
         """
         strands = (*self._learner.strands(), Strand("heed", _heed, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
@@ -193,6 +194,8 @@ class RealDriver:
 
     async def _rejoin(self, strands: Sequence[Strand]) -> None:
         await self._learner.rejoin()
+        if is_over():
+            raise OverError(self._learner.rank)
         rank, step = self._learner.rank, self._learner.updates
         self._events.info(
             "rejoined", f"learner {rank} has rejoined the run at update {step}", updates=step
@@ -214,6 +217,7 @@ class RealDriver:
                 f"learners {sorted(silent)} had not ended {self._timeout_s:g} s after "
                 f"learner {self._learner.rank}"
             )
+        have_ended()
         with self._gate:
             daemons = self._daemons
         self._gossip.await_quiet(daemons, self._timeout_s)
@@ -256,7 +260,7 @@ class RealDriver:
         if self._stopping.is_set():
             # The end of another strand, seen from here; the first error is the one to tell.
             return
-        if isinstance(cause, FailedElsewhereError):
+        if isinstance(cause, (FailedElsewhereError, OverError)):
             self.stop(cause)
             return
         story = [describe(effect) for effect in course.story]

@@ -4,20 +4,23 @@ Owns the starting, and starting again, the lines that they print, the errors tha
 and that nothing outlives the run. Runs in the parent, which never loads torch. Must not know what
 the processes do.
 
-Each process finds in `REPORTS` a folder for the error that ends it, and in `STORE` the file by
-which processes find each other; a file needs no port, and outlives whichever of them dies.
+Each process finds in `REPORTS` a folder for what it has to report (`dualrt.real.reports`), and in
+`STORE` the file by which processes find each other; a file needs no port, and outlives whichever of
+them dies.
 Everything that a process says on stderr is kept until the end and shown only if it left no error of
 its own. In the same folder lies a file that the parent keeps locked: processes do not notice when
 their parent is killed, but whoever waits for the lock does.
 
 A process that leaves an error ends the run. One that dies without a word does not: the others
-notice, and go on or leave the error that says that they cannot.
+notice, and go on or leave the error that says that they cannot. They cannot notice before they have
+met, so a death before that, of one that is not started again, ends the run at once. Whoever is
+started again is no part of the run until it has met the others: its errors concern nobody else, and
+nobody waits for it when the run is over.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import queue
 import shutil
@@ -28,22 +31,21 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-from dualrt.core.errors import RunError, UsageError
+from dualrt.core.errors import RunError
 from dualrt.real import watchdog
 from dualrt.real.events import Events
-
-REPORTS = "DUALRT_REPORTS"
-"""Environment variable that names the folder for errors; set by this launcher only."""
+from dualrt.real.reports import REPORTS, OverError, Reports
 
 STORE = "DUALRT_STORE"
-"""The same, of the file by which processes find each other."""
+"""Environment variable that names the file by which processes find each other; set by this launcher
+only."""
 
 INCARNATION = "DUALRT_INCARNATION"
 """The same, of how often the process's learner was started before."""
@@ -126,22 +128,11 @@ def _outlive(folder: str) -> None:
         watchdog.end_at_once()
 
 
-def report(error: Exception, rank: int) -> bool:
-    """Leave an error for the launcher; False if it was not this one that started the process."""
-    folder = os.environ.get(REPORTS)
-    if folder is None:
-        return False
-    found = {"usage": isinstance(error, UsageError), "message": str(error)}
-    unfinished = Path(folder) / f"error-{rank}.part"
-    unfinished.write_text(json.dumps(found))
-    unfinished.rename(unfinished.with_suffix(".json"))
-    return True
-
-
 @dataclass(slots=True)
 class _Member:
     """One process."""
 
+    incarnation: int
     process: subprocess.Popen[str]
     log: Path
     """Its stderr."""
@@ -161,7 +152,8 @@ class _Crew:
         on_line: Callable[[str], None],
     ) -> None:
         self._arguments, self._processes = arguments, processes
-        self._reports, self._returns, self._told = reports, returns, told
+        self._folder, self._returns, self._told = reports, returns, told
+        self._reports = Reports(reports)
         self._on_line, self._events = on_line, Events(None)
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._members: dict[int, _Member] = {}
@@ -184,8 +176,12 @@ class _Crew:
             now_s = time.monotonic()
             for rank in [rank for rank, due_s in self._returning_s.items() if due_s <= now_s]:
                 del self._returning_s[rank]
-                if self._members:
+                if self._members and not self._reports.over:
                     self._start(rank)
+            if self._ended_well and not any(map(self._takes_part, self._members)):
+                for rank in self._members:
+                    self._late(rank, str(OverError(rank)))
+                break
         self._pass_lines_on(POLL_S)
         if not self._ended_well:
             raise RunError(self._first_death or "no process was started")
@@ -208,14 +204,14 @@ class _Crew:
 
     def _start(self, rank: int) -> None:
         incarnation = self._deaths.get(rank, 0)
-        log = self._reports / f"{rank}.{incarnation}.log"
+        log = self._folder / f"{rank}.{incarnation}.log"
         # Threads of processes that share cores get in each other's way.
         environment = {
             "OMP_NUM_THREADS": "1",
             **os.environ,
             **self._told,
-            REPORTS: str(self._reports),
-            STORE: str(self._reports / "store"),
+            REPORTS: str(self._folder),
+            STORE: str(self._folder / "store"),
             INCARNATION: str(incarnation),
             "RANK": str(rank),
             "WORLD_SIZE": str(self._processes),
@@ -239,7 +235,7 @@ class _Crew:
             target=self._read, args=(process.stdout,), name=f"stdout-{rank}", daemon=True
         )
         reader.start()
-        self._members[rank] = _Member(process, log, reader)
+        self._members[rank] = _Member(incarnation, process, log, reader)
         self._events.info(
             "learner_started",
             f"learner {rank} is process {process.pid}",
@@ -262,12 +258,22 @@ class _Crew:
             while True:
                 self._on_line(self._lines.get(False))
 
+    def _takes_part(self, rank: int) -> bool:
+        """Whether the run waits for a learner, so that its error ends the run."""
+        lives = range(self._members[rank].incarnation + 1)
+        return self._reports.has_met(rank, lives[-1]) or not self._has_met(rank, lives[:-1])
+
+    def _has_met(self, rank: int, lives: Iterable[int]) -> bool:
+        return any(self._reports.has_met(rank, life) for life in lives)
+
     def _over(self, rank: int, member: _Member, code: int) -> None:
         """A process has ended: well, with an error, which ends the run, or without a word."""
+        takes_part = self._takes_part(rank)
         # Whatever it has started: that may hold its stdout open, too.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(member.process.pid, signal.SIGKILL)
         member.reader.join(GRACE_S)
+        late = self._reports.take_error(rank) if code and not takes_part else None
         error = self._error() if code else None
         if error is not None:
             # What led there.
@@ -277,6 +283,9 @@ class _Crew:
         if code == 0:
             self._ended_well = True
             return
+        if late is not None:
+            self._late(rank, f"learner {rank} was started again and did not get that far: {late}")
+            return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         said = f"learner {rank} {how}"
         words = _tail(member.log)
@@ -284,6 +293,11 @@ class _Crew:
         self._first_death = self._first_death or f"{said}{last_words}"
         deaths = self._deaths[rank] = self._deaths.get(rank, 0) + 1
         after_s = self._returns.after_s(rank, deaths)
+        if after_s is None and not self._has_met(rank, range(deaths)):
+            raise RunError(
+                f"{said} before it had met the others, and without it the run cannot begin. "
+                f"Remove the cause, and start the run again{last_words}"
+            )
         when = f" in {after_s:g} s" if after_s else ""
         self._events.warning(
             "learner_died",
@@ -297,18 +311,15 @@ class _Crew:
             return
         self._returning_s[rank] = time.monotonic() + after_s
 
+    def _late(self, rank: int, words: str) -> None:
+        self._events.warning("learner_left_out", words, learner=rank)
+
     def _error(self) -> Exception | None:
         """The first error that a process left, with the death that it may have come from."""
-        errors = sorted(
-            self._reports.glob("error-*.json"), key=lambda file: file.stat().st_mtime_ns
-        )
-        if not errors:
-            return None
-        found = json.loads(errors[0].read_text())
-        if found["usage"]:
-            return UsageError(found["message"])
-        death = f"{self._first_death}, and the run ended:\n" if self._first_death else ""
-        return RunError(f"{death}{found['message']}")
+        error = self._reports.error()
+        if self._first_death is None or not isinstance(error, RunError):
+            return error
+        return RunError(f"{self._first_death}, and the run ended:\n{error}")
 
 
 def _kept(file: Path, text: str) -> str:

@@ -13,15 +13,18 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
-from torch.distributed import FileStore, PrefixStore, Store
+from torch.distributed import DistNetworkError, FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from dualrt.core.errors import StalledError, UsageError
+from dualrt.core.errors import RunError, StalledError, UsageError
 from dualrt.real.launcher import INCARNATION, STORE
+
+Answer = TypeVar("Answer")
 
 REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -100,8 +103,7 @@ class Rendezvous:
             store: Store = next(iter(rendezvous("env://", timeout=self._timeout)))[0]
         except (RuntimeError, ValueError, OSError) as error:
             raise StalledError(
-                f"learner {self._launch.rank} cannot reach the rendezvous at "
-                f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
+                f"learner {self._launch.rank} cannot reach the rendezvous at {_served()}: {error}"
             ) from error
         return store
 
@@ -111,7 +113,7 @@ class Rendezvous:
             return secrets.token_hex(8)
         if self._launch.rank == 0:
             # Unless its dead self has.
-            self.store.compare_set("run", "", secrets.token_hex(8))
+            self._ask("run", lambda store: store.compare_set("run", "", secrets.token_hex(8)))
         return self._get("run")
 
     def began_ago_s(self) -> float:
@@ -119,7 +121,7 @@ class Rendezvous:
         if self.store is None:
             return 0.0
         if self._launch.rank == 0:
-            self.store.compare_set("began", "", repr(time.time()))
+            self._ask("began", lambda store: store.compare_set("began", "", repr(time.time())))
         if self._launch.incarnation == 0:
             return 0.0
         return max(0.0, time.time() - float(self._get("began")))
@@ -128,7 +130,7 @@ class Rendezvous:
         """Tell all others our address, and learn theirs."""
         if self.store is None:
             return {self._launch.rank: address}
-        self.store.set(f"address/{self._launch.rank}", address)
+        self._set(f"address/{self._launch.rank}", address)
         return {rank: self._get(f"address/{rank}") for rank in range(self._launch.learners)}
 
     def agree(self, what: str, ours: str, remedy: str) -> None:
@@ -136,7 +138,7 @@ class Rendezvous:
         if self.store is None:
             return
         rank, learners = self._launch.rank, self._launch.learners
-        self.store.set(f"{what}/{rank}", ours)
+        self._set(f"{what}/{rank}", ours)
         said = [self._get(f"{what}/{peer}") for peer in range(learners)]
         for peer in range(1, learners):
             if said[peer] != said[0]:
@@ -145,10 +147,26 @@ class Rendezvous:
                     f"{remedy}"
                 )
 
+    def _set(self, key: str, value: str) -> None:
+        self._ask(key, lambda store: store.set(key, value))
+
     def _get(self, key: str) -> str:
+        return self._ask(key, lambda store: store.get(key)).decode()
+
+    def _ask(self, key: str, question: Callable[[Store], Answer]) -> Answer:
+        """Raises StalledError if nobody publishes the key in time, RunError without the store."""
         assert self.store is not None
         try:
-            return self.store.get(key).decode()
+            return question(self.store)
+        except DistNetworkError as error:
+            raise RunError(
+                f"learner {self._launch.rank} lost the rendezvous at {_served()} before all had "
+                f"met: who serves it, torchrun or learner 0, has ended ({error}). Start again"
+            ) from error
         except RuntimeError as error:
             seconds = self._timeout.total_seconds()
             raise StalledError(f"nobody published {key!r} within {seconds:g} s") from error
+
+
+def _served() -> str:
+    return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"

@@ -32,6 +32,7 @@ from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
+from dualrt.real.reports import OverError, have_met, is_over
 
 SLACK_BYTES = 64 * 1024 * 1024
 """What a body may be larger than the weights: figures that are gathered at the end."""
@@ -72,7 +73,7 @@ class Session:
     `body_bytes` is the most that a message carries, `number` how many sessions these processes had
     before. Raises UsageError for groups that cannot do what is asked of them, StalledError if the
     others are not there within the timeout, RunError for a learner that was started again and that
-    the algorithm cannot take back.
+    the algorithm cannot take back, or that is back too late (OverError).
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class Session:
                 f"learner {launch.rank} was started again, and its algorithm needs all learners "
                 "from the beginning to the end. Start the run again"
             )
+        if newcomer and is_over():
+            raise OverError(launch.rank)
         meeting = Rendezvous(launch, terms.timeout_s, number)
         meeting.agree(
             "keys",
@@ -148,6 +151,7 @@ class Session:
                     introduce=self._introduce if terms.outlives_peers else None,
                     events=self._events,
                 )
+            have_met(launch.rank, launch.incarnation)
         except BaseException:
             self.close()
             raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.delta import INCARNATION_BITS, KEPT
-from dualrt.core.effects import Delivery, Packet, Recv
+from dualrt.core.effects import Body, Delivery, Packet, Recv, Together
 from dualrt.core.errors import Loss, PeerLostError, RunError
 from tests.support.exact import ExactWorkload, learners_of, seats
 from tests.support.pushing import computed, first, number, result, sent, value
@@ -165,17 +167,35 @@ def test_no_more_than_a_few_offers_are_kept_for_late_answers() -> None:
     exchange.close()
 
 
+@contextmanager
+def rejoining(learner: ADPSGD) -> Iterator[tuple[Body[None], Body[None]]]:
+    """The two things that one does at once which was started again: ask, and turn away."""
+    rejoin = learner.rejoin()
+    both = first(rejoin)
+    assert isinstance(both, Together)
+    asking, turning_away = both.children
+    assert isinstance(asking, Coroutine)
+    assert isinstance(turning_away, Coroutine)
+    assert first(turning_away) == Recv("offer")
+    yield asking, turning_away
+    # Its own message, that it has weights.
+    with pytest.raises(StopIteration):
+        turning_away.send(Delivery(learner.rank, Packet()))
+    rejoin.close()
+
+
 class TestRejoin:
     def test_it_takes_the_weights_and_counts_of_the_first_who_answers(self) -> None:
         workload = ExactWorkload(learners=4, samples_per_epoch=100)
         _, returning, *_ = learners_of(ADPSGD, workload, 4)
-        rejoin = returning.rejoin()
-        asked = sent(first(rejoin), 0, "offer")
-        assert asked.body is None
-        assert rejoin.send(None) == Recv("answer", 0)
-        sent(rejoin.throw(PeerLostError(0, "it crashed")), 2, "offer")
-        assert rejoin.send(None) == Recv("answer", 2)
-        result(rejoin, Delivery(2, Packet((5, 7, 6, 4), number(11), 1)))
+        with rejoining(returning) as (asking, _):
+            asked = sent(first(asking), 0, "offer")
+            assert asked.body is None
+            assert asking.send(None) == Recv("answer", 0)
+            sent(asking.throw(PeerLostError(0, "it crashed")), 2, "offer")
+            assert asking.send(None) == Recv("answer", 2)
+            told = asking.send(Delivery(2, Packet((5, 7, 6, 4), number(11), 1)))
+            assert sent(told, 1, "offer") == Packet()
         assert value(returning) == 11
         assert returning.weights.versions.freeze() == (5, 7, 6, 4)
         assert (returning.step, returning.draws) == (7, 7)
@@ -191,13 +211,35 @@ class TestRejoin:
 
     def test_where_nobody_is_left_it_starts_from_the_beginning(self) -> None:
         returning, _ = pair()
-        rejoin = returning.rejoin()
-        sent(first(rejoin), 1, "offer")
-        rejoin.send(None)
-        with pytest.raises(StopIteration):
-            rejoin.throw(lost())
+        with rejoining(returning) as (asking, _):
+            sent(first(asking), 1, "offer")
+            asking.send(None)
+            sent(asking.throw(lost()), 0, "offer")
         assert value(returning) == 1
         assert returning.step == 0
+
+    def test_who_has_no_weights_yet_says_so_and_is_averaged_with_by_nobody(self) -> None:
+        other, returning = pair()
+        with rejoining(returning) as (asking, turning_away):
+            exchange = other.exchange.initiate(1, 0.5)
+            offer = sent(first(exchange), 1, "offer")
+            told = sent(turning_away.send(Delivery(0, offer)), 0, "answer")
+            assert turning_away.send(None) == Recv("offer")
+            exchange.send(None)
+            result(exchange, Delivery(1, told))
+            asking.close()
+        assert value(other) == 1
+        assert value(returning) == 2
+        assert other.abandoned == 0
+
+    def test_who_has_none_is_not_waited_for_by_another_who_has_none(self) -> None:
+        workload = ExactWorkload(learners=4, samples_per_epoch=100)
+        _, returning, *_ = learners_of(ADPSGD, workload, 4)
+        with rejoining(returning) as (asking, _):
+            sent(first(asking), 0, "offer")
+            asking.send(None)
+            sent(asking.send(Delivery(0, Packet(note=1))), 2, "offer")
+            asking.close()
 
     def test_with_the_lock_nobody_comes_back(self) -> None:
         workload = ExactWorkload(learners=2, samples_per_epoch=100)

@@ -148,6 +148,15 @@ class TestTheReturned:
         assert len(run.toll.rejoined) == 4
         assert len(run.learners) == 4
 
+    def test_may_be_neighbours_and_do_not_wait_for_one_another(self) -> None:
+        """Of three in a row two are each other's first choice."""
+        crashes = [Crash(rank, at_s=5e-3, rejoin_after_s=5e-3) for rank in (2, 3, 4)]
+        run = troubled(Case(ADPSGD, 6), *crashes)
+        assert len(run.toll.rejoined) == 3
+        assert not any(wait.silent for wait in run.toll.given_up if wait.learner in {2, 3, 4})
+        # With the weights of others, not from the beginning.
+        assert all(run.learners[rank].weights.versions.total >= TARGET for rank in (2, 3, 4))
+
     def test_are_averaged_with_again(self) -> None:
         run = troubled(Case(ADPSGD, 6), Crash(3, at_s=10e-3, rejoin_after_s=4e-3))
         back_s = run.toll.rejoined[0][1]

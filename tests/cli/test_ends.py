@@ -142,18 +142,65 @@ def test_a_killed_learner_costs_the_others_nothing_that_they_need(started: Start
     assert leaves_nothing(started)
 
 
+# Half of the timeout is how long a silent one is borne with.
+LOCK_STEP = commands.settings("algorithm.name=ssgd", "real.timeout_s=12")
+
+
+@pytest.mark.parametrize("started", [LOCK_STEP], indirect=True)
 @pytest.mark.parametrize(
-    "started",
-    [commands.settings("training.epochs=14", "real.restarts=1", "real.timeout_s=30")],
-    indirect=True,
+    ("number", "said"),
+    [(signal.SIGKILL, "learner 0 was killed by SIGKILL"), (signal.SIGSTOP, "")],
+    ids=["killed", "stopped"],
 )
-def test_a_killed_learner_is_started_again_and_rejoins(started: Started) -> None:
-    (started.here / "1").rename(started.here / "first 1")
-    os.kill(int((started.here / "first 1").read_text()), signal.SIGKILL)
+def test_a_group_that_loses_its_first_stops_and_names_it(
+    started: Started, number: signal.Signals, said: str
+) -> None:
+    os.kill(started.pid(0), number)
+    out, err = started.parent.communicate(timeout=commands.PATIENCE_S)
+    assert (started.parent.returncode, out) == (1, "")
+    assert said in err
+    assert "PeerLostError: learner 0 is lost" in err
+    assert "Traceback" not in err
+    assert leaves_nothing(started)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_death_before_all_have_met_ends_the_run_at_once(rank: int) -> None:
+    patient = commands.settings("real.timeout_s=10000")
+    with commands.start("train", SLEEPY, "--local", "3", *FOR_HOURS, *patient) as parent:
+        try:
+            os.kill(commands.learner(parent.pid, rank), signal.SIGKILL)
+            out, err = parent.communicate(timeout=commands.PATIENCE_S)
+        finally:
+            parent.kill()
+    assert (parent.returncode, out) == (1, "")
+    assert f"learner {rank} was killed by SIGKILL before it had met the others" in err
+
+
+def test_a_learner_that_is_back_too_late_is_no_part_of_the_run() -> None:
+    crash = "faults.crashes=[{learner=0, at_step=3, rejoin_after_s=0.01}]"
+    late = commands.settings("learners=3", "training.epochs=0.3", "workload.name=plugins:Late")
+    done = commands.run("train", SLEEPY, "--local", "3", *late, "--set", crash, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "the run was over before learner 0 was back" in done.stderr
+    told = commands.only_object(done.stdout)
+    assert told["faults"]["down_at_the_end"] == [0]
+    assert told["steps_by_learner"][1] > 3
+
+
+@pytest.mark.parametrize(
+    "started", [commands.settings("training.epochs=3", "real.restarts=1")], indirect=True
+)
+def test_the_file_by_which_they_met_may_be_gone(started: Started) -> None:
+    """The others train on, though nobody who is started again finds them."""
+    (store,) = started.temporary.glob("*/store")
+    store.unlink()
+    os.kill(started.pid(1), signal.SIGKILL)
     out, err = started.parent.communicate(timeout=commands.PATIENCE_S)
     assert started.parent.returncode == 0, err
-    assert "warning: learner 1 was killed by SIGKILL, and is started again" in err
-    assert "returns" in out
+    assert "adpsgd" in out
+    assert "the run was over before learner 1 was back" in err
+    assert leaves_nothing(started)
 
 
 def test_a_scenario_s_crash_is_one_and_is_counted() -> None:

@@ -85,8 +85,13 @@ def result_here(*words: str | Path) -> dict[str, Any]:
 
 def _object(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1, done.stdout
+    return only_object(done.stdout)
+
+
+def only_object(printed: str) -> dict[str, Any]:
+    """The one JSON object that a run has printed, and nothing else."""
+    lines = printed.splitlines()
+    assert len(lines) == 1, printed
     found: dict[str, Any] = json.loads(lines[0])
     return found
 
@@ -109,6 +114,21 @@ def descendants(root: int) -> set[Process]:
         if not more:
             return {(pid, table[pid][1]) for pid in found if pid in table}
         found |= more
+
+
+def learner(parent: int, rank: int) -> int:
+    """The process of a learner that `parent` has just started, as soon as it is there."""
+    found: list[int] = []
+
+    def there() -> bool:
+        for pid, _ in descendants(parent):
+            with suppress(OSError):
+                if f"RANK={rank}" in Path("/proc", str(pid), "environ").read_text().split("\0"):
+                    found.append(pid)
+        return bool(found)
+
+    assert await_(there)
+    return found[0]
 
 
 def alive(processes: set[Process]) -> set[Process]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from dualrt.core.learner import Layout, Learner, Strand
 from dualrt.core.weights import Gradient
 from dualrt.workloads.quadratic import Quadratic
+from dualrt.workloads.torch_weights import TorchWeights
 
 GRADIENT_S = 0.05
 
@@ -33,6 +34,16 @@ class Sleepy(Quadratic):
             Path(os.environ[STARTED], str(rank)).write_text(str(os.getpid()))
         time.sleep(GRADIENT_S)
         return super().gradient(at, rank, draw)
+
+
+class Late(Sleepy):
+    """The same; a process that is started again is there when the run is over."""
+
+    def weights(self, rank: int) -> TorchWeights:
+        if os.environ.get("DUALRT_INCARNATION", "0") != "0":
+            while not Path(os.environ["DUALRT_REPORTS"], "over").exists():
+                time.sleep(GRADIENT_S)
+        return super().weights(rank)
 
 
 @final
