@@ -103,3 +103,11 @@ class PeerLostError(RunError):
 
 class StalledError(RunError):
     """A wait outlived the one timeout that bounds every wait of a real run."""
+
+
+class SilentError(StalledError):
+    """Learners were greeted, and have not answered in time: `peers`, in order of rank."""
+
+    def __init__(self, peers: Sequence[int], timeout_s: float) -> None:
+        self.peers = tuple(peers)
+        super().__init__(f"no answer from learners {list(peers)} within {timeout_s:g} s")

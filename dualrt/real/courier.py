@@ -9,7 +9,7 @@ the other, where no bulk is in front of them:
 
     DEALER of the sender                            ROUTER of the receiver
         hello  ------------------------------------->
-               <-------------------------------------  welcome
+               <-------------------------------------  welcome, or a refusal
         chunk, chunk, ..., bye  -------------------->
                <-------------------------------------  credit
         share (on the same host)  ------------------>
@@ -45,6 +45,7 @@ from dualrt.real.ring import RingError, RingReader
 from dualrt.real.roster import Roster
 from dualrt.real.stream import ROUTINE, Drop, DroppedError, Incoming
 from dualrt.real.wire import (
+    PROTOCOL,
     Bodies,
     Body,
     Buffer,
@@ -56,6 +57,7 @@ from dualrt.real.wire import (
     HostBodies,
     Letter,
     Parts,
+    Refusal,
     Share,
     Slots,
     Welcome,
@@ -111,21 +113,22 @@ class _Landing:
 class Courier:
     """The thread, its sockets, and what it does with them.
 
-    Parameters: `origin` says who we are; `interface` is what the ROUTER binds, at one of `ports`; a
-    peer that does not answer is greeted again every `greet_interval_s`; `shares_memory` is whether
-    to share memory with peers on this host. A peer is lost when its connection breaks, or is silent
-    for `silence_s`; for a `newcomer`, which comes to a run that is under way, so is one that does
-    not answer for so long. Deliveries go to `mailbox`, what is learnt of the peers to `roster`, and
-    who is lost or found, and why it is lost, to `watch` besides; frames that are dropped are
-    counted, and told to `events` now and then. With `keys`, nobody without them is heard, and
-    nothing is readable on the way. If the thread ends by an error, all waits on mailbox and roster
-    end with it.
+    Parameters: `origin` says who we are, of which `version`; `interface` is what the ROUTER binds,
+    at one of `ports`; a peer that does not answer is greeted again every `greet_interval_s`;
+    `shares_memory` is whether to share memory with peers on this host. A peer is lost when its
+    connection breaks, or is silent for `silence_s`; for a `newcomer`, which comes to a run that is
+    under way, so is one that does not answer for so long. Deliveries go to `mailbox`, what is
+    learnt of the peers to `roster`, and who is lost or found, and why it is lost, to `watch`
+    besides; frames that are dropped are counted, and told to `events` now and then. With `keys`,
+    nobody without them is heard, and nothing is readable on the way. If the thread ends by an
+    error, all waits on mailbox and roster end with it.
     """
 
     def __init__(
         self,
         origin: Frame,
         *,
+        version: str,
         interface: str,
         ports: range,
         max_body_bytes: int,
@@ -141,7 +144,7 @@ class Courier:
     ) -> None:
         self.counters = dict.fromkeys(Drop, 0)
         """Frames that were dropped, by reason; written by the thread, read by any."""
-        self._origin = origin
+        self._origin, self._version = origin, version
         self._interface, self._ports = interface, ports
         self._max_body_bytes = max_body_bytes
         self._greet_interval_s = greet_interval_s
@@ -389,6 +392,7 @@ class Courier:
                 self._origin,
                 peer,
                 address=self._address.result(),
+                version=self._version,
                 patience_s=self._greet_interval_s,
                 shares=self._shares_memory and _host(address) == _host(self._address.result()),
             )
@@ -454,6 +458,8 @@ class Courier:
     def _hear(self, parts: list[memoryview]) -> None:
         route, header, data = _three(parts)
         frame = decode(header)
+        if isinstance(frame, Hello):
+            self._turn_away(frame, route)
         self._admit(frame)
         source = self._source(frame, bytes(route))
         match frame:
@@ -482,12 +488,47 @@ class Courier:
             case Welcome():
                 link.ready = True
                 self._find(peer)
+            case Refusal():
+                self._be_turned_away(peer, link, frame)
             case Credit():
                 self._roster.credit(peer, frame.taken)
             case Slots():
                 link.hear_slots(frame)
             case _:
                 raise WireError(f"{type(frame).__name__} is no reply")
+
+    def _turn_away(self, hello: Hello, route: Buffer) -> None:
+        """Tell who greets us in error, since it waits; raises DroppedError if it is of the run."""
+        if hello.run != self._origin.run:
+            # By the names that it has used: ours are no business of a stranger's.
+            self._refuse(route, hello.run, hello.receiver, foreign=True)
+            return
+        ours = PROTOCOL, self._version
+        if hello.sender in self._addresses and hello.release != ours:
+            self._refuse(route, hello.run, self._origin.sender, foreign=False)
+            raise DroppedError(Drop.VERSION)
+
+    def _refuse(self, route: Buffer, run: str, sender: int, *, foreign: bool) -> None:
+        self._reply(route, Refusal(run, sender, 0, foreign, PROTOCOL, self._version))
+
+    def _be_turned_away(self, peer: int, link: Link, refusal: Refusal) -> None:
+        """Before the run has begun that ends it; later the peer is lost, if it was not already."""
+        if link.ready:
+            # It has answered by now, so this is about a connection of before.
+            return
+        where = f"learner {peer} at {self._addresses[peer]}"
+        if refusal.foreign:
+            why = f"{where} is of another run; end what is left of that, and start again"
+        else:
+            why = (
+                f"{where} has dualrt {refusal.version} (protocol {refusal.protocol}), and learner "
+                f"{self._origin.sender} has dualrt {self._version} (protocol {PROTOCOL}); install "
+                "the same version on all hosts"
+            )
+        self._roster.refuse(peer, why)
+        if peer not in self._lost:
+            self._fading[peer] = 0.0, why
+            self._lose(peer)
 
     def _admit(self, frame: Frame) -> None:
         if frame.run != self._origin.run:

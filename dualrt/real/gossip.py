@@ -19,6 +19,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from dualrt import __version__
 from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Detection
@@ -49,6 +50,7 @@ class Gossip:
     - `timeout_s`: the bound of every wait that is not given its own.
     - `interface`: the address or network interface of this host that peers reach it by.
     - `ports`: those that it may listen at; by default the system chooses one.
+    - `version`: of dualrt, the same for all learners of a run.
     - `max_body_bytes`: the largest body of any message, the same for all learners of a run. At most
       two such bodies a peer wait here to be taken, and two a peer to be sent.
     - `shares_memory`: whether large bodies to and from peers on this host go through memory that
@@ -77,6 +79,7 @@ class Gossip:
         timeout_s: float,
         interface: str = "127.0.0.1",
         ports: range = ANY,
+        version: str = __version__,
         max_body_bytes: int,
         shares_memory: bool = True,
         silence_s: float | None = None,
@@ -100,6 +103,7 @@ class Gossip:
             Frame(run_id, rank, incarnation=time.time_ns()),
             interface=interface,
             ports=ports,
+            version=version,
             max_body_bytes=max_body_bytes,
             greet_interval_s=timeout_s / GREETINGS_A_TIMEOUT,
             silence_s=Detection.within(timeout_s).detect_s if silence_s is None else silence_s,
@@ -164,7 +168,8 @@ class Gossip:
         Waits until each peer in `greet` has answered, or, for a newcomer, until it is lost; any
         other is connected to when it is first sent to. Until this call, what peers send waits.
 
-        Raises `UsageError` for what is no address, `StalledError` that names who did not answer.
+        Raises `UsageError` for what is no address, and if one of `greet` is of another run or
+        version; `SilentError` that names who did not answer.
         """
         for rank, address in addresses.items():
             if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", address):

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 import zmq
 
+from dualrt import __version__
 from dualrt.real import sockets
 from dualrt.real.ring import RingError, RingWriter
 from dualrt.real.stream import Outgoing
@@ -35,9 +36,9 @@ SHARED_LEAST_BYTES = 64 * 1024
 class Link:
     """The way to one peer.
 
-    Parameters: `origin` says who we are and `address` where we listen; an offer that is not
-    answered is made again after `patience_s`; `shares` is whether memory may be offered. Used by
-    the courier's thread alone.
+    Parameters: `origin` says who we are, of which `version`, and `address` where we listen; an
+    offer that is not answered is made again after `patience_s`; `shares` is whether memory may be
+    offered. Used by the courier's thread alone.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Link:
         peer: int,
         *,
         address: str = "",
+        version: str = __version__,
         patience_s: float,
         shares: bool,
     ) -> None:
@@ -58,7 +60,7 @@ class Link:
         self.awaits_room = False
         """There is something to send, and the poller says when the socket takes it."""
         self._signature = origin.run, origin.sender, origin.incarnation
-        self._peer, self._address = peer, address
+        self._peer, self._address, self._version = peer, address, version
         self._renewals = 0
         self._patience_s = patience_s
         self._hello_due_s = 0.0
@@ -118,7 +120,13 @@ class Link:
     def _greet(self, now_s: float) -> bool:
         # More than once, because a hello is lost with a connection that breaks.
         if now_s >= self._hello_due_s:
-            hello = Hello(*self._signature, self._peer, self._address, self._renewals)
+            hello = Hello(
+                *self._signature,
+                self._peer,
+                self._address,
+                self._renewals,
+                version=self._version,
+            )
             if not sockets.offer(self.dealer, (encode(hello),)):
                 return True
             self._hello_due_s = now_s + self._patience_s

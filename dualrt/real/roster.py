@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dualrt.core.errors import StalledError, UsageError
+from dualrt.core.errors import SilentError, StalledError, UsageError
 from dualrt.real.gate import Gate
 from dualrt.real.wire import cost_bytes
 
@@ -29,6 +29,8 @@ class _Peer:
     ready: bool = False
     lost: bool = False
     """It was there, and is not now: what is sent to it vanishes, and nobody waits for it."""
+    refusal: str = ""
+    """Why it will not have us, if it said so."""
     bye_sent: bool = False
     bye_heard: bool = False
     sent_bytes: int = 0
@@ -64,7 +66,13 @@ class Roster:
         """A peer has answered the hello."""
         with self._gate:
             peer = self._peers[rank]
-            peer.ready, peer.lost = True, False
+            peer.ready, peer.lost, peer.refusal = True, False, ""
+            self._gate.announce()
+
+    def refuse(self, rank: int, why: str) -> None:
+        """A peer, or who is where it was to be, says that we do not belong together."""
+        with self._gate:
+            self._peers[rank].refusal = why
             self._gate.announce()
 
     def lose(self, rank: int) -> None:
@@ -84,13 +92,21 @@ class Roster:
     def await_greeted(self, ranks: Iterable[int], timeout_s: float) -> None:
         """Wait until all of `ranks` have answered, or are lost.
 
-        Raises `StalledError` that names the silent.
+        Raises `SilentError` that names the silent, and `UsageError` as soon as one refuses us.
         """
         with self._gate:
             peers = {rank: self._peer(rank) for rank in ranks}
-            if not self._gate.wait(lambda: all(map(_known, peers.values())), timeout_s):
-                silent = [rank for rank, peer in peers.items() if not _known(peer)]
-                raise StalledError(f"no answer from learners {silent} within {timeout_s:g} s")
+
+            def over() -> bool:
+                return all(_known(peer) or peer.refusal for peer in peers.values())
+
+            answered = self._gate.wait(over, timeout_s)
+            refusals = [peer.refusal for peer in peers.values() if peer.refusal]
+            if refusals:
+                raise UsageError(refusals[0])
+            if not answered:
+                silent = sorted(rank for rank, peer in peers.items() if not _known(peer))
+                raise SilentError(silent, timeout_s)
 
     def reserve(
         self,

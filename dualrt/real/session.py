@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from dualrt import __version__
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
 from dualrt.core.faults import Crash, Slowdown
@@ -33,6 +34,7 @@ from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
+from dualrt.real.wire import PROTOCOL
 
 SLACK_BYTES = 64 * 1024 * 1024
 """What a body may be larger than the weights: figures that are gathered at the end."""
@@ -104,6 +106,11 @@ class Session:
         if newcomer and is_over():
             raise OverError(launch.rank)
         meeting = Rendezvous(launch, terms.timeout_s, number)
+        meeting.agree(
+            "dualrt versions",
+            f"{__version__} (protocol {PROTOCOL})",
+            "install the same version on all hosts",
+        )
         meeting.agree(
             "keys",
             "none" if terms.keys is None else f"those that begin with {terms.keys.fingerprint}",

@@ -22,6 +22,8 @@ class Drop(StrEnum):
     """Not a frame of ours, or one that makes no sense where it came."""
     FOREIGN = "foreign"
     """Of another run."""
+    VERSION = "version"
+    """A greeting by another version of dualrt."""
     UNKNOWN = "unknown"
     """From a rank that is not in the run, or meant for another learner."""
     STALE = "stale"

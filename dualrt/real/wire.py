@@ -6,7 +6,11 @@ A message is an *opening* (tag, versions, note, and the form of its body) follow
 the body, cut into chunks. Each chunk travels as one frame: a header, in msgpack, and beside it the
 chunk's bytes, never copied on their way out. The opening rides in the header of chunk 0. A chunk
 for a peer on the same host may leave its bytes in shared memory, and the header then says where.
-Smaller frames keep the connection: hello and welcome, credit, bye; share and slots.
+Smaller frames keep the connection: hello and welcome or refusal, credit, bye; share and slots.
+
+Learners of one run are of one version: a hello says which, and is refused by any other. So that it
+can be, `Hello` and `Refusal` keep the fields that they have, in this order, in every protocol to
+come; it may add to them, and what an older one does not know of it ignores.
 
 Nothing is allocated for a body before its dtype, shape and size were checked against the limit of
 this side, and whatever does not parse raises `WireError` and nothing else: a stranger's bytes must
@@ -27,9 +31,13 @@ import numpy as np
 import torch
 import xxhash
 
+from dualrt import __version__
 from dualrt.core.effects import Packet
 from dualrt.core.errors import DualrtError
 from dualrt.core.pool import Pool
+
+PROTOCOL = 1
+"""Grows whenever frames change, or what they mean."""
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes of body in a frame. Copy, checksum, wire and the receiver's copy of successive chunks then
@@ -83,7 +91,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Grows with each start of the same learner, so that a dead one's frames are told apart."""
 
 
-class Hello(Frame, frozen=True, tag="hello"):
+class Hello(Frame, frozen=True, tag="hello", forbid_unknown_fields=False):
     """ "I am about to send to you": answered by a welcome, before which nothing else is sent."""
 
     receiver: Count
@@ -92,10 +100,27 @@ class Hello(Frame, frozen=True, tag="hello"):
     """Where the sender listens. A learner that was started again is not where it was before."""
     renewals: Count = 0
     """How often the sender's connection to the receiver has broken."""
+    protocol: Count = PROTOCOL
+    version: str = __version__
+    """Of dualrt, at the sender."""
+
+    @property
+    def release(self) -> tuple[int, str]:
+        """What both ends must have in common."""
+        return self.protocol, self.version
 
 
 class Welcome(Frame, frozen=True, tag="welcome"):
     """ "I am whom you meant, and I listen"."""
+
+
+class Refusal(Frame, frozen=True, tag="refusal", forbid_unknown_fields=False):
+    """ "I am not whom you meant": of another run, or of another version."""
+
+    foreign: bool
+    """Whether of another run, which is not named: who asks may be a stranger."""
+    protocol: Count
+    version: str
 
 
 class Credit(Frame, frozen=True, tag="credit"):
@@ -146,7 +171,7 @@ class Chunk(Frame, frozen=True, tag="chunk"):
         return self.checksum == _checksum(self.opening, data if self.slot is None else b"")
 
 
-AnyFrame: TypeAlias = Hello | Welcome | Credit | Share | Slots | Bye | Chunk
+AnyFrame: TypeAlias = Hello | Welcome | Refusal | Credit | Share | Slots | Bye | Chunk
 
 
 class Form(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

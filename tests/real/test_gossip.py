@@ -256,8 +256,8 @@ def test_a_hello_to_a_port_with_a_new_owner_is_not_answered() -> None:
 
 
 def test_learners_of_another_run_are_ignored() -> None:
-    with team(2) as (a, b), learner(1, run_id="other", timeout_s=0.3) as foreign:
-        with pytest.raises(StalledError):
+    with team(2) as (a, b), learner(1, run_id="other") as foreign:
+        with pytest.raises(UsageError, match="of another run"):
             foreign.connect({0: a.address}, greet=[0])
         assert eventually(lambda: a.counters["foreign"] > 0)
         b.send(0, "t", Packet(note="ours"))
@@ -318,6 +318,7 @@ def test_what_a_stranger_sends_is_counted_and_harms_nothing() -> None:
         assert b.counters == {
             "malformed": len(malformed),
             "foreign": 1,
+            "version": 0,
             "unknown": 1,
             "stale": 1,
             "corrupt": 1,
