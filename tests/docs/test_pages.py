@@ -13,19 +13,31 @@ from dualrt.observe.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
-LINK = re.compile(r"\]\((?P<target>[^)\s#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\((?P<target>[^)\s#]*)(?:#(?P<place>[^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def places(page: Path) -> set[str]:
+    """The names that headings of a page have in a link."""
+    headings = HEADING.findall(FENCED.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     for found in LINK.finditer(page.read_text()):
         target = found["target"]
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{named(page)}: {target}"
+        if "://" in target:
+            continue
+        led = page.parent / target if target else page
+        assert led.exists(), f"{named(page)}: {target}"
+        if found["place"]:
+            assert found["place"] in places(led), f"{named(page)}: {target}#{found['place']}"
 
 
 def test_the_architecture_explains_every_effect() -> None:
