@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dualrt import keeping
 from dualrt.composition import Composition
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Crash, Fault, Toll
@@ -410,13 +411,15 @@ def train(
     observer: Observer | None = None,
     out: Path | None = None,
     on_progress: OnProgress | None = None,
+    checkpoints: keeping.Wish | None = None,
 ) -> Outcome | None:
     """Run one process's part of a scenario for real; the outcome is rank 0's.
 
-    `observer` is told this process's records as well.
+    `observer` is told this process's records as well. With `checkpoints` the state of all learners
+    is kept now and then.
 
     Raises UsageError for what cannot be run, StrandError when this learner raised, RunError when
-    another process is gone.
+    another process is gone, PreemptedError when the run was asked to end and has.
     """
     from dualrt.real.hardware import choose_device
     from dualrt.real.session import Session
@@ -443,6 +446,8 @@ def train(
     learner = composition.learner(launch.rank, workload, launch.incarnation)
     conditions = terms(scenario, composition.layout, device)
     groups, nbytes = composition.layout.groups, learner.weights.nbytes
+    if checkpoints is not None and launch.rank == 0 and not learner.seat.incarnation:
+        keeping.check(scenario, composition.layout, checkpoints)
     with (
         _Watch(scenario, composition.epochs, out, on_progress, launch, observer=observer) as watch,
         Session(launch, conditions, groups, nbytes) as session,
@@ -450,7 +455,14 @@ def train(
         slowdowns = composition.slowdowns(launch.rank)
         # Those that its dead selves have died of are over.
         crash = next(iter(crashes_of(scenario, launch.rank)[launch.incarnation :]), None)
-        session.run(learner, watch.observer, slowdowns, crash)
+        kept, absent = None, False
+        if checkpoints is not None:
+            kept, absent = keeping.begin(scenario, session, learner, checkpoints)
+            if crash is not None and crash.at_step is not None and crash.at_step < learner.draws:
+                # It has happened in the life that the checkpoint is of.
+                crash = None
+            checkpoints.preemption.heeded_by(session.preempt)
+        session.run(learner, watch.observer, slowdowns, crash, kept, absent)
         whole = gather(session, learner, watch.tally, watch.digest, device)
     if whole is None:
         return None

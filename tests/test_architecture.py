@@ -19,7 +19,7 @@ ELSEWHERE = {
     "algorithms": set(),
     "topology": {"cvxpy", "networkx", "numpy", "scipy"},
     "sim": {"simpy", "numpy", "networkx", "msgspec"},
-    "real": {"torch", "zmq", "msgspec", "xxhash", "numpy"},
+    "real": {"torch", "zmq", "msgspec", "xxhash", "numpy", "safetensors"},
     "scenario": {"pydantic", "pydantic_core"},
 }
 """Beside the standard library and ours; wherever in a module the import stands."""

@@ -22,6 +22,7 @@ from typing import final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
 from dualrt.core.effects import Together
+from dualrt.core.keeping import Pause
 from dualrt.core.learner import Layout, Strand
 
 
@@ -41,6 +42,7 @@ class ADPSGD(Gossiper):
                 outlives_peers=way.outlives_peers,
                 takes_back=way.outlives_peers,
                 in_parts=True,
+                pause=Pause.DRAINED,
             )
         )
 
@@ -51,6 +53,7 @@ class ADPSGD(Gossiper):
     async def train(self) -> None:
         """Repeat the equations above until the agreed end."""
         while not self.finished:
+            await self.between_steps()
             read = self.weights.snapshot()  # w_k
             gradient, _ = await Together(
                 self.gradient(read),  # g(w_k; xi_k)

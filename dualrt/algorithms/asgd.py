@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from typing import final
 
 from dualrt.core.effects import Packet, Place, Recv, Send
-from dualrt.core.learner import Layout, Learner, Strand
+from dualrt.core.keeping import Pause, State
+from dualrt.core.learner import Layout, Learner, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
 SERVER = 0
@@ -25,10 +26,22 @@ SERVER = 0
 class ASGD(Learner):
     """Pull, compute, push; the server applies gradients as they come."""
 
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        self.request = Packet()
+        """What is pushed next: nothing, or a gradient."""
+
     @classmethod
     def layout(cls, learners: int) -> Layout:
         """No graph and no group; the server's weights are the model."""
-        return Layout(replicas=(SERVER,))
+        return Layout(replicas=(SERVER,), pause=Pause.DRAINED)
+
+    def state(self) -> State:
+        """A gradient that was not pushed is left out: its mini-batch is drawn again."""
+        state = super().state()
+        if self.request.body is not None:
+            state.values["draws"] -= 1
+        return state
 
     def strands(self) -> Sequence[Strand]:
         """Training everywhere, serving at the server."""
@@ -39,15 +52,15 @@ class ASGD(Learner):
 
     async def train(self) -> None:
         """A push is answered by the next weights, or by the word that it is over."""
-        request = Packet()
         while True:
-            await Send(SERVER, "push", request)
+            await self.between_steps()
+            await Send(SERVER, "push", self.request)
             _, reply = await Recv("pull", SERVER)
             if reply.body is None:
                 return
             read = Snapshot(reply.body, reply.versions)  # W_{k - tau}
             gradient = await self.gradient(read)
-            request = Packet(read.versions, gradient.vector, gradient.loss)
+            self.request = Packet(read.versions, gradient.vector, gradient.loss)
 
     async def serve(self) -> None:
         """Apply what was pushed, in the order of arrival, and answer with the weights."""

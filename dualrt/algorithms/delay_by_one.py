@@ -31,6 +31,7 @@ class DelayByOne(Collective):
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""
         while not self.finished:
+            await self.between_steps()
             mine = self.weights.snapshot()  # w_{i,k}
             gradient, mean = await Together(self.gradient(mine), self.mean_of(mine))
             await self.blend(mine, mean, share=1.0, on=Place.DEVICE)

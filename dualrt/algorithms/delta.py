@@ -132,6 +132,11 @@ class Delta(Exchange):
         await Send(peer, "offer", Packet(note=(number, 0.0)))
         return await self._answer_to(peer, number)
 
+    @property
+    def given_up(self) -> int:
+        """Offers whose answers may still come."""
+        return len(self._given_up)
+
     async def finish(self) -> None:
         """Wait once more for each peer that was silent."""
         for peer in dict.fromkeys(peer for peer, _ in self._given_up):

@@ -43,6 +43,11 @@ class Exchange(ABC):
     def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """w <- w - a g, when the exchanges that are under way allow it."""
 
+    @property
+    def given_up(self) -> int:
+        """Exchanges of which this end does not know whether the other has averaged."""
+        return 0
+
     async def finish(self) -> None:  # noqa: B027 - most ways leave nothing open
         """See to what is still open when the learner has taken its last step."""
 

@@ -22,6 +22,7 @@ from dualrt.algorithms.exchange import Exchange
 from dualrt.algorithms.lock import Lock
 from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
 from dualrt.core.errors import PeerLostError, UsageError
+from dualrt.core.keeping import State
 from dualrt.core.learner import Learner, Mixing, Seat, Shares, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
@@ -110,23 +111,31 @@ class Gossiper(Learner):
         """w_{k+1} = w_{k+1/2} - a g, when the exchange allows it."""
         return self.exchange.update(gradient, read)
 
-    async def rejoin(self) -> None:
+    def state(self) -> State:
+        """What was given up by now, no learner that is started from there will hear the end of."""
+        state = super().state()
+        state.values["abandoned"] += self.exchange.given_up
+        return state
+
+    async def rejoin(self) -> bool:
         """Take the weights of the first learner that answers, neighbours before others.
 
         Its versions come along, so counts go on from what is known of this learner's dead self, and
         never back: what others know better is merged when they are met. If nobody answers, nobody
-        is left, and it starts from the beginning. Meanwhile it turns away whoever offers: several
-        may be started again at once, and would wait for one another.
+        is left. Meanwhile it turns away whoever offers: several may be started again at once, and
+        would wait for one another.
         """
         if not self.seat.layout.takes_back:
-            await super().rejoin()
-        await Together(self._catch_up(), self.exchange.turn_away())
+            return await super().rejoin()
+        found, _ = await Together(self._catch_up(), self.exchange.turn_away())
+        return found
 
-    async def _catch_up(self) -> None:
-        await self._take_weights()
+    async def _catch_up(self) -> bool:
+        found = await self._take_weights()
         await self.exchange.have_weights()
+        return found
 
-    async def _take_weights(self) -> None:
+    async def _take_weights(self) -> bool:
         everyone = self.seat.layout.gossipers
         place = everyone.index(self.rank)
         near = (peer for peer, _ in self.mixing.row(0))
@@ -140,7 +149,8 @@ class Gossiper(Learner):
             self.weights.adopt(theirs)
             # Its dead self has drawn as many mini-batches as it had updates; none is drawn again.
             self.draws = self.step
-            return
+            return True
+        return False
 
     async def spread_the_end(self) -> None:
         """Tell the learners 1, 2, 4, 8 ... places on, whatever the graph is."""

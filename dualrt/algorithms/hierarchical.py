@@ -28,6 +28,7 @@ from dualrt.algorithms.gossip import WAYS, Gossiper, Way
 from dualrt.algorithms.team import Team
 from dualrt.core.effects import Awaited, Broadcast, Group, Packet, Recv, Send, Together
 from dualrt.core.errors import PeerLostError, RunError, UsageError
+from dualrt.core.keeping import Pause
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
 
@@ -98,6 +99,7 @@ class HierarchicalADPSGD(Gossiper):
             one_sided=way.one_sided,
             in_parts=True,
             outlives_peers=goes_on,
+            pause=Pause.DRAINED,
             heirs=_heirs(groups) if goes_on else (),
             # Who may come to lead has more strands than one.
             unison=() if goes_on else tuple(group.ranks[1:] for group in groups if size > 2),
@@ -113,6 +115,11 @@ class HierarchicalADPSGD(Gossiper):
         """Only leaders' weights count: followers have these, or had."""
         return self.leads
 
+    @property
+    def holds(self) -> bool:
+        """A leader does; where it waits, its followers have given all gradients, and wait too."""
+        return self.leads
+
     def strands(self) -> Sequence[Strand]:
         """A leader trains and answers other leaders; a follower follows, and may have to lead."""
         train = Strand("lead" if self.leads else "follow", self.train)
@@ -120,7 +127,7 @@ class HierarchicalADPSGD(Gossiper):
             return (train, *self.listeners(), Strand("heed", self.heed_leaders, daemon=True))
         return (train, *self.listeners()) if self.leads else (train,)
 
-    async def rejoin(self) -> None:
+    async def rejoin(self) -> bool:
         """Raises RunError: its super-learner has gone on without it."""
         raise RunError(
             f"learner {self.rank} was started again, and its super-learner has gone on without it"
@@ -146,6 +153,7 @@ class HierarchicalADPSGD(Gossiper):
     async def lead(self) -> None:
         """The equations above; the leader alone decides the rate and the end."""
         while True:
+            await self.between_steps()
             read, over = self.weights.snapshot(), self.finished  # w_k
             packet = Packet(read.versions, read.vector, over)
             await Broadcast(self.team.group, self.rank, packet)

@@ -45,6 +45,7 @@ class LocalSGD(Collective):
     async def train(self) -> None:
         """Steps and averages by turns; the last is always an average."""
         while not self.finished:
+            await self.between_steps()
             await self.steps_alone()
             mine = self.weights.snapshot()
             level = self.level

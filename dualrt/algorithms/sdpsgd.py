@@ -20,7 +20,8 @@ from typing import final
 from dualrt.algorithms.synchronous import Synchronous
 from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import UsageError
-from dualrt.core.learner import Seat, Strand
+from dualrt.core.keeping import Pause
+from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Snapshot
 
 
@@ -34,6 +35,11 @@ class SDPSGD(Synchronous):
             raise UsageError("sd-psgd averages over a graph; give it a [topology]")
         self.mixing = seat.mixing
 
+    @classmethod
+    def layout(cls, learners: int) -> Layout:
+        """Every learner is a replica and a vertex of the graph."""
+        return super().layout(learners)._replace(pause=Pause.ALIGNED)
+
     def strands(self) -> Sequence[Strand]:
         """Training only."""
         return (Strand("train", self.train),)
@@ -41,6 +47,7 @@ class SDPSGD(Synchronous):
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""
         while not self.finished:
+            await self.between_steps()
             row = self.mixing.row(self.step)  # T_k
             read = self.weights.snapshot()  # w_k
             mine = self.weights.sent()

@@ -27,6 +27,7 @@ from typing import final
 from dualrt.algorithms.synchronous import Synchronous
 from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import UsageError
+from dualrt.core.keeping import Pause, State
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Snapshot
 
@@ -45,7 +46,18 @@ class SGP(Synchronous):
     @classmethod
     def layout(cls, learners: int) -> Layout:
         """All learners are vertices of a graph that may be directed."""
-        return super().layout(learners)._replace(directed=True)
+        return super().layout(learners)._replace(directed=True, pause=Pause.ALIGNED)
+
+    def state(self) -> State:
+        """With the mass."""
+        state = super().state()
+        state.values["mass"] = self.mass
+        return state
+
+    def restore(self, state: State) -> None:
+        """With the mass."""
+        super().restore(state)
+        self.mass = state.values["mass"]
 
     def strands(self) -> Sequence[Strand]:
         """Training only."""
@@ -54,6 +66,7 @@ class SGP(Synchronous):
     async def train(self) -> None:
         """Repeat the equations above until the agreed end."""
         while not self.finished:
+            await self.between_steps()
             round_ = self.step
             read = self.weights.snapshot()  # z_i^k
             gradient = await self.gradient(read)  # g(z_i^k; xi_{i,k})

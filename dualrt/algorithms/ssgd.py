@@ -54,6 +54,7 @@ class SSGD(Collective):
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""
         while not self.finished:
+            await self.between_steps()
             read = self.weights.view()  # w_k
             mean = await self.mean_gradient(read, self.everyone, self.pieces)  # mean_i g(w_k; xi_i)
             await self.descend(mean, read)

@@ -7,6 +7,7 @@ learning rate and the end are agreed without a message.
 from __future__ import annotations
 
 from dualrt.core.effects import Group
+from dualrt.core.keeping import Pause
 from dualrt.core.learner import Layout, Learner
 
 
@@ -26,7 +27,7 @@ class Collective(Synchronous):
     def layout(cls, learners: int) -> Layout:
         """One group of all learners."""
         ranks = tuple(range(learners))
-        return Layout(replicas=ranks, groups=(Group("all", ranks),))
+        return Layout(replicas=ranks, groups=(Group("all", ranks),), pause=Pause.ALIGNED)
 
     @property
     def everyone(self) -> Group:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from dualrt.cli import logs
-from dualrt.core.errors import DualrtError, UsageError
+from dualrt.core.errors import DualrtError, PreemptedError, UsageError
 from dualrt.real import watchdog
 
 
@@ -43,6 +43,8 @@ def _answer() -> None:
         raise
     except UsageError as error:
         _fail(str(error), 2)
+    except PreemptedError as error:
+        _fail(str(error), 128 + signal.SIGTERM, "preempted")
     except DualrtError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt as asked:

@@ -137,6 +137,23 @@ def train(
     picture: Picture = None,
     log_level: LogLevel = logs.Level.WARNING,
     log_format: LogFormat = logs.Form.TEXT,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="DIR",
+            help="Keep the state of all learners there now and then, and at SIGTERM.",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint-every", metavar="N", help="'100 steps', '30 s', '10 min' or '1 h'."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint that is whole.")
+    ] = False,
 ) -> None:
     """Run a scenario for real: with --local, or in each process that torchrun starts.
 
@@ -146,7 +163,16 @@ def train(
 
     logs.choose(log_level, log_format)
     request = runs.Request(
-        file, tuple(overrides or ()), seed, json, out, picture, log_level=log_level
+        file,
+        tuple(overrides or ()),
+        seed,
+        json,
+        out,
+        picture,
+        log_level=log_level,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
     )
     runs.train(request, local)
 

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dualrt import api
+from dualrt import api, keeping
 from dualrt.cli import logs, show, talk
 from dualrt.cli.files import check_folder, check_picture
 from dualrt.cli.logs import Level
 from dualrt.composition import Composition
-from dualrt.core.errors import DualrtError, MissingExtraError, UsageError
+from dualrt.core.errors import DualrtError, MissingExtraError, PreemptedError, UsageError
+from dualrt.keeping import Wish
 from dualrt.observe.plots import run_picture
 from dualrt.observe.summary import Summary
 from dualrt.observe.tables import summary_table
 from dualrt.observe.tally import Tally
 from dualrt.scenario import Scenario, load, shipped
 from dualrt.terms import readable
+
+if TYPE_CHECKING:
+    from dualrt.real.rendezvous import Launch
+
+PARTING_S = 10.0
+"""How long processes that were told to end may take beside the run's own timeout."""
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Environment variable that torchrun sets."""
@@ -43,12 +54,25 @@ class Request:
     picture: Path | None
     steady_percent: float | None = None
     log_level: Level = Level.WARNING
+    checkpoint: Path | None = None
+    checkpoint_every: str | None = None
+    resume: bool = False
 
     def scenario(self) -> Scenario:
         """The scenario as asked for."""
-        steady = self.steady_percent
+        steady, every = self.steady_percent, self.checkpoint_every
         first = () if steady is None else (f"simulation.steady_percent={steady}",)
-        return load(self.file, (*first, *self.overrides), self.seed)
+        last = () if every is None else (f"real.checkpoint_every={json.dumps(every)}",)
+        return load(self.file, (*first, *self.overrides, *last), self.seed)
+
+    def wish(self) -> Wish | None:
+        """The checkpoints that are asked for. Raises UsageError for what goes with them only."""
+        if self.checkpoint is not None:
+            return Wish(self.checkpoint, self.resume)
+        given = {"--resume": self.resume, "--checkpoint-every": self.checkpoint_every}
+        for option in filter(given.get, given):
+            raise UsageError(f"{option} goes with --checkpoint DIR, the folder to keep them in")
+        return None
 
     def arguments(self) -> list[str]:
         """The same options for another process."""
@@ -61,6 +85,12 @@ class Request:
             words += ["--out", str(self.out.resolve())]
         if self.picture is not None:
             words += ["--picture", str(self.picture.resolve())]
+        if self.checkpoint is not None:
+            words += ["--checkpoint", str(self.checkpoint.resolve())]
+        if self.checkpoint_every is not None:
+            words += ["--checkpoint-every", self.checkpoint_every]
+        if self.resume:
+            words.append("--resume")
         # In which form is for whoever writes them.
         return [*words, "--log-level", self.log_level.value]
 
@@ -92,7 +122,8 @@ def train(request: Request, local: int | None) -> None:
 
 
 def _train_locally(request: Request, processes: int) -> None:
-    from dualrt.real.launcher import Returns, run_local
+    from dualrt.real import watchdog
+    from dualrt.real.launcher import Notice, Returns, run_local
 
     if "RANK" in os.environ:
         raise UsageError(
@@ -109,6 +140,9 @@ def _train_locally(request: Request, processes: int) -> None:
     # What cannot be is found here, before processes start.
     composition = Composition(scenario, scenario.training.epochs, processes)
     api.check_returns(scenario, composition.layout)
+    wish = request.wish()
+    if wish is not None:
+        keeping.check(scenario, composition.layout, wish)
     _warn(composition.warnings())
     _warn(readable(scenario))
     show.note(
@@ -116,6 +150,8 @@ def _train_locally(request: Request, processes: int) -> None:
         f"on {scenario.real.interface}, {os.cpu_count()} cores"
     )
     summaries: list[Summary] = []
+    preempted: list[PreemptedError] = []
+    notice = Notice(threading.Event(), scenario.real.timeout_s + PARTING_S)
     with show.progress(f"training {processes} learners") as tell:
 
         def hear(line: str) -> None:
@@ -127,6 +163,8 @@ def _train_locally(request: Request, processes: int) -> None:
                     logs.repeat(record)
                 case {"progress": share}:
                     tell(share)
+                case {"preempted": {"kept": kept, "why": why}}:
+                    preempted.append(PreemptedError(kept, why))
                 case {"summary": summary}:
                     summaries.append(Summary.from_json(json.dumps(summary)))
 
@@ -136,7 +174,14 @@ def _train_locally(request: Request, processes: int) -> None:
         }
         returns = Returns(scenario.real.restarts, planned)
         secrets = _keys_for_this_run(scenario)
-        run_local(["train", *request.arguments()], processes, hear, returns, secrets)
+        arguments = ["train", *request.arguments()]
+        with ExitStack() as stack:
+            if wish is not None:
+                stack.enter_context(watchdog.first_asks(notice.given.set))
+            try:
+                run_local(arguments, processes, hear, returns, secrets, notice)
+            except PreemptedError as error:
+                raise (preempted or [error])[0] from None
     _print(summaries[0], request)
 
 
@@ -183,6 +228,10 @@ def _train_here(request: Request) -> None:
                 show.fail(watchdog.words(asked), "stopped")
             # Not through the interpreter's own end, which threads in native code may abort.
             os._exit(watchdog.exit_code(asked))
+        except PreemptedError as error:
+            if not heard:
+                show.fail(str(error), "preempted")
+            os._exit(128 + signal.SIGTERM)
 
 
 def _train_in_this_process(request: Request, heard: bool) -> None:
@@ -198,21 +247,26 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
         if launch.rank == 0 and not heard:
             check_folder(request.out)
             _warn(readable(scenario))
+        train = partial(_train_gently, request, scenario, launch)
         if heard:
-            outcome = api.train(scenario, launch, out=request.out, on_progress=_tell(launch.rank))
+            outcome = train(_tell(launch.rank))
         elif launch.rank == 0:
             with (
                 redirect_stdout(sys.stderr),
                 show.progress(f"training {scenario.learners} learners") as tell,
             ):
-                outcome = api.train(scenario, launch, out=request.out, on_progress=tell)
+                outcome = train(tell)
         else:
-            outcome = api.train(scenario, launch, out=request.out)
+            outcome = train(None)
     except reports.OverError as late:
         # Those that are left have told the results.
         events = Events(launch.rank, launch.incarnation)
         events.warning("learner_left_out", str(late), learner=launch.rank)
         return
+    except PreemptedError as error:
+        if heard and launch.rank == 0:
+            talk.say({"preempted": {"kept": error.kept, "why": error.why}})
+        raise
     except DualrtError as error:
         reports.report(error, launch.rank)
         raise
@@ -223,6 +277,23 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
         talk.say({"summary": json.loads(outcome.summary.to_json())})
     else:
         _print(outcome.summary, request)
+
+
+def _train_gently(
+    request: Request,
+    scenario: Scenario,
+    launch: Launch,
+    on_progress: api.OnProgress | None,
+) -> api.Outcome | None:
+    """Train; with checkpoints, a first SIGTERM asks for the last one, and a second ends all."""
+    from dualrt.real import watchdog
+
+    run = partial(api.train, scenario, launch, out=request.out, on_progress=on_progress)
+    wish = request.wish()
+    if wish is None:
+        return run()
+    with watchdog.first_asks(wish.preemption.ask):
+        return run(checkpoints=wish)
 
 
 def _tell(rank: int) -> api.OnProgress | None:

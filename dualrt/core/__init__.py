@@ -26,6 +26,7 @@ from dualrt.core.effects import (
     Vector,
 )
 from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
+from dualrt.core.keeping import Pause, State
 from dualrt.core.learner import Layout, Learner, Mixing, Seat, Shares, Strand
 from dualrt.core.progress import Constant, Progress, Schedule, WarmupAnneal
 from dualrt.core.records import Observer, Span, Update
@@ -54,6 +55,7 @@ __all__ = [
     "Now",
     "Observer",
     "Packet",
+    "Pause",
     "PeerLostError",
     "Place",
     "Progress",
@@ -68,6 +70,7 @@ __all__ = [
     "Snapshot",
     "Span",
     "Staleness",
+    "State",
     "Strand",
     "Together",
     "Update",

@@ -55,6 +55,18 @@ class RunError(DualrtError):
     """A run that had started could not be finished."""
 
 
+class PreemptedError(RunError):
+    """The run was asked to end, and has.
+
+    `kept` is the folder of its last checkpoint; None if it could not be taken, `why` says why.
+    """
+
+    def __init__(self, kept: str | None, why: str = "") -> None:
+        self.kept, self.why = kept, why
+        told = f"no checkpoint was kept: {why}" if kept is None else f"its checkpoint is {kept}"
+        super().__init__(f"the run was asked to end; {told}")
+
+
 class StrandError(RunError):
     """A learner's strand raised.
 

@@ -24,10 +24,13 @@ from dualrt.core.effects import (
     Report,
 )
 from dualrt.core.errors import RunError
+from dualrt.core.keeping import Keeper, Pause, State
 from dualrt.core.progress import Progress
 from dualrt.core.records import Update
 from dualrt.core.weights import Gradient, Snapshot, Weights
 from dualrt.core.workload import GradientOf, Workload
+
+_KEEPING = Cost("checkpoint")
 
 Shares = tuple[tuple[int, float], ...]
 """(peer, share) pairs, ascending by peer."""
@@ -73,6 +76,8 @@ class Layout(NamedTuple):
     in_parts: bool = False
     """Whether an exchange may be of a part of the entries, as one end learns which the other sent
     before it answers."""
+    pause: Pause | None = None
+    """How learners come to an instant at which their states can be kept; None if they cannot."""
     directed: bool = False
     """Whether the edges of the graph go one way: a learner's rows are then what it pushes
     (`initiates`) and who pushes to it (`row`), with the part of its own that the giver gives."""
@@ -127,6 +132,8 @@ class Learner(ABC):
         self.abandoned = 0
         """Exchanges that it gave up for good, though the peer may have averaged: each may have
         moved the sum over learners."""
+        self.keeper: Keeper | None = None
+        """Who keeps its state now and then; a driver's affair."""
         self.lost: Callable[[], frozenset[int]] = frozenset
         """Who is known to be lost just now, by rank; of a driver that loses nobody, nobody."""
 
@@ -144,14 +151,44 @@ class Learner(ABC):
     def strands(self) -> Sequence[Strand]:
         """What runs, from the beginning."""
 
-    async def rejoin(self) -> None:
+    async def rejoin(self) -> bool:
         """What a learner that is started again does before its strands run: get up to date.
 
-        Raises RunError where an algorithm cannot take a learner back.
+        Returns whether anybody was there to take it from. Raises RunError where an algorithm cannot
+        take a learner back.
         """
         raise RunError(
             f"learner {self.rank} was started again, and {type(self).__name__} cannot take it back"
         )
+
+    async def between_steps(self) -> None:
+        """A point at which the learner may be held, and its state kept: see `Pause`.
+
+        Nothing that it has begun is under way there.
+        """
+        keeper = self.keeper
+        if keeper is not None and keeper.due():
+            await Compute(keeper.keep, _KEEPING, Place.HOST)
+
+    def state(self) -> State:
+        """What is kept of it, between two steps. Raises RunError for weights that cannot be kept.
+
+        An algorithm that has more to remember than its weights and how much it has drawn adds that
+        to the values, and takes it back in `restore`.
+        """
+        state = self.weights.state()
+        state.values.update(draws=self.draws, abandoned=self.abandoned)
+        return state
+
+    def restore(self, state: State) -> None:
+        """Be as when that state was kept; before the strands run. Raises RunError if it cannot."""
+        self.weights.restore(state)
+        self.draws, self.abandoned = state.values["draws"], state.values["abandoned"]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it decides on its steps; one that is led waits where its leader does."""
+        return True
 
     @property
     def is_replica(self) -> bool:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from operator import sub
 from typing import NamedTuple
 
+from dualrt.core.errors import RunError
+
 
 class Staleness(NamedTuple):
     """How far the weights moved on while a gradient was being computed."""
@@ -61,6 +63,13 @@ class VersionVector:
         # Half to a third of the time of list(map(max, ...)): 45 us for 1,024 learners, not 125.
         pairs = zip(self._counts, other, strict=False)
         self._counts = [mine if mine > theirs else theirs for mine, theirs in pairs]
+
+    def restore(self, counts: Sequence[int]) -> None:
+        """Be `counts`, whatever was counted before. Raises RunError for those of another number."""
+        if len(counts) != len(self):
+            raise RunError(f"it counts the updates of {len(counts)} learners, and here {len(self)}")
+        self._frozen = None
+        self._counts = list(counts)
 
     def witness(self, learners: Iterable[int], count: int) -> None:
         """Note that each of `learners` is known to have applied at least `count` updates.

@@ -18,7 +18,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import RunError, UsageError
+from dualrt.core.keeping import State
 from dualrt.core.versions import Staleness, VersionVector
 
 V = TypeVar("V")
@@ -124,6 +125,30 @@ class Weights(ABC, Generic[V]):
 
     def heed(self, peer: int, answer: V) -> None:
         """Take note of the entries that a peer asked for, with its answer, to be offered next."""
+
+    def _kept(self) -> State:
+        """All but the versions; with the vector as "weights". Later changes do not show in it."""
+        raise RunError(
+            f"{type(self).__name__} cannot be kept in a checkpoint. Define _kept and _take_back"
+        )
+
+    def _take_back(self, state: State) -> None:
+        """The inverse. Raises RunError for the state of other weights."""
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Weights, versions, and whatever else the next steps depend on."""
+        with self._lock:
+            kept = self._kept()
+            kept.values["versions"] = list(self.versions.freeze())
+            return kept
+
+    def restore(self, state: State) -> None:
+        """Be as when `state` was taken. Raises RunError if that was of other weights."""
+        with self._lock:
+            self._copied = self._taken = None
+            self._take_back(state)
+            self.versions.restore(state.values["versions"])
 
     def unexplained(self) -> V | None:
         """Weights less their start less all that gradients changed: what averaging moved in.

@@ -66,6 +66,7 @@ from dualrt.real.lanes import HOST, Lanes
 from dualrt.real.lanes import Lane as DeviceLane
 from dualrt.real.reports import OverError, have_ended, is_over
 from dualrt.real.staging import DeviceBodies
+from dualrt.real.truce import Keeping, Truce
 
 FLUSH_S = 0.1
 """How long an update may wait to be told to an observer that takes records in bulk."""
@@ -113,8 +114,9 @@ class RealDriver:
     Parameters: `collectives` may be None for an algorithm that has no groups; `device` is where
     the learner's vectors live, and `lanes` what threads ask of it, by default the device's own;
     `slowdowns` make it a straggler, and `crash` ends its process. The run began `began_ago_s` ago,
-    for a learner that is started again, and takes the weights of another before all else. The
-    driver closes neither gossip nor collectives, but stops both when the run fails.
+    for a learner that is started again, and takes the weights of another before all else; so does
+    one that `rejoins`. With `keeping` its state is kept now and then. The driver closes neither
+    gossip nor collectives, but stops both when the run fails.
     """
 
     def __init__(
@@ -131,6 +133,8 @@ class RealDriver:
         began_ago_s: float = 0.0,
         lanes: Lanes | None = None,
         events: Events | None = None,
+        rejoins: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         self._lanes = Lanes.of(device) if lanes is None else lanes
         self._events = events or Events(learner.rank)
@@ -148,6 +152,18 @@ class RealDriver:
         self._gate = Gate()
         self._mains = self._daemons = 0
         self._crash, self._began_ago_s = crash, began_ago_s
+        self._rejoins, self._keeping = rejoins or learner.seat.incarnation > 0, keeping
+        self._truce: Truce | None = None
+        if keeping is not None:
+            learner.keeper = self._truce = Truce(
+                learner,
+                gossip,
+                keeping,
+                timeout_s=timeout_s,
+                events=self._events,
+                quiet=self._quiet,
+                stop=self.stop,
+            )
         self._began_s = time.monotonic()
 
     def run(self) -> float:
@@ -157,12 +173,14 @@ class RealDriver:
         StoppedError when `stop` was called, OverError for a learner that is back too late.
         """
         strands = (*self._learner.strands(), Strand("heed", _heed, daemon=True))
+        if self._truce is not None:
+            strands = (*strands, Strand("keep", self._truce.attend, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
         self._mains = len(strands) - self._daemons
         self._began_s = time.monotonic() - self._began_ago_s
         self._await_the_crash()
         self._land()
-        if self._learner.seat.incarnation:
+        if self._rejoins:
             # Alone: what others ask of it meanwhile waits until it has weights.
             strands = (Strand("rejoin", partial(self._rejoin, strands)),)
             self._mains += 1
@@ -172,6 +190,9 @@ class RealDriver:
             with self._gate:
                 self._gate.wait(lambda: not self._mains, math.inf)
             elapsed_s = self._now_s()
+            if self._truce is not None:
+                self._truce.over()
+                self._truce.close()
             self._end()
         except BaseException:
             self.stop()
@@ -193,7 +214,8 @@ class RealDriver:
             self._gossip.land(DeviceBodies(lane))
 
     async def _rejoin(self, strands: Sequence[Strand]) -> None:
-        await self._learner.rejoin()
+        if not await self._learner.rejoin() and self._keeping is not None:
+            self._keeping.last_resort(self._learner)
         if is_over():
             raise OverError(self._learner.rank)
         rank, step = self._learner.rank, self._learner.updates
@@ -218,9 +240,23 @@ class RealDriver:
                 f"learner {self._learner.rank}"
             )
         have_ended()
+        self._quiet(self._timeout_s)
+
+    def _quiet(self, timeout_s: float) -> bool:
+        """Wait until all daemons have done what was asked of them; whether they have."""
         with self._gate:
             daemons = self._daemons
-        self._gossip.await_quiet(daemons, self._timeout_s)
+        return self._gossip.await_quiet(daemons, timeout_s)
+
+    def preempt(self) -> None:
+        """Keep the state of all learners, and end with PreemptedError. Any thread may call this.
+
+        Without checkpoints it is `stop`.
+        """
+        if self._truce is None:
+            self.stop()
+        else:
+            self._truce.preempt()
 
     def stop(self, error: DualrtError | None = None) -> None:
         """End all strands; any thread, or a signal handler's thread, may call this. Idempotent."""
@@ -228,6 +264,8 @@ class RealDriver:
         self._stopping.set()
         self._gate.close(error)
         self._gossip.stop_waiting(error)
+        if self._truce is not None:
+            self._truce.stop(error)
         if self._collectives is not None:
             self._collectives.stop(error)
 

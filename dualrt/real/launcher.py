@@ -38,7 +38,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-from dualrt.core.errors import RunError
+from dualrt.core.errors import PreemptedError, RunError
 from dualrt.real import watchdog
 from dualrt.real.events import Events
 from dualrt.real.reports import REPORTS, OverError, Reports
@@ -61,6 +61,15 @@ LOCK = "parent.lock"
 
 LOG_LINES = 20
 """How much of a process's stderr is shown when it died without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """That processes are to end by themselves, once `given`, each told by a SIGTERM."""
+
+    given: threading.Event
+    patience_s: float
+    """How long they may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +98,16 @@ def run_local(
     on_line: Callable[[str], None],
     returns: Returns = Returns(),
     secrets: Mapping[str, str] = MappingProxyType({}),
+    notice: Notice | None = None,
 ) -> None:
     """Run `python -m dualrt ARGUMENTS` in so many processes; hands what they print to `on_line`.
 
     The text of each of the `secrets` is in a file that the variable of its name names, and that is
     gone with the run.
 
-    Raises what the first process to fail reported, as UsageError or RunError. On any way out,
-    KeyboardInterrupt included, no process is left.
+    Raises what the first process to fail reported, as UsageError or RunError; PreemptedError after
+    a `notice`, unless the run came to its own end first. On any way out, KeyboardInterrupt
+    included, no process is left.
     """
     with (
         tempfile.TemporaryDirectory(prefix="dualrt-") as folder,
@@ -104,7 +115,7 @@ def run_local(
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         told = {name: _kept(Path(folder, name), text) for name, text in secrets.items()}
-        crew = _Crew(arguments, processes, Path(folder), returns, told, on_line)
+        crew = _Crew(arguments, processes, Path(folder), returns, told, on_line, notice)
         try:
             crew.run()
         finally:
@@ -150,11 +161,15 @@ class _Crew:
         returns: Returns,
         told: Mapping[str, str],
         on_line: Callable[[str], None],
+        notice: Notice | None,
     ) -> None:
         self._arguments, self._processes = arguments, processes
         self._folder, self._returns, self._told = reports, returns, told
         self._reports = Reports(reports)
         self._on_line, self._events = on_line, Events(None)
+        self._notice = notice
+        self._deadline_s: float | None = None
+        """Until when processes that were told of the notice may take."""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._members: dict[int, _Member] = {}
         self._deaths: dict[int, int] = {}
@@ -169,6 +184,7 @@ class _Crew:
             self._start(rank)
         while self._members or self._returning_s:
             self._pass_lines_on(POLL_S)
+            self._heed_notice()
             for rank, member in list(self._members.items()):
                 code = member.process.poll()
                 if code is not None:
@@ -183,8 +199,24 @@ class _Crew:
                     self._late(rank, str(OverError(rank)))
                 break
         self._pass_lines_on(POLL_S)
+        if self._deadline_s is not None and not self._ended_well:
+            raise self._error() or PreemptedError(None, "all processes had ended before")
         if not self._ended_well:
             raise RunError(self._first_death or "no process was started")
+
+    def _heed_notice(self) -> None:
+        """Pass it on once; nobody is started again from then on."""
+        notice = self._notice
+        if notice is None or not notice.given.is_set():
+            return
+        now_s = time.monotonic()
+        if self._deadline_s is None:
+            self._deadline_s = now_s + notice.patience_s
+            self._returning_s.clear()
+            for member in self._members.values():
+                member.process.send_signal(signal.SIGTERM)
+        elif now_s > self._deadline_s:
+            raise PreemptedError(None, f"not all had ended after {notice.patience_s:g} s")
 
     def end(self) -> None:
         """Ask, wait, and kill whatever is left."""
@@ -273,8 +305,9 @@ class _Crew:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(member.process.pid, signal.SIGKILL)
         member.reader.join(GRACE_S)
+        leaving = self._deadline_s is not None
         late = self._reports.take_error(rank) if code and not takes_part else None
-        error = self._error() if code else None
+        error = self._error() if code and not leaving else None
         if error is not None:
             # What led there.
             self._pass_lines_on(0.0)
@@ -282,6 +315,7 @@ class _Crew:
         del self._members[rank]
         if code == 0:
             self._ended_well = True
+        if code == 0 or leaving:
             return
         if late is not None:
             self._late(rank, f"learner {rank} was started again and did not get that far: {late}")

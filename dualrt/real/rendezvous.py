@@ -133,14 +133,17 @@ class Rendezvous:
         self._set(f"address/{self._launch.rank}", address)
         return {rank: self._get(f"address/{rank}") for rank in range(self._launch.learners)}
 
+    def exchange(self, what: str, ours: str) -> list[str]:
+        """What all processes say of `what`, by rank."""
+        if self.store is None:
+            return [ours]
+        self._set(f"{what}/{self._launch.rank}", ours)
+        return [self._get(f"{what}/{peer}") for peer in range(self._launch.learners)]
+
     def agree(self, what: str, ours: str, remedy: str) -> None:
         """Raise UsageError in every process unless all say the same of `what`."""
-        if self.store is None:
-            return
-        rank, learners = self._launch.rank, self._launch.learners
-        self._set(f"{what}/{rank}", ours)
-        said = [self._get(f"{what}/{peer}") for peer in range(learners)]
-        for peer in range(1, learners):
+        said = self.exchange(what, ours)
+        for peer in range(1, len(said)):
             if said[peer] != said[0]:
                 raise UsageError(
                     f"{what} are {said[0]} in process 0 and {said[peer]} in process {peer}; "

@@ -34,6 +34,7 @@ from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
+from dualrt.real.truce import Keeping
 from dualrt.real.wire import PROTOCOL
 
 SLACK_BYTES = 64 * 1024 * 1024
@@ -105,7 +106,7 @@ class Session:
             )
         if newcomer and is_over():
             raise OverError(launch.rank)
-        meeting = Rendezvous(launch, terms.timeout_s, number)
+        meeting = self._meeting = Rendezvous(launch, terms.timeout_s, number)
         meeting.agree(
             "dualrt versions",
             f"{__version__} (protocol {PROTOCOL})",
@@ -181,6 +182,8 @@ class Session:
         observer: Observer,
         slowdowns: Sequence[Slowdown] = (),
         crash: Crash | None = None,
+        keeping: Keeping | None = None,
+        rejoins: bool = False,
     ) -> float:
         """Run the learner to its end; returns its seconds. Raises as `RealDriver.run` does."""
         self._driver = RealDriver(
@@ -194,6 +197,8 @@ class Session:
             crash=crash,
             began_ago_s=self._began_ago_s,
             events=self._events,
+            keeping=keeping,
+            rejoins=rejoins,
         )
         took_s = self._driver.run()
         rejected = {reason: count for reason, count in self.rejected.items() if count}
@@ -222,6 +227,18 @@ class Session:
         """End the run from another thread."""
         if self._driver is not None:
             self._driver.stop(error)
+
+    def preempt(self) -> None:
+        """Keep the state of all learners and end, once the run is under way; from any thread."""
+        if self._driver is not None:
+            self._driver.preempt()
+
+    def exchange(self, what: str, ours: str) -> list[str]:
+        """What all processes say of `what`, by rank; before the run, and of each thing once.
+
+        Raises StalledError if one says nothing within the timeout.
+        """
+        return self._meeting.exchange(what, ours)
 
     def fail(self, why: str) -> None:
         """Tell all others that this process fails, which ends the run there and here."""

@@ -12,6 +12,7 @@ background.
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -61,6 +62,30 @@ def signals_raise_once() -> Iterator[None]:
     """The same once, with a bound on what comes after: then the process ends in any case."""
     with _handling(_raise_once):
         yield
+
+
+@contextmanager
+def first_asks(ask: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile, the first SIGTERM calls `ask`, on a thread; a second does what it did before."""
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    # Of what a thread can wait for, the only thing that a signal handler may safely touch.
+    asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, before)
+        asked.put(True)
+
+    def wait() -> None:
+        if asked.get():
+            ask()
+
+    threading.Thread(target=wait, name="preemption", daemon=True).start()
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        asked.put(False)
 
 
 def end_with(parent: int) -> None:

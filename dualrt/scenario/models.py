@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from dualrt.core.errors import ScenarioError
 from dualrt.scenario import toml
 from dualrt.scenario.cluster import Cluster
 from dualrt.scenario.faults import Faults
+from dualrt.scenario.intervals import Interval, interval
 from dualrt.scenario.keys import lookup
 from dualrt.scenario.origin import Origin
 from dualrt.scenario.quantities import (
@@ -137,6 +138,14 @@ class Real(Table):
         description="How often `--local` starts a learner again that has died; it rejoins the "
         "others if its algorithm can go on without it.",
     )
+    checkpoint_every: Name = Field(
+        default="10 min",
+        description="How often `--checkpoint` keeps the state of all learners: a number of steps, "
+        "s, min or h, as in '100 steps'.",
+    )
+    checkpoints_kept: Count = Field(
+        default=2, description="How many checkpoints stay; older ones are removed."
+    )
     threads_per_learner: Count = Field(
         default=1, description="CPU threads for a learner; learners x threads should fit the cores."
     )
@@ -148,6 +157,16 @@ class Real(Table):
     def port_range(self) -> range:
         """The ports; empty where the system chooses."""
         return port_range(self.ports)
+
+    @field_validator("checkpoint_every")
+    @classmethod
+    def _is_an_interval(cls, text: str) -> str:
+        interval(text)
+        return text
+
+    def checkpoint_interval(self) -> Interval:
+        """`checkpoint_every`, read."""
+        return interval(self.checkpoint_every)
 
 
 class Scenario(Table):

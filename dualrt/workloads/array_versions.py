@@ -100,6 +100,9 @@ class ArrayVersions(VersionVector):
         self._ice = self._total = None
         np.maximum(self._array, _array(other), out=self._array)
 
+    def restore(self, counts: Sequence[int]) -> None:
+        raise NotImplementedError("these count for weights without numbers, which nobody keeps")
+
     def witness(self, learners: Iterable[int], count: int) -> None:
         self._ice = self._total = None
         for learner in learners:

@@ -20,6 +20,7 @@ remains and grows until it is.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,8 @@ from dualrt.workloads.parts import entries, wanted
 from dualrt.workloads.torch_order import Handed
 
 PLACE = torch.int32
+
+_AVERAGED, _WISHES = "top-k.averaged", "top-k.wanted by "
 
 SAMPLE = 1 << 16
 """Entries, about, of which a long vector's largest are guessed."""
@@ -100,6 +103,25 @@ class Parts:
         own, their = (offer, answer) if began else (answer, offer)
         self._averaged[offer.places] = own.values
         return Part(offer.places, their.values - own.values)
+
+    def state(self) -> dict[str, Tensor]:
+        """The error memory, and what peers want, by names that `restore` knows; not copies."""
+        wishes = {f"{_WISHES}{peer}": places.taken() for peer, places in self._wishes.items()}
+        return {_AVERAGED: self._averaged, **wishes}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse. Raises RunError for those of other vectors."""
+        averaged = tensors[_AVERAGED]
+        if averaged.shape != self._averaged.shape:
+            raise RunError(
+                f"{_AVERAGED} has {averaged.numel()} entries, and there are {self._size} weights"
+            )
+        self._averaged.copy_(averaged)
+        self._wishes = {
+            int(name.removeprefix(_WISHES)): Handed.over(places.to(self._averaged.device))
+            for name, places in tensors.items()
+            if name.startswith(_WISHES)
+        }
 
     def _errors(self, vector: Tensor) -> Tensor:
         # Another thread may be writing what it has averaged: only the choice depends on it.

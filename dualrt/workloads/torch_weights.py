@@ -16,7 +16,7 @@ Weights that are read, changed, read, changed are so moved once a step and not t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -24,7 +24,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import RunError, UsageError
+from dualrt.core.keeping import State
 from dualrt.core.pool import SMALLEST_BYTES, Pool
 from dualrt.core.weights import Snapshot, Weights
 from dualrt.workloads.torch_order import Order, order_on
@@ -50,6 +51,9 @@ entries are converted as they are read."""
 
 Blend: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
+
+_OPTIMIZER, _APPLIED, _START, _PARTS = "optimizer.", "audit.applied", "audit.start", "top-k."
+"""What the names of what is kept begin with."""
 
 _WIRES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -155,6 +159,64 @@ class TorchWeights(Weights[Tensor]):
         taken = super().snapshot()
         self._order.begin(taken.vector)
         return taken
+
+    def _kept(self) -> State:
+        self._order.begin()
+        on_host = self._flat.device.type == "cpu"
+        tensors = {"weights": self._copy() if on_host else self._flat.cpu()}
+        values: dict[str, Any] = {}
+        for name, one in self._memory().items():
+            if isinstance(one, Tensor):
+                tensors[_OPTIMIZER + name] = _kept_copy(one)
+            elif one is None or isinstance(one, int | float | str):
+                values[_OPTIMIZER + name] = one
+            else:
+                raise RunError(
+                    f"optimizer {type(self.optimizer).__name__} keeps {name}, a "
+                    f"{type(one).__name__}, which no checkpoint can hold"
+                )
+        if self.applied is not None and self._start is not None:
+            tensors[_APPLIED], tensors[_START] = map(_kept_copy, (self.applied, self._start))
+        if self._parts is not None:
+            tensors |= {name: _kept_copy(one) for name, one in self._parts.state().items()}
+        return State(tensors, values)
+
+    def _take_back(self, state: State) -> None:
+        tensors, values = state
+        flat, found = self._flat, tensors["weights"]
+        if (found.shape, found.dtype) != (flat.shape, flat.dtype):
+            raise RunError(
+                f"its weights are {found.dtype}{list(found.shape)}, and those of this model "
+                f"{flat.dtype}{list(flat.shape)}"
+            )
+        self._order.begin()
+        memory = {
+            name.removeprefix(_OPTIMIZER): self._taken_back(one)
+            for name, one in (*tensors.items(), *values.items())
+            if name.startswith(_OPTIMIZER)
+        }
+        if self.applied is not None and self._start is not None:
+            if _APPLIED not in tensors:
+                raise RunError("it was kept without training.audit, which is on here")
+            self.applied.copy_(tensors[_APPLIED])
+            self._start.copy_(tensors[_START])
+        if any(name.startswith(_PARTS) for name in tensors):
+            self._parts = Parts(flat, self.wire_fraction)
+            self._parts.restore({n: one for n, one in tensors.items() if n.startswith(_PARTS)})
+        self._replace(found)
+        if self.optimizer is not None:
+            self.optimizer.state[flat] = memory
+        self._order.end()
+
+    def _memory(self) -> Mapping[str, Any]:
+        """What the optimizer remembers of the vector."""
+        return {} if self.optimizer is None else self.optimizer.state.get(self._flat, {})
+
+    def _taken_back(self, one: Any) -> Any:
+        """Of the optimizer's: on the device if it is of the vector's size, as it was else."""
+        if not isinstance(one, Tensor):
+            return one
+        return one.to(self._flat.device if one.shape == self._flat.shape else one.device).clone()
 
     def _copy(self) -> Tensor:
         self._lent = True
@@ -300,6 +362,11 @@ def _clipped(gradient: Tensor, most: float) -> Tensor:
     if gradient.device.type == "cpu" and share >= 1:
         return gradient
     return torch.mul(gradient, share.clamp_(max=1.0), out=fresh_like(gradient))
+
+
+def _kept_copy(tensor: Tensor) -> Tensor:
+    """On the host; done when it returns."""
+    return tensor.detach().cpu() if tensor.is_cuda else tensor.detach().clone()
 
 
 def _checked(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

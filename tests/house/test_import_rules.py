@@ -50,4 +50,14 @@ def test_only_workloads_and_the_real_runtime_load_what_is_slow(heavy: str) -> No
 
 def test_drivers_are_imported_by_the_composition_root_alone() -> None:
     importers = {edge.importer for edge in EDGES if edge.imported in ("sim", "real")}
-    assert importers <= {"advice", "api", "cli", "loop", "parting", "profile", "sweep", "terms"}
+    assert importers <= {
+        "advice",
+        "api",
+        "cli",
+        "keeping",
+        "loop",
+        "parting",
+        "profile",
+        "sweep",
+        "terms",
+    }

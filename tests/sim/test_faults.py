@@ -44,8 +44,9 @@ SECOND = Cost("work", flops=1e12)
 class Returning(Actor):
     """An actor that may come back: it gets a script of its own for that."""
 
-    async def rejoin(self) -> None:
+    async def rejoin(self) -> bool:
         await Sleep(0.25)
+        return True
 
 
 class Stage:

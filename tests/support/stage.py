@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from dualrt.core.progress import Constant, Progress
 from dualrt.real.driver import RealDriver, StoppedError
 from dualrt.real.gossip import Gossip
 from dualrt.real.lanes import HostLane, Lanes
+from dualrt.real.truce import Keeping
 from dualrt.workloads.quadratic import Quadratic
 from tests.support.simulated import Log, machine, simulate
 
@@ -106,9 +108,16 @@ def train(
     timeout_s: float = PATIENCE_S,
     lanes: Callable[[], Lanes | None] = lambda: None,
     device: torch.device = CPU,
+    *,
+    log: Log | None = None,
+    keeping: Keeping | None = None,
+    meet: Callable[[Sequence[RealDriver]], object] = lambda _: None,
 ) -> Log:
-    """Run learners for real to their end; raises the error that ended the run first."""
-    log = Log()
+    """Run learners for real to their end; raises the error that ended the run first.
+
+    With `keeping` each keeps its state as it says; `meet` is shown the drivers before they run.
+    """
+    log = Log() if log is None else log
     with ExitStack() as open_:
         gossips = [
             open_.enter_context(
@@ -133,11 +142,17 @@ def train(
                 timeout_s=timeout_s,
                 device=device,
                 lanes=lanes(),
+                keeping=None if keeping is None else _for_rank(keeping, learner.rank),
             )
             for learner, gossip in zip(learners, gossips, strict=True)
         ]
+        meet(drivers)
         log.elapsed_s = max(_run_all(drivers))
     return log
+
+
+def _for_rank(keeping: Keeping, rank: int) -> Keeping:
+    return replace(keeping, checkpoints=keeping.checkpoints.of(rank))
 
 
 def _run_all(drivers: Sequence[RealDriver]) -> list[float]:

@@ -1,0 +1,224 @@
+"""`dualrt train --checkpoint`: a run that was cut goes on, and what cannot be used is refused."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from dualrt import api
+from dualrt.core.errors import PreemptedError, UsageError
+from dualrt.core.records import Observer, Update
+from dualrt.keeping import Preemption, Wish
+from dualrt.observe.summary import Summary
+from dualrt.real.rendezvous import Launch
+from dualrt.scenario import load
+from tests.support import commands
+from tests.support.simulated import Log
+
+DIGITS = ["training.optimizer.momentum=0.9", "training.schedule.rate=0.05"]
+
+STEPS_AN_EPOCH = 89
+"""Of one learner alone: a pool of 1,424 samples, in mini-batches of 16."""
+
+
+def sets(folder: Path) -> list[Path]:
+    """Those that are whole, oldest first."""
+    return sorted(path.parent for path in folder.glob("step-*/manifest.json"))
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def cut(folder: Path, number: signal.Signals, *words: str | Path) -> tuple[int, str]:
+    """Train for hours, but for a signal after some checkpoints; how it ends, and what it says."""
+    endless = commands.settings("training.epochs=100000")
+    every: list[str | Path] = ["--checkpoint", folder, "--checkpoint-every", "20 steps"]
+    with commands.start("train", *words, *endless, *every) as parent:
+        try:
+            assert commands.await_(lambda: len(sets(folder)) >= 2)
+            processes = commands.descendants(parent.pid)
+            parent.send_signal(number)
+            _, err = parent.communicate(timeout=commands.PATIENCE_S)
+            assert commands.await_(lambda: not commands.alive(processes))
+        finally:
+            parent.kill()
+    return parent.returncode, err
+
+
+# Two learners, as the sum of two numbers is the same in any order.
+@pytest.mark.parametrize(
+    ("algorithm", "number"), [("ssgd", signal.SIGTERM), ("sd-psgd", signal.SIGKILL)]
+)
+def test_a_run_that_was_cut_ends_at_the_bits_of_one_that_was_not(
+    algorithm: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    settings = commands.settings(*DIGITS, f"algorithm.name={algorithm}", "learners=2")
+    words = ["digits-adpsgd", *settings]
+    code, told = cut(kept, number, *words, "--local", "2")
+    newest = sets(kept)[-1]
+    if number is signal.SIGTERM:
+        assert code == 128 + number
+        last = f"dualrt: the run was asked to end; its checkpoint is {newest}"
+        assert told.splitlines()[-1] == last
+    steps = step_of(newest) + 10
+    words += commands.settings(f"training.epochs={2 * steps / STEPS_AN_EPOCH}")
+    on: list[str | Path] = [
+        "--local",
+        "2",
+        "--checkpoint",
+        kept,
+        "--resume",
+        "--out",
+        tmp_path / "resumed",
+    ]
+    resumed = commands.result("train", *words, *on)
+    assert resumed["steps_by_learner"] == [10, 10]
+    # In lock-step both modes have the same bits.
+    whole = commands.result_here("simulate", *words, "--out", tmp_path / "whole")
+    assert whole["steps_by_learner"] == [steps, steps]
+    assert resumed["digest"]["numerics"] == whole["digest"]["numerics"]
+    models = [
+        load_file(tmp_path / run / "model.safetensors")["weights"] for run in ("resumed", "whole")
+    ]
+    assert models[0].equal(models[1])
+
+
+def train(*settings: str, observer: Observer | None = None, **wish: Any) -> Summary:
+    """One learner, in this process."""
+    scenario = load("digits-adpsgd", [*DIGITS, "learners=1", *settings])
+    launch = Launch(0, 1, 0, 1)
+    outcome = api.train(scenario, launch, observer=observer, checkpoints=Wish(**wish))
+    assert outcome is not None
+    return outcome.summary
+
+
+class Asking(Log):
+    """Asks for the end once two checkpoints are there."""
+
+    def __init__(self, folder: Path, preemption: Preemption) -> None:
+        super().__init__()
+        self.folder, self.preemption = folder, preemption
+
+    def update(self, time_s: float, update: Update) -> None:
+        if len(sets(self.folder)) >= 2:
+            self.preemption.ask()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A run's two newest checkpoints."""
+    folder, preemption = tmp_path / "kept", Preemption()
+    with pytest.raises(PreemptedError):
+        train(
+            "real.checkpoint_every=10 steps",
+            "training.epochs=100000",
+            observer=Asking(folder, preemption),
+            folder=folder,
+            preemption=preemption,
+        )
+    assert len(sets(folder)) == 2
+    return folder
+
+
+def until(step: int) -> str:
+    """The setting of a run of so many steps."""
+    return f"training.epochs={step / STEPS_AN_EPOCH}"
+
+
+def truncate(checkpoint: Path) -> None:
+    tensors = checkpoint / "rank-0.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:1000])
+
+
+def test_one_that_was_truncated_is_told_and_the_one_before_it_is_used(
+    kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, newest = sets(kept)
+    truncate(newest)
+    summary = train(until(step_of(before) + 7), folder=kept, resume=True)
+    assert summary.steps == 7
+    [warning] = [one.getMessage() for one in caplog.records]
+    assert warning.startswith(f"checkpoint {newest}: rank-0.safetensors has 1000 bytes, and had ")
+    assert warning.endswith("; the one before it is tried")
+
+
+def test_where_none_can_be_used_each_is_named(kept: Path) -> None:
+    before, newest = sets(kept)
+    truncate(before)
+    (newest / "manifest.json").unlink()
+    with pytest.raises(UsageError, match=f"no checkpoint in {kept} can be used:") as refused:
+        train(folder=kept, resume=True)
+    assert f"\n  {before}: rank-0.safetensors has 1000 bytes, and had " in str(refused.value)
+    assert f"\n  {newest}: it has no manifest.json: its writing was cut" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("workload.batch=8", "there workload.batch = 16, and here 8"),
+        ("algorithm.name=ssgd", "there algorithm.name = 'adpsgd', and here 'ssgd'"),
+        ("seed=7", "there seed = 1, and here 7"),
+    ],
+)
+def test_one_of_another_run_is_refused(kept: Path, setting: str, told: str) -> None:
+    with pytest.raises(UsageError, match=f"it is of another run: {told}"):
+        train(setting, folder=kept, resume=True)
+
+
+def test_a_crash_that_has_happened_does_not_happen_again(kept: Path) -> None:
+    """Were it to, this process would be killed."""
+    end = until(step_of(sets(kept)[-1]) + 7)
+    crash = "faults.crashes=[{learner=0, at_step=1}]"
+    assert train(end, crash, folder=kept, resume=True).steps == 7
+
+
+def test_checkpoints_are_not_written_over(kept: Path) -> None:
+    with pytest.raises(UsageError, match="holds checkpoints already"):
+        train(folder=kept)
+
+
+def test_the_page_opens_one_without_dualrt(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (commands.ROOT / "docs" / "checkpoints.md").read_text()
+    snippet = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    assert "import dualrt" not in snippet
+    monkeypatch.chdir(kept.parent)
+    found: dict[str, Any] = {}
+    exec(snippet, found)
+    last = step_of(sets(kept)[-1])
+    told = f"1 learners, 6310 parameters; learner 0 has drawn {last} mini-batches\n"
+    assert capsys.readouterr().out == told
+    assert found["mean"].equal(load_file(sets(kept)[-1] / "rank-0.safetensors")["weights"])
+
+
+NO_PAUSE = "algorithm.name=chatty:Chatty"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--resume"], "--resume goes with --checkpoint DIR"),
+        (["--checkpoint-every", "5 s"], "--checkpoint-every goes with --checkpoint DIR"),
+        (["--checkpoint", "new", "--resume"], "holds no checkpoint to --resume from"),
+        (["--checkpoint", "README.md"], "--checkpoint README.md is no folder"),
+        (
+            ["--checkpoint", "new", "--checkpoint-every", "often"],
+            "real.checkpoint_every = 'often': is no interval",
+        ),
+        (["--checkpoint", "new", "--set", NO_PAUSE], "it does not say how its learners pause"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(words: list[str], told: str) -> None:
+    scenario = commands.ROOT / "tests/cli/scenarios/chatty.toml"
+    first = [] if NO_PAUSE in words else commands.settings("algorithm.name=ssgd")
+    done = commands.here("train", scenario, "--local", "2", *first, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
