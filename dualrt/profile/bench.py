@@ -149,13 +149,30 @@ class Bench:
 
     def up(self, for_s: float, nbytes: int) -> list[float]:
         """Of so many bytes on their way from the device to the host's memory, as they are sent."""
+        from dualrt.real.lanes import Lanes
+        from dualrt.real.staging import bring_down
+
+        lane = Lanes.of(self._device).of_strand(daemon=True)
         there = self._torch.zeros(max(1, nbytes), dtype=self._torch.uint8, device=self._device)
-        return self._repeated(lambda: there.to("cpu"), for_s)
+        here = memoryview(bytearray(len(there)))
+        with lane.use():
+            return self._repeated(lambda: bring_down(lane, there, here, int), for_s)
 
     def down(self, for_s: float, nbytes: int) -> list[float]:
         """The same, to the device."""
-        here = self._torch.zeros(max(1, nbytes), dtype=self._torch.uint8)
-        return self._repeated(lambda: here.to(self._device), for_s)
+        from dualrt.real.lanes import Lanes
+        from dualrt.real.staging import DeviceBodies
+
+        lane = Lanes.of(self._device).of_strand(daemon=True)
+        here, bodies = bytes(max(1, nbytes)), DeviceBodies(lane)
+
+        def bring_up() -> None:
+            body = bodies.take(len(here))
+            body.fill(0, here)
+            body.tensor(self._torch.uint8, (len(here),))
+
+        with lane.use():
+            return self._repeated(bring_up, for_s)
 
     def listen(self, body_bytes: int) -> str:
         """Open the transport for bodies of that size; returns its address."""

@@ -75,6 +75,14 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         bench(device="cuda")
 
 
+def test_the_way_to_a_device_is_that_of_the_gossip() -> None:
+    here = bench()
+    here.load(4)
+    for nbytes in (0, 3_000_000):
+        for times_s in (here.up(for_s=0.0, nbytes=nbytes), here.down(for_s=0.0, nbytes=nbytes)):
+            assert len(times_s) == LEAST_REPEATS
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_has_a_way_to_it() -> None:

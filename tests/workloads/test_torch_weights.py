@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dualrt.core.errors import UsageError
 from dualrt.core.weights import Snapshot
@@ -216,6 +218,43 @@ def test_a_blend_reaches_every_weight_of_a_vector_of_any_length(size: int) -> No
     weights = TorchWeights(0, 1, initial)
     weights.blend(Snapshot(mine, (0,)), Snapshot(theirs, (0,)), 0.25)
     torch.testing.assert_close(vector_of(weights), initial + 0.25 * (theirs - mine))
+
+
+class Memory(TorchDispatchMode):
+    """Notes the bytes of every new storage."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.new: dict[int, Any] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # To skip the compiler, torch would load it.
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            storage = out.untyped_storage()
+            self.new[storage.data_ptr()] = storage
+        return out
+
+
+@pytest.mark.parametrize("wire", [None, torch.bfloat16])
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_blend_takes_no_memory_but_a_block(lent: bool, wire: torch.dtype | None) -> None:
+    size, block = 1_000_000, 1 << 16
+    weights = TorchWeights(0, 1, normal(0, size))
+    mine, theirs = (Snapshot(normal(seed, size).to(wire or torch.float32), (0,)) for seed in (1, 2))
+    weights.blend(mine, theirs, 0.5)
+    known = {mine.vector.data_ptr(), theirs.vector.data_ptr(), weights._flat.data_ptr()}
+    if lent:
+        weights.snapshot()
+    with Memory() as memory:
+        weights.blend(mine, theirs, 0.5)
+    known.add(weights._flat.data_ptr())
+    sizes = [one.nbytes() for address, one in memory.new.items() if address not in known]
+    assert sizes
+    assert max(sizes) <= 4 * block
 
 
 @given(st.integers(0, 2**32), st.integers(2, 6))
