@@ -3,7 +3,7 @@
     python benchmarks/gpu_overlap.py [--json] [--device cuda|cpu] [--small] [--turns N]
 
 A learner trains on the device, by the real runtime's driver, and a strand of its own exchanges its
-weights all the while, as fast as it can, with a process that answers from the host's memory: down,
+weights all the while, as fast as it can, with a process that sends back what it is offered: down,
 there, back, up and blended. Steps alone and steps beside that are timed by turns, in one run. It is
 more gossip than AD-PSGD asks for, which starts one exchange a step and waits for it.
 
@@ -228,7 +228,7 @@ class Trainer(Learner):
 
 @final
 class Answerer(Learner):
-    """Answers every offer with the same weights, and computes nothing."""
+    """Answers every offer with the same, and computes nothing."""
 
     def strands(self) -> Sequence[Strand]:
         return Strand("wait", self._wait), Strand("answer", self._answer, daemon=True)
@@ -237,10 +237,9 @@ class Answerer(Learner):
         await Recv("over")
 
     async def _answer(self) -> None:
-        mine = self.weights.snapshot()
         while True:
-            await Recv("offer")
-            await Send(TRAINER, "answer", Packet(mine.versions, mine.vector))
+            _, offer = await Recv("offer")
+            await Send(TRAINER, "answer", offer)
 
 
 class _Nobody:
