@@ -327,6 +327,7 @@ class RealDriver:
 
     def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
         if self._stopping.is_set():
+            _drop(effect)
             raise StoppedError()
         crash = self._crash
         if crash is not None and crash.at_step is not None and crash.at_step < self._learner.draws:
@@ -482,6 +483,14 @@ class RealDriver:
             if now_s - self._flushed_s >= FLUSH_S:
                 self._flushed_s = now_s
                 self._journal.flush()
+
+
+def _drop(effect: Effect[Any]) -> None:
+    """Bodies that nobody will begin: of one that is merely forgotten Python says so."""
+    if isinstance(effect, Together):
+        for child in effect.children:
+            if not isinstance(child, Effect):
+                child.close()
 
 
 def _die() -> None:

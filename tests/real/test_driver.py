@@ -5,6 +5,7 @@ What it has in common with the simulator is in tests/contract.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -207,3 +208,21 @@ def test_vectors_are_sent_as_they_were() -> None:
 
     in_threads([[main(send)], [main(receive)]])
     assert torch.equal(arrived[0], torch.arange(1000, dtype=torch.bfloat16))
+
+
+def test_a_stop_forgets_no_part_that_was_not_begun() -> None:
+    """Python would warn of it, in a run that is over."""
+    begun: list[str] = []
+
+    async def part() -> None:
+        begun.append("a part")
+
+    async def whole() -> None:
+        driver.stop()
+        await Together(part(), Now(), part())
+
+    with driver_of(main(whole)) as driver, pytest.raises(StoppedError):
+        driver.run()
+    # What is forgotten says so when it is collected, and warnings are errors.
+    gc.collect()
+    assert not begun
