@@ -302,13 +302,13 @@ def _fault_figures(
     )
 
 
-def _losses(whole: Whole, learners: int) -> FaultFigures | None:
+def _losses(whole: Whole, learners: int, *, resumed: bool) -> FaultFigures | None:
     """The same of a real run, as far as those know who are left; None where nobody was lost."""
     down = tuple(rank for rank in range(learners) if rank not in whole.left)
     if not (down or whole.returns):
         return None
     return FaultFigures(
-        crashes=whole.returns + len(down),
+        crashes=whole.crashes,
         returns=whole.returns,
         down_at_the_end=down,
         messages_lost=None,
@@ -317,6 +317,8 @@ def _losses(whole: Whole, learners: int) -> FaultFigures | None:
         messages_reordered=None,
         waits_given_up=None,
         exchanges_abandoned=whole.abandoned,
+        # What learners know of includes what was made before a checkpoint.
+        updates_uncounted=None if resumed else whole.uncounted,
     )
 
 
@@ -380,10 +382,29 @@ def check_returns(scenario: Scenario, layout: Layout) -> None:
             )
 
 
-def crashes_of(scenario: Scenario, rank: int) -> list[Crash]:
-    """The crashes of one learner that the scenario asks for, in their order."""
-    crashes = [crash.build() for crash in scenario.faults.crashes]
+def crashes_of(scenario: Scenario, rank: int, faults: Sequence[Crash] = ()) -> list[Crash]:
+    """The crashes of one learner that the scenario asks for, in their order, and `faults`."""
+    crashes = (*(crash.build() for crash in scenario.faults.crashes), *faults)
     return [crash for crash in crashes if crash.learner == rank]
+
+
+def _crashes_alone(faults: Sequence[Fault], learners: int) -> list[Crash]:
+    """Faults of a real run, as far as they can be had. Raises UsageError for the others."""
+    for fault in faults:
+        if not isinstance(fault, Crash):
+            raise UsageError(
+                f"{fault}: a real run can have crashes alone. Simulate it, or leave it out"
+            )
+        if not 0 <= fault.learner < learners:
+            raise UsageError(
+                f"{fault}: there is no learner {fault.learner}. Count them from 0 to {learners - 1}"
+            )
+        if fault.rejoin_after_s is not None:
+            raise UsageError(
+                f"{fault}: a process cannot start itself again. Leave rejoin_after_s out, or put "
+                "the crash into the scenario, and use `dualrt train --local`"
+            )
+    return [fault for fault in faults if isinstance(fault, Crash)]
 
 
 def check_reachable(scenario: Scenario, launch: Launch) -> None:
@@ -408,6 +429,7 @@ def train(
     scenario: Scenario,
     launch: Launch,
     *,
+    faults: Sequence[Fault] = (),
     observer: Observer | None = None,
     out: Path | None = None,
     on_progress: OnProgress | None = None,
@@ -415,8 +437,9 @@ def train(
 ) -> Outcome | None:
     """Run one process's part of a scenario for real; the outcome is rank 0's.
 
-    `observer` is told this process's records as well. With `checkpoints` the state of all learners
-    is kept now and then.
+    `faults` come on top of the scenario's own, the same in all processes: crashes, after which
+    nobody comes back. `observer` is told this process's records as well. With `checkpoints` the
+    state of all learners is kept now and then.
 
     Raises UsageError for what cannot be run, StrandError when this learner raised, RunError when
     another process is gone, PreemptedError when the run was asked to end and has.
@@ -429,6 +452,7 @@ def train(
 
     check_real(scenario, returns=REPORTS in os.environ)
     check_reachable(scenario, launch)
+    crashes = _crashes_alone(faults, scenario.learners)
     if launch.learners != scenario.learners:
         raise scenario.error(
             "learners",
@@ -454,7 +478,7 @@ def train(
     ):
         slowdowns = composition.slowdowns(launch.rank)
         # Those that its dead selves have died of are over.
-        crash = next(iter(crashes_of(scenario, launch.rank)[launch.incarnation :]), None)
+        crash = next(iter(crashes_of(scenario, launch.rank, crashes)[launch.incarnation :]), None)
         kept, absent = None, False
         if checkpoints is not None:
             kept, absent = keeping.begin(scenario, session, learner, checkpoints)
@@ -463,7 +487,7 @@ def train(
                 crash = None
             checkpoints.preemption.heeded_by(session.preempt)
         session.run(learner, watch.observer, slowdowns, crash, kept, absent)
-        whole = gather(session, learner, watch.tally, watch.digest, device)
+        whole = gather(session, learner, watch.tally, watch.digest, device, out)
     if whole is None:
         return None
     summary, model = _summed_up(
@@ -474,7 +498,9 @@ def train(
         mode="real",
         wall_s=time.perf_counter() - began_s,
         timing_digest=whole.timing_digest,
-        faults=_losses(whole, scenario.learners),
+        faults=_losses(
+            whole, scenario.learners, resumed=checkpoints is not None and checkpoints.resume
+        ),
     )
     outcome = Outcome(summary, whole.tally, model, tuple(composition.warnings()))
     return _kept(scenario, outcome, out)

@@ -1,4 +1,4 @@
-"""Faults in code, for `dualrt.api.simulate(scenario, faults=[...])`.
+"""Faults in code, for `dualrt.api.simulate(scenario, faults=[...])` and, crashes, `api.train`.
 
 Owns the short ways to write them; what they mean is `dualrt.core.faults`, whose classes are here
 too. In a scenario they stand in the table `[faults]`.
@@ -31,7 +31,8 @@ __all__ = [
 def fail_at(learner: int, step: int, *, rejoin_after_s: float | None = None) -> Crash:
     """`learner` crashes as it begins its step number `step`, counted from 0.
 
-    With `rejoin_after_s` it comes back that much later, knowing nothing.
+    With `rejoin_after_s` it comes back that much later, knowing nothing; in the simulator, or where
+    a scenario says so of real processes.
     """
     return Crash(learner, at_step=step, rejoin_after_s=rejoin_after_s)
 

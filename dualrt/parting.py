@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner
 from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
+from dualrt.observe.lives import dead
 from dualrt.observe.tally import Tally
 
 if TYPE_CHECKING:
@@ -50,11 +52,16 @@ class Whole(NamedTuple):
     """Of the replicas that are left, in the order of their ranks."""
     left: list[int]
     """The learners that are, ascending."""
+    crashes: int
+    """How often any learner has died, as far as that is known."""
     returns: int
-    """How often any of these had been started again."""
+    """How often any was started again."""
     abandoned: int
-    """Exchanges that they gave up, of which one side may have averaged alone."""
+    """Exchanges that those that are left gave up, of which one side may have averaged alone."""
     tally: Tally
+    """Of all of them, and of the dead as far as they left records."""
+    uncounted: int
+    """Updates that those that are left know of, and that are not in the tally."""
     timing_digest: str | None
 
 
@@ -65,6 +72,7 @@ class _Figures(msgspec.Struct):
     timing_digest: str
     incarnation: int
     abandoned: int
+    versions: list[int]
 
 
 def gather(
@@ -73,11 +81,12 @@ def gather(
     tally: Tally,
     digest: TimingDigest,
     device: torch.device,
+    out: Path | None = None,
 ) -> Whole | None:
     """Bring together what the processes of a run leave; None but at the collector.
 
-    All of them call it, and replicas' vectors go to `device`. Raises RunError if there is no
-    replica left.
+    All of them call it, and replicas' vectors go to `device`. What the dead have done is taken from
+    the records in `out`. Raises RunError if there is no replica left.
     """
     from dualrt.real.session import Contribution
 
@@ -88,15 +97,24 @@ def gather(
             digest.hexdigest(),
             learner.seat.incarnation,
             learner.abandoned,
+            list(learner.weights.known()),
         )
     )
     gathered = session.gather(Contribution(tuple(vector.cpu() for vector in vectors), figures))
     if not gathered:
         return None
-    parts = [msgspec.msgpack.decode(part.figures, type=_Figures) for part in gathered.values()]
-    total = Tally(learner.seat.learners)
-    for part in parts:
-        total.merge(Tally.from_builtins(part.tally))
+    parts = {
+        rank: msgspec.msgpack.decode(part.figures, type=_Figures) for rank, part in gathered.items()
+    }
+    learners = learner.seat.learners
+    gone = dead(out, {rank: part.incarnation for rank, part in parts.items()}, learners)
+    total, uncounted = Tally(learners), 0
+    for rank, its in gone.tallies.items():
+        if rank in parts:
+            its.merge(Tally.from_builtins(parts[rank].tally))
+        known = max(part.versions[rank] for part in parts.values())
+        uncounted += max(0, known - its.updates)
+        total.merge(its)
     finals = [
         Final(*(vector.to(device) for vector in part.vectors))
         for part in gathered.values()
@@ -104,13 +122,18 @@ def gather(
     ]
     if not finals:
         raise RunError("every learner with weights of its own was lost at the end")
+    deaths = sum(
+        max(1, lives) if rank not in parts else lives for rank, lives in gone.lives.items()
+    )
     return Whole(
         finals,
         list(gathered),
-        sum(part.incarnation for part in parts),
-        sum(part.abandoned for part in parts),
+        deaths,
+        deaths - (learners - len(parts)),
+        sum(part.abandoned for part in parts.values()),
         total,
-        hashed(part.timing_digest.encode() for part in parts),
+        uncounted,
+        hashed(part.timing_digest.encode() for part in parts.values()),
     )
 
 

@@ -144,6 +144,12 @@ def read_records(path: Path | str) -> Iterator[Record]:
         yield from _read(file)
 
 
+def files_by_life(directory: Path) -> dict[tuple[int, int], Path]:
+    """The record files of a directory by (rank, incarnation), ascending."""
+    named = [(_NAME.fullmatch(file.name), file) for file in directory.iterdir()]
+    return dict(sorted(((int(name[1]), int(name[2] or 0)), file) for name, file in named if name))
+
+
 def _line(record: Record) -> _Line:
     return _Line(span=record) if isinstance(record, Span) else _Line(update=record)
 
@@ -151,11 +157,10 @@ def _line(record: Record) -> _Line:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    named = [(_NAME.fullmatch(file.name), file) for file in path.iterdir()]
-    files = sorted((int(name[1]), int(name[2] or 0), file) for name, file in named if name)
+    files = list(files_by_life(path).values())
     if not files:
         raise UsageError(f"{path} has no records-*.jsonl. Name a directory that a run recorded to")
-    return [file for _, _, file in files]
+    return files
 
 
 def _read(path: Path) -> Iterator[Record]:

@@ -78,6 +78,10 @@ class FaultFigures:
     """Awaits of a lost learner's message that ended without one."""
     exchanges_abandoned: int
     """Of which one side may have averaged alone."""
+    updates_uncounted: int | None = 0
+    """Updates by learners that have died which are known to have been made, and which are in no
+    figure: of a real run, whose dead leave the records that they had written, if any. None where
+    the run went on from a checkpoint, and so nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

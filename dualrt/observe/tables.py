@@ -117,6 +117,8 @@ def _faults(summary: Summary) -> Rows:
     )
     yield "waits given up", units.count(faults.waits_given_up)
     yield "exchanges abandoned", units.count(faults.exchanges_abandoned)
+    if faults.updates_uncounted:
+        yield "updates of the dead not counted", units.count(faults.updates_uncounted)
 
 
 def _asynchrony(summary: Summary) -> Rows:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dualrt.core.records import Span
+from dualrt.observe.recorder import read_records
 from tests.support import commands
 
 HELD = Path(__file__).parent / "scenarios" / "held.toml"
@@ -17,6 +19,9 @@ HELD = Path(__file__).parent / "scenarios" / "held.toml"
 LEARNERS = 4
 
 KILLS = 3
+
+UPDATES = 40 * (1437 // 16)
+"""Of all learners: 40 epochs, in whole mini-batches of 16."""
 
 NEIGHBOURS = 2
 """Of each learner, on a ring."""
@@ -40,6 +45,7 @@ def test_a_run_bears_random_kills_and_all_return(tmp_path: Path, seed: int) -> N
     draw = random.Random(seed)
     (tmp_path / "hold").touch()
     words = ["train", HELD, "--local", LEARNERS, "--json", "--set", "real.restarts=100"]
+    words += ["--out", tmp_path / "out"]
     with commands.start(*map(str, words), env={"DUALRT_TEST_HELD": str(tmp_path)}) as parent:
         try:
             assert commands.await_(lambda: begun(tmp_path) == LEARNERS)
@@ -59,5 +65,10 @@ def test_a_run_bears_random_kills_and_all_return(tmp_path: Path, seed: int) -> N
     assert (faults["crashes"], faults["returns"]) == (KILLS, KILLS)
     assert faults["down_at_the_end"] == []
     assert faults["exchanges_abandoned"] <= KILLS * NEIGHBOURS
+    recorded = sum(not isinstance(one, Span) for one in read_records(tmp_path / "out"))
+    assert told["updates"] == recorded
+    assert told["updates"] + faults["updates_uncounted"] >= UPDATES
+    # A learner writes its records after a second and a step, of which each takes a tenth.
+    assert faults["updates_uncounted"] <= KILLS * 13
     undisturbed = commands.result_here("simulate", HELD)
     assert told["accuracy"] > undisturbed["accuracy"] - 0.01
