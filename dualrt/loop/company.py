@@ -76,7 +76,7 @@ class Alone:
         """Everything is here."""
         final = Final(self._parameters.vector)
         digest = self._logbook.digest.hexdigest()
-        return Whole([final], [0], 0, 0, self._logbook.tally, digest)
+        return Whole([final], [0], 0, 0, 0, self._logbook.tally, 0, digest)
 
     def fail(self, why: str) -> None:
         """Nobody has to be told."""
