@@ -378,6 +378,32 @@ def swarm(
     swarms.swarm(request, json)
 
 
+@app.command(short_help="Will a real run work on these machines?")
+def doctor(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="The scenario that is to be run.")
+    ] = None,
+    local: Annotated[
+        int | None,
+        typer.Option("--local", metavar="N", min=1, help="Start N processes on this machine."),
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where the run is to keep its results."),
+    ] = None,
+) -> None:
+    """Look at what a real run needs, and say what is wrong and what to do: exit code 1 then.
+
+    Started as the run will be: with --local, or in each process that torchrun starts, as in
+    torchrun --nnodes ... -m dualrt doctor FILE. Rank 0 has the report.
+    """
+    from dualrt.cli import doctor as doctoring
+
+    doctoring.doctor(doctoring.Request(file, tuple(overrides or ()), json, out), local)
+
+
 @app.command(short_help="Make the keys of a run.")
 def keys(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to keep them.")],

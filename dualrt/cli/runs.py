@@ -113,8 +113,8 @@ def simulate(request: Request) -> None:
 
 def train(request: Request, local: int | None) -> None:
     """As the process that a launcher started, or as the parent of local ones."""
-    _require("torch", "train")
-    _require("zmq", "train")
+    require("torch", "train", "dualrt train")
+    require("zmq", "train", "dualrt train")
     if local is not None:
         _train_locally(request, local)
     else:
@@ -173,7 +173,7 @@ def _train_locally(request: Request, processes: int) -> None:
             for rank in range(processes)
         }
         returns = Returns(scenario.real.restarts, planned)
-        secrets = _keys_for_this_run(scenario)
+        secrets = keys_for_this_run(scenario)
         arguments = ["train", *request.arguments()]
         with ExitStack() as stack:
             if wish is not None:
@@ -187,8 +187,8 @@ def _train_locally(request: Request, processes: int) -> None:
 
 def make_keys(file: Path, force: bool, as_json: bool) -> None:
     """Write a new pair of keys, and say which."""
-    _require("zmq", "train")
-    _require("xxhash", "train")
+    require("zmq", "train", "dualrt keys")
+    require("xxhash", "train", "dualrt keys")
     from dualrt.real.keys import Keys
 
     made = Keys.make()
@@ -199,7 +199,7 @@ def make_keys(file: Path, force: bool, as_json: bool) -> None:
         print(f"{file}: keys that begin with {made.fingerprint}, for your eyes alone")
 
 
-def _keys_for_this_run(scenario: Scenario) -> dict[str, str]:
+def keys_for_this_run(scenario: Scenario) -> dict[str, str]:
     """What the processes of one host need when gossip is encrypted and nobody gave them keys."""
     from dualrt.real import keys
 
@@ -336,11 +336,12 @@ def _draw(request: Request, summary: Summary, tally: Tally) -> None:
         show.note(f"picture: {picture}")
 
 
-def _require(package: str, extra: str) -> None:
+def require(package: str, extra: str, purpose: str) -> None:
+    """Raise MissingExtraError where a package is not installed that something needs."""
     from importlib.util import find_spec
 
     if find_spec(package) is None:
-        raise MissingExtraError(package, extra, "dualrt train")
+        raise MissingExtraError(package, extra, purpose)
 
 
 def _warn(warnings: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -27,6 +27,9 @@ from dualrt.real.launcher import INCARNATION, STORE
 Answer = TypeVar("Answer")
 
 REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+LEAST_WAIT_S = 0.05
+"""For those whose word should be there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,30 @@ class Rendezvous:
                     f"{what} are {said[0]} in process 0 and {said[peer]} in process {peer}; "
                     f"{remedy}"
                 )
+
+    def tell(self, what: str, ours: str) -> None:
+        """Say something that others may ask for."""
+        if self.store is not None:
+            self._set(f"{what}/{self._launch.rank}", ours)
+
+    def share(self, what: str, ours: str, ranks: Sequence[int] | None = None) -> dict[int, str]:
+        """What each of `ranks`, or else all, says of `what`; without who says nothing in time."""
+        if self.store is None:
+            return {self._launch.rank: ours}
+        self.tell(what, ours)
+        end_s = time.monotonic() + self._timeout.total_seconds()
+        said: dict[int, str] = {}
+        for peer in range(self._launch.learners) if ranks is None else ranks:
+            key = f"{what}/{peer}"
+            left_s = max(LEAST_WAIT_S, end_s - time.monotonic())
+            try:
+                self.store.wait([key], timedelta(seconds=left_s))
+            except DistNetworkError:
+                break
+            except RuntimeError:
+                continue
+            said[peer] = self._get(key)
+        return said
 
     def _set(self, key: str, value: str) -> None:
         self._ask(key, lambda store: store.set(key, value))

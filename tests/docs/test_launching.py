@@ -35,7 +35,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_shell_part_parses() -> None:
-    assert len(blocks("sh")) == 4
+    assert len(blocks("sh")) == 5
     for script in blocks("sh"):
         parsed = subprocess.run(
             ["bash", "-n"], input=script, text=True, capture_output=True, check=False

@@ -45,7 +45,7 @@ def test_topology_takes_nothing_from_core_but_the_errors() -> None:
 @pytest.mark.parametrize("heavy", ["torch", "zmq"])
 def test_only_workloads_and_the_real_runtime_load_what_is_slow(heavy: str) -> None:
     loading = {edge.importer for edge in EDGES if edge.imported == heavy and edge.when == LOADING}
-    assert loading <= {"workloads", "real", "loop"}
+    assert loading <= {"doctor", "workloads", "real", "loop"}
 
 
 def test_drivers_are_imported_by_the_composition_root_alone() -> None:
@@ -54,6 +54,7 @@ def test_drivers_are_imported_by_the_composition_root_alone() -> None:
         "advice",
         "api",
         "cli",
+        "doctor",
         "keeping",
         "loop",
         "parting",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,30 +19,9 @@ import pytest
 
 from dualrt.real.keys import Keys
 from tests.support import commands
+from tests.support.namespaces import ADDRESSES, MARKS, PORT, ip, torchrun, two_hosts
 
-ADDRESSES = ("10.77.0.1", "10.77.0.2")
-PORT = 29511
-TORCHRUN = Path(sys.executable).with_name("torchrun")
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def namespaces_work() -> bool:
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return False
-    probe = f"dualrt-probe-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", probe], check=False, capture_output=True)
-    if made.returncode == 0:
-        ip("netns", "del", probe)
-    return made.returncode == 0
-
-
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not namespaces_work(), reason="needs root and `ip netns`"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -55,39 +33,13 @@ def keys(tmp_path: Path) -> str:
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[str, ...]]:
-    names = tuple(f"dualrt{os.getpid()}-{number}" for number in range(len(ADDRESSES)))
-    for name in names:
-        ip("netns", "add", name)
-    try:
-        ip(
-            "link",
-            "add",
-            "dv0",
-            "netns",
-            names[0],
-            "type",
-            "veth",
-            "peer",
-            "dv1",
-            "netns",
-            names[1],
-        )
-        for number, (name, address) in enumerate(zip(names, ADDRESSES, strict=True)):
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", f"dv{number}")
-            ip("-n", name, "link", "set", f"dv{number}", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+    with two_hosts() as names:
         yield names
-    finally:
-        for name in names:
-            ip("netns", "del", name)
 
 
 def command(host: str, number: int, interface: str, *options: str) -> list[str]:
-    launch = [str(TORCHRUN), "--nnodes=2", f"--node-rank={number}", "--nproc-per-node=2"]
-    meet = [f"--master-addr={ADDRESSES[0]}", f"--master-port={PORT}"]
-    run = ["-m", "dualrt", "train", "digits-adpsgd", "--json"]
     settings = commands.settings(f"real.interface={interface}", *options)
-    return ["ip", "netns", "exec", host, *launch, *meet, *run, *settings]
+    return torchrun(host, number, "train", "digits-adpsgd", "--json", *settings)
 
 
 SUPER_LEARNERS = ("algorithm.name=h-adpsgd", "training.epochs=2", "training.audit=true")

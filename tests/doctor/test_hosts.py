@@ -1,0 +1,74 @@
+"""Two hosts, a cable that is slow in one direction, and a port that a firewall keeps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from dualrt.real.keys import Keys
+from tests.support import commands
+from tests.support.namespaces import ADDRESSES, MARKS, ip, torchrun, two_hosts
+
+pytestmark = MARKS
+
+BLOCKED = 20_003
+"""The port of learner 3."""
+
+
+def test_the_slow_direction_and_the_blocked_port_are_named(tmp_path: Path) -> None:
+    Keys.make().write(tmp_path / "run.key")
+    options = (
+        f"real.keys={tmp_path / 'run.key'}",
+        "real.ports=20000-20003",
+        "real.timeout_s=12",
+    )
+    with two_hosts() as hosts:
+        # What host 1 sends: 8 MB/s at most, and nothing from that port.
+        shaped = ["tbf", "rate", "64mbit", "burst", "64kbit", "latency", "50ms"]
+        subprocess.run(
+            ["ip", "netns", "exec", hosts[1], "tc", "qdisc", "add", "dev", "dv1", "root", *shaped],
+            check=True,
+        )
+        rule = ["rule", "add", "from", ADDRESSES[1], "ipproto", "tcp", "sport", f"{BLOCKED}"]
+        ip("-n", hosts[1], *rule, "blackhole")
+        started = [
+            subprocess.Popen(
+                torchrun(
+                    host,
+                    number,
+                    "doctor",
+                    "digits-adpsgd",
+                    "--json",
+                    *commands.settings(f"real.interface={ADDRESSES[number]}", *options),
+                ),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number, host in enumerate(hosts)
+        ]
+        try:
+            ended = [process.communicate(timeout=100) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+    assert started[0].returncode != 0
+    assert ended[1][0] == ""
+    report = json.loads(ended[0][0])
+    assert report["healthy"] is False
+    failed = [one for one in report["findings"] if one["verdict"] == "fail"]
+    assert {one["check"] for one in failed} == {"peers"}, failed
+    for rank, finding in zip((0, 1), sorted(failed, key=lambda one: one["said"]), strict=True):
+        assert f"learner {rank} " in finding["said"]
+        assert "learner 3 " in finding["said"]
+        assert f"tcp://{ADDRESSES[1]}:{BLOCKED}" in finding["said"]
+        assert "firewall" in finding["remedy"]
+    assert [(way["a"], way["b"]) for way in report["ways"]] == [(0, 1), (0, 2), (1, 2), (2, 3)]
+    slow = next(one for one in report["findings"] if one["check"] == "bandwidth between hosts")
+    assert slow["verdict"] == "warn"
+    for rank in (0, 1):
+        assert f"{ADDRESSES[1]}) to learner {rank} (" in slow["said"]
+    assert "to learner 2 (" not in slow["said"]
+    gloo = next(one for one in report["findings"] if one["check"] == "gloo")
+    assert gloo["verdict"] == "ok"
