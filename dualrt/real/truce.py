@@ -328,7 +328,8 @@ class Truce:
                 letters += self._advance(self._attempt)
             else:
                 letters += self._call_off(f"learner {peer} is lost")
-        if self._asks and self._leader() != self._rank:
+        if self._asks:
+            # Perhaps ourselves, now.
             letters.append((self._leader(), ("asked",)))
         return letters + self._heed_left(peer)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from safetensors.torch import load_file
 
 from dualrt import api
+from dualrt.composition import Composition
 from dualrt.core.errors import PreemptedError, UsageError
 from dualrt.core.records import Observer, Update
-from dualrt.keeping import Preemption, Wish
+from dualrt.keeping import Preemption, Wish, begin
 from dualrt.observe.summary import Summary
 from dualrt.real.rendezvous import Launch
+from dualrt.real.session import Session
+from dualrt.real.truce import Keeping
 from dualrt.scenario import load
 from tests.support import commands
 from tests.support.simulated import Log
@@ -182,6 +185,35 @@ def test_a_crash_that_has_happened_does_not_happen_again(kept: Path) -> None:
 def test_checkpoints_are_not_written_over(kept: Path) -> None:
     with pytest.raises(UsageError, match="holds checkpoints already"):
         train(folder=kept)
+
+
+class Alone:
+    """The session of a process that hears itself alone."""
+
+    def exchange(self, what: str, ours: str) -> list[str]:
+        return [ours]
+
+
+def absent(tmp_path: Path, algorithm: str) -> tuple[Keeping, bool]:
+    """What learner 1 of 2 begins with, from a checkpoint that was taken while it was lost."""
+    scenario = load("digits-adpsgd", ["learners=2", f"algorithm.name={algorithm}"])
+    composition = Composition(scenario, 1.0, 2)
+    workload = composition.workload()
+    first, second = (composition.learner(rank, workload) for rank in range(2))
+    wish = Wish(tmp_path)
+    made, _ = begin(scenario, cast(Session, Alone()), first, wish)
+    made.checkpoints.complete(40, {0: made.checkpoints.write(40, first.state())}, 2)
+    return begin(scenario, cast(Session, Alone()), second, Wish(tmp_path, resume=True))
+
+
+def test_a_learner_that_was_lost_then_asks_the_others_for_their_weights(tmp_path: Path) -> None:
+    made, rejoins = absent(tmp_path, "adpsgd")
+    assert (made.after, rejoins) == (40, True)
+
+
+def test_one_without_a_learner_that_cannot_rejoin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it is without learner 1, and the algorithm takes nobody"):
+        absent(tmp_path, "sd-psgd")
 
 
 def test_the_page_opens_one_without_dualrt(
