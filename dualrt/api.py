@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,8 @@ from dualrt.core.records import ChorusRow, Lane, Observer, Row, Span, Update
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
+from dualrt.observe.meter import Meter, OneByOne, Transport
+from dualrt.observe.metrics import Complain, Target, Watched
 from dualrt.observe.recorder import SECONDS_PER_FLUSH, Recorder
 from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FaultFigures, FittedKey, Summary, summarise
@@ -74,12 +77,15 @@ def simulate(
     observer: Observer | None = None,
     out: Path | None = None,
     on_progress: OnProgress | None = None,
+    metrics: Sequence[Target] = (),
 ) -> Outcome:
     """Run a scenario in the simulator.
 
     `faults` come on top of the scenario's own (`dualrt.faults`), and `observer` is told all records
     as well. With `out`, records, results and the delivered model are kept in that folder. With the
-    key `simulation.steady_percent` it ends as soon as its rate is known that well.
+    key `simulation.steady_percent` it ends as soon as its rate is known that well. `metrics` show
+    the figures of all learners together, in virtual time; records are passed on one by one then,
+    which takes longer.
 
     Raises UsageError for what cannot be simulated, StrandError when a learner raised, DeadlockError
     when learners wait for one another, RunError when no replica is left.
@@ -101,6 +107,7 @@ def simulate(
         on_progress,
         steadiness=steadiness,
         observer=observer,
+        metrics=metrics,
     ) as watch:
         simulator = _simulator(composition, learners, cluster, device, watch.observer, faults)
         elapsed_s = simulator.run()
@@ -122,7 +129,7 @@ def simulate(
         fitted=_fitted(scenario),
         faults=_fault_figures(simulator.toll, present, scenario.learners),
     )
-    warnings = _warnings(composition, workload)
+    warnings = (*_warnings(composition, workload), *watch.complaints)
     outcome = Outcome(summary, watch.tally, model, warnings, toll=simulator.toll)
     return _kept(scenario, outcome, out)
 
@@ -434,12 +441,13 @@ def train(
     out: Path | None = None,
     on_progress: OnProgress | None = None,
     checkpoints: keeping.Wish | None = None,
+    metrics: Sequence[Target] = (),
 ) -> Outcome | None:
     """Run one process's part of a scenario for real; the outcome is rank 0's.
 
     `faults` come on top of the scenario's own, the same in all processes: crashes, after which
-    nobody comes back. `observer` is told this process's records as well. With `checkpoints` the
-    state of all learners is kept now and then.
+    nobody comes back. `observer` is told this process's records as well, and `metrics` show its
+    figures. With `checkpoints` the state of all learners is kept now and then.
 
     Raises UsageError for what cannot be run, StrandError when this learner raised, RunError when
     another process is gone, PreemptedError when the run was asked to end and has.
@@ -473,9 +481,18 @@ def train(
     if checkpoints is not None and launch.rank == 0 and not learner.seat.incarnation:
         keeping.check(scenario, composition.layout, checkpoints)
     with (
-        _Watch(scenario, composition.epochs, out, on_progress, launch, observer=observer) as watch,
+        _Watch(
+            scenario,
+            composition.epochs,
+            out,
+            on_progress,
+            launch,
+            observer=observer,
+            metrics=metrics,
+        ) as watch,
         Session(launch, conditions, groups, nbytes) as session,
     ):
+        watch.meter.attach(lambda: Transport(len(session.lost), session.rejected))
         slowdowns = composition.slowdowns(launch.rank)
         # Those that its dead selves have died of are over.
         crash = next(iter(crashes_of(scenario, launch.rank, crashes)[launch.incarnation :]), None)
@@ -507,7 +524,7 @@ def train(
 
 
 class _Watch:
-    """The observers of a run, and the file that one of them may hold open."""
+    """The observers of a run, and the files and ports that they may hold open."""
 
     def __init__(
         self,
@@ -518,34 +535,66 @@ class _Watch:
         launch: Launch | None = None,
         steadiness: Steadiness | None = None,
         observer: Observer | None = None,
+        metrics: Sequence[Target] = (),
     ) -> None:
         self.tally = Tally(scenario.learners)
         self.digest = TimingDigest()
+        self.meter = Meter(scenario.learners, [launch.rank] if launch else range(scenario.learners))
+        self.complaints: list[str] = []
+        """Why a simulation's figures were shown no more."""
         rank, incarnation = (launch.rank, launch.incarnation) if launch else (0, 0)
         # Somebody may be watching a real run, and it may be killed.
         interval_s = math.inf if launch is None else SECONDS_PER_FLUSH
-        self._recorder = (
-            Recorder(out, rank=rank, incarnation=incarnation, seconds_per_flush=interval_s)
-            if out
-            else None
-        )
         listening: list[Observer] = [self.tally, self.digest]
-        if self._recorder is not None:
-            listening.append(self._recorder)
-        if observer is not None:
-            listening.append(observer)
-        if on_progress is not None:
-            listening.append(_Progress(epochs, on_progress))
-        if steadiness is not None:
-            listening.append(steadiness)
-        self.observer = fan(*listening)
+        with ExitStack() as opened:
+            if out is not None:
+                recorder = Recorder(
+                    out, rank=rank, incarnation=incarnation, seconds_per_flush=interval_s
+                )
+                listening.append(opened.enter_context(recorder))
+            if metrics:
+                listening += self._shown(metrics, opened, scenario.algorithm.name, launch)
+            if observer is not None:
+                listening.append(observer)
+            if on_progress is not None:
+                listening.append(_Progress(epochs, on_progress))
+            if steadiness is not None:
+                listening.append(steadiness)
+            self.observer = fan(*listening)
+            self._opened = opened.pop_all()
+
+    def _shown(
+        self, metrics: Sequence[Target], opened: ExitStack, algorithm: str, launch: Launch | None
+    ) -> list[Observer]:
+        """Open all that is to show figures; who is told records for its sake."""
+        if launch is None:
+            watched = Watched(algorithm, None, 0, lambda time_s: time_s, 0.0)
+            complain: Complain = self.complaints.append
+        else:
+            from dualrt.real.events import Events
+
+            rank = launch.rank
+            events = Events(rank, launch.incarnation)
+            watched = Watched(
+                algorithm, rank, launch.local_rank, lambda _: time.time(), SECONDS_PER_FLUSH
+            )
+            complain = partial(events.warning, "metrics_stopped")
+        shown: list[Observer] = [self.meter]
+        for target in metrics:
+            exporter = target.open(self.meter, watched, complain)
+            opened.callback(exporter.close)
+            if exporter.observer is not None:
+                shown.append(exporter.observer)
+            if launch is not None:
+                said = f"learner {rank} shows its figures at {exporter.where}"
+                events.info("metrics", said, where=exporter.where)
+        return shown if launch else [OneByOne(one) for one in shown]
 
     def __enter__(self) -> _Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._recorder is not None:
-            self._recorder.close()
+        self._opened.close()
 
 
 class _Progress:

@@ -86,6 +86,15 @@ Picture = Annotated[
     Path | None,
     typer.Option("--picture", metavar="FILE", help="Draw the run (.png, .svg or .pdf)."),
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metrics",
+        metavar="WHERE",
+        help="Show figures while it runs: tensorboard:DIR, or prometheus:HOST:PORT of a real run; "
+        "repeatable.",
+    ),
+]
 LogLevel = Annotated[
     logs.Level, typer.Option("--log-level", help="What of the run is told on stderr.")
 ]
@@ -115,12 +124,23 @@ def simulate(
             "--steady-percent", metavar="P", help="The same, to P %: half of a 95 % interval."
         ),
     ] = None,
+    metrics: Metrics = None,
 ) -> None:
     """Run a scenario in the simulator."""
     from dualrt.cli import runs
 
     percent = 0.5 if steady and steady_percent is None else steady_percent
-    runs.simulate(runs.Request(file, tuple(overrides or ()), seed, json, out, picture, percent))
+    request = runs.Request(
+        file,
+        tuple(overrides or ()),
+        seed,
+        json,
+        out,
+        picture,
+        percent,
+        metrics=tuple(metrics or ()),
+    )
+    runs.simulate(request)
 
 
 @app.command(short_help="Run a scenario for real.")
@@ -135,6 +155,7 @@ def train(
     json: Json = False,
     out: Out = None,
     picture: Picture = None,
+    metrics: Metrics = None,
     log_level: LogLevel = logs.Level.WARNING,
     log_format: LogFormat = logs.Form.TEXT,
     checkpoint: Annotated[
@@ -169,6 +190,7 @@ def train(
         json,
         out,
         picture,
+        metrics=tuple(metrics or ()),
         log_level=log_level,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,

@@ -25,6 +25,7 @@ from dualrt.cli.logs import Level
 from dualrt.composition import Composition
 from dualrt.core.errors import DualrtError, MissingExtraError, PreemptedError, UsageError
 from dualrt.keeping import Wish
+from dualrt.observe.metrics import Prometheus, Target, parse
 from dualrt.observe.plots import run_picture
 from dualrt.observe.summary import Summary
 from dualrt.observe.tables import summary_table
@@ -53,6 +54,7 @@ class Request:
     out: Path | None
     picture: Path | None
     steady_percent: float | None = None
+    metrics: tuple[str, ...] = ()
     log_level: Level = Level.WARNING
     checkpoint: Path | None = None
     checkpoint_every: str | None = None
@@ -74,6 +76,16 @@ class Request:
             raise UsageError(f"{option} goes with --checkpoint DIR, the folder to keep them in")
         return None
 
+    def targets(self, processes: int = 0) -> list[Target]:
+        """Who is to watch the run. Raises UsageError for what cannot be.
+
+        `processes` are those of this host that will be watched, and have not begun.
+        """
+        targets = [parse(one) for one in self.metrics]
+        for target in targets:
+            target.check(processes)
+        return targets
+
     def arguments(self) -> list[str]:
         """The same options for another process."""
         words = [self.file]
@@ -91,13 +103,20 @@ class Request:
             words += ["--checkpoint-every", self.checkpoint_every]
         if self.resume:
             words.append("--resume")
+        for one in self.metrics:
+            words += ["--metrics", one]
         # In which form is for whoever writes them.
         return [*words, "--log-level", self.log_level.value]
 
 
 def simulate(request: Request) -> None:
     """Simulate, draw, print."""
-    scenario = request.scenario()
+    scenario, targets = request.scenario(), request.targets()
+    if any(isinstance(target, Prometheus) for target in targets):
+        raise UsageError(
+            "--metrics prometheus: a simulation's time is not that of whoever scrapes it. Use "
+            "--metrics tensorboard:DIR"
+        )
     check_folder(request.out)
     check_picture(request.picture)
     # What a user's own code prints must not mix with the result.
@@ -105,7 +124,7 @@ def simulate(request: Request) -> None:
         redirect_stdout(sys.stderr),
         show.progress(f"simulating {scenario.learners} learners") as tell,
     ):
-        outcome = api.simulate(scenario, out=request.out, on_progress=tell)
+        outcome = api.simulate(scenario, out=request.out, on_progress=tell, metrics=targets)
     _warn(outcome.warnings)
     _draw(request, outcome.summary, outcome.tally)
     _print(outcome.summary, request)
@@ -130,6 +149,7 @@ def _train_locally(request: Request, processes: int) -> None:
             "--local starts processes, and this is one that a launcher started. Leave --local out"
         )
     scenario = request.scenario()
+    request.targets(processes)
     api.check_real(scenario)
     if processes != scenario.learners:
         show.note(f"{scenario.learners} learners in the scenario, {processes} with --local")
@@ -241,13 +261,13 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
 
     launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
     try:
-        scenario = request.scenario()
+        scenario, targets = request.scenario(), request.targets()
         check_picture(request.picture)
         # Once for all processes; a parent of local ones has looked already.
         if launch.rank == 0 and not heard:
             check_folder(request.out)
             _warn(readable(scenario))
-        train = partial(_train_gently, request, scenario, launch)
+        train = partial(_train_gently, request, scenario, launch, targets)
         if heard:
             outcome = train(_tell(launch.rank))
         elif launch.rank == 0:
@@ -283,12 +303,20 @@ def _train_gently(
     request: Request,
     scenario: Scenario,
     launch: Launch,
+    targets: Sequence[Target],
     on_progress: api.OnProgress | None,
 ) -> api.Outcome | None:
     """Train; with checkpoints, a first SIGTERM asks for the last one, and a second ends all."""
     from dualrt.real import watchdog
 
-    run = partial(api.train, scenario, launch, out=request.out, on_progress=on_progress)
+    run = partial(
+        api.train,
+        scenario,
+        launch,
+        out=request.out,
+        on_progress=on_progress,
+        metrics=targets,
+    )
     wish = request.wish()
     if wish is None:
         return run()

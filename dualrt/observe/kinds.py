@@ -16,6 +16,9 @@ SENT_BYTES = frozenset({"send", "allreduce", "broadcast"})
 """First words of kinds whose bytes leave the learner. A "recv" shows the same bytes a second time,
 and the bytes of computations move in memory only."""
 
+RECEIVED_BYTES = frozenset({"recv", "allreduce", "broadcast"})
+"""First words of kinds whose bytes come to the learner."""
+
 
 class Activity(Enum):
     """Where a learner's time goes, coarse enough to be one colour each; the value is its label."""

@@ -22,7 +22,15 @@ from dualrt.core.records import ChorusRow, Lane, Row, Span, Update
 from dualrt.observe.chorus import columns
 from dualrt.observe.curve import Bin, Curve
 from dualrt.observe.distribution import Distribution
-from dualrt.observe.kinds import DEVICE, GRADIENT, SENT_BYTES, Activity, activity, word
+from dualrt.observe.kinds import (
+    DEVICE,
+    GRADIENT,
+    RECEIVED_BYTES,
+    SENT_BYTES,
+    Activity,
+    activity,
+    word,
+)
 
 
 @dataclass(slots=True)
@@ -170,12 +178,12 @@ class Tally:
         A collective counts once for each member, with the size of its vector, however many times
         the algorithm underneath moves it.
         """
-        return sum(
-            spent.bytes
-            for of_learner in self._spent
-            for (_, kind), spent in of_learner.items()
-            if word(kind) in SENT_BYTES
-        )
+        return self._bytes(SENT_BYTES)
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of the bodies that came to learners; a collective counts as in `bytes_sent`."""
+        return self._bytes(RECEIVED_BYTES)
 
     def seconds_by_kind(self, learner: int) -> dict[str, float]:
         """Seconds of a learner's spans, by kind in alphabetical order; overlapping spans add up."""
@@ -192,6 +200,14 @@ class Tally:
             doing = activity(kind, trains=strand in training)
             seconds[doing] = seconds.get(doing, 0.0) + spent.seconds_s
         return seconds
+
+    def _bytes(self, words: frozenset[str]) -> int:
+        return sum(
+            spent.bytes
+            for of_learner in self._spent
+            for (_, kind), spent in of_learner.items()
+            if word(kind) in words
+        )
 
     def _in_order(self, learner: int) -> list[tuple[tuple[str, str], Spent]]:
         # Sums of floats depend on their order, and that of first occurrence may vary.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from dualrt.observe.meter import Meter, Transport
+from dualrt.observe.prometheus import Figures
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 
@@ -24,6 +27,14 @@ def events() -> set[str]:
                 ):
                     found.add(name)
     return found
+
+
+def test_every_metric_is_explained() -> None:
+    meter = Meter(1, [0])
+    meter.attach(lambda: Transport(0, {}))
+    names = {family.name for family in Figures(meter, {}).collect()}
+    assert len(names) > 10
+    assert {name for name in names if f"`{name}" not in PAGE} == set()
 
 
 def test_every_event_is_explained() -> None:

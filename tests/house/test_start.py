@@ -66,7 +66,7 @@ def test_help_loads_no_part_that_does_work() -> None:
 def test_a_timing_only_simulation_loads_no_torch() -> None:
     modules = loaded(dualrt(*TIMING_ONLY))
     assert "simpy" in modules
-    assert modules & {"torch", "sklearn", "zmq"} == set()
+    assert modules & {"torch", "sklearn", "zmq", "tensorboard", "prometheus_client"} == set()
 
 
 def test_a_timing_only_simulation_needs_no_torch() -> None:
