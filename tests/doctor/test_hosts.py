@@ -21,7 +21,7 @@ def test_the_slow_direction_and_the_blocked_port_are_named(tmp_path: Path) -> No
     options = (
         f"real.keys={tmp_path / 'run.key'}",
         "real.ports=20000-20003",
-        "real.timeout_s=12",
+        "real.timeout_s=40",
     )
     with two_hosts() as hosts:
         # What host 1 sends: 8 MB/s at most, and nothing from that port.
