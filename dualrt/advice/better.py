@@ -34,7 +34,7 @@ def with_better(report: Report, setting: Setting, demand: Demand) -> Report:
     """
     nearest = _nearest(report, setting, demand)
     if nearest is None:
-        why = "mixes faster for the same bytes" if report.passed else "passes in its place"
+        why = "mixes clearly faster for the same bytes" if report.passed else "passes in its place"
         return replace(report, verdict=f"{report.verdict} No graph known here {why}.")
     candidate, found = nearest
     name = found.spec if candidate.mixing is None else f"{found.spec} with {found.mixing} shares"

@@ -383,7 +383,11 @@ def _against_the_gradient(report: Report, busiest: Load) -> str:
     """Whether averaging hides behind the gradient, which is what it should do."""
     gradient = units.seconds(report.gradient_s)
     if busiest.busy_s > report.gradient_s:
-        return f"longer than the gradient's {gradient}"
+        # A cluster that was named fails then; one that is assumed refuses nothing.
+        return (
+            f"longer than the gradient's {gradient}, on servers that are assumed: name yours with "
+            "--cluster to have its links judged"
+        )
     if report.step_time_s > LONGER * report.gradient_s:
         # No link is full, but an exchange crosses several, one after another.
         whole = units.seconds(report.step_time_s)

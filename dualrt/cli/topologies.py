@@ -180,7 +180,8 @@ def _comparison(courses: Sequence[comparing.Course]) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        caption="* of the first rounds, not of the long run" if short else None,
+        caption="rounds and seconds to 1e-3 are predicted from the second eigenvalue"
+        + ("\n* of the first rounds, not of the long run" if short else ""),
         caption_justify="left",
     )
     table.add_column("topology", no_wrap=True)

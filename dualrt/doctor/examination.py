@@ -124,7 +124,7 @@ class _Process:
             )
             address = self._gossip.address
             self.found.append(
-                ok("listening", f"on {real.interface}, encrypted: {pair is not None}")
+                ok("listening", f"on {real.interface}, {'' if pair else 'not '}encrypted")
             )
         except DualrtError as error:
             # Of the keys, that was said.
