@@ -71,4 +71,4 @@ def test_the_slow_direction_and_the_blocked_port_are_named(tmp_path: Path) -> No
         assert f"{ADDRESSES[1]}) to learner {rank} (" in slow["said"]
     assert "to learner 2 (" not in slow["said"]
     gloo = next(one for one in report["findings"] if one["check"] == "gloo")
-    assert gloo["verdict"] == "ok"
+    assert gloo["verdict"] == "ok", gloo
