@@ -82,7 +82,7 @@ class Mailbox:
             self._lost.pop(peer, None)
 
     def await_quiet(self, takers: int, timeout_s: float) -> bool:
-        """Wait until so many threads wait in `get`, none with a delivery to take."""
+        """Wait until so many threads wait in `get` for anyone, and none has a delivery to take."""
         with self._gate:
             return self._gate.wait(lambda: self._quiet(takers), timeout_s)
 
@@ -105,8 +105,11 @@ class Mailbox:
         return 0 if peer is None else self._losses[peer]
 
     def _quiet(self, takers: int) -> bool:
+        # Who waits for one peer in particular is in the midst of something with it, and what it
+        # waits for may be on the wire.
+        at_rest = sum(number for (_, peer), number in self._wanted.items() if peer is None)
         served = any(self._oldest(tag, peer) is not None for tag, peer in self._wanted)
-        return self._wanted.total() >= takers and not served
+        return at_rest >= takers and not served
 
     def _oldest(self, tag: str, peer: int | None) -> int | None:
         senders = self._queues.get(tag)

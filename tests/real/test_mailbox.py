@@ -17,6 +17,12 @@ def letter(sender: int, note: object) -> Delivery:
     return Delivery(sender, Packet(note=note))
 
 
+def await_takers(mailbox: Mailbox, number: int) -> None:
+    """Until so many threads wait, for anyone or for one peer."""
+    with mailbox._gate:
+        assert mailbox._gate.wait(lambda: mailbox._wanted.total() >= number, 20)
+
+
 def test_a_sender_s_deliveries_come_in_order() -> None:
     mailbox = Mailbox()
     for note in range(5):
@@ -101,12 +107,22 @@ def test_quiet_is_when_every_taker_waits_for_what_is_not_there() -> None:
         assert not mailbox.await_quiet(1, 0.01)
 
 
+def test_who_waits_for_one_peer_is_in_the_midst_of_something() -> None:
+    mailbox = Mailbox()
+    with ThreadPoolExecutor(1) as pool:
+        taker = pool.submit(mailbox.get, "t", 1, 20)
+        await_takers(mailbox, 1)
+        assert not mailbox.await_quiet(1, 0.01)
+        mailbox.put(letter(1, None), "t")
+        taker.result(20)
+
+
 def test_a_wait_for_a_peer_ends_when_it_is_lost_and_one_for_anyone_goes_on() -> None:
     mailbox = Mailbox()
     with ThreadPoolExecutor(2) as pool:
         named = pool.submit(mailbox.get, "t", 1, 20)
         anyone = pool.submit(mailbox.get, "t", None, 20)
-        mailbox.await_quiet(2, 20)
+        await_takers(mailbox, 2)
         mailbox.lose(1, "it fell")
         with pytest.raises(PeerLostError, match="learner 1 is lost: it fell") as lost:
             named.result(20)
@@ -133,7 +149,7 @@ def test_a_peer_that_was_away_for_a_moment_answers_no_question_of_before() -> No
     mailbox = Mailbox()
     with ThreadPoolExecutor(1) as pool:
         named = pool.submit(mailbox.get, "t", 1, 20)
-        mailbox.await_quiet(1, 20)
+        await_takers(mailbox, 1)
         mailbox.lose(1, "it fell")
         mailbox.find(1)
         with pytest.raises(PeerLostError):

@@ -151,17 +151,10 @@ def test_a_synchronous_run_goes_on_to_the_same_bits(
         assert all(map(torch.equal, vectors(again), expected))
 
 
-GOSSIP = [
+GOSSIP: list[tuple[type[Learner], dict[str, Any]]] = [
     (ADPSGD, {}),
     (ADPSGD, {"mixing": "neighbours", "graph": "complete"}),
-    pytest.param(
-        ADPSGD,
-        {"settings": {"exchange": "lock"}},
-        marks=pytest.mark.xfail(
-            strict=False,
-            reason="half of an exchange with locks was kept once (docs/checkpoints.md)",
-        ),
-    ),
+    (ADPSGD, {"settings": {"exchange": "lock"}}),
     (ADPSGD, {"wire": "top-k"}),
     (ASGD, {}),
 ]
