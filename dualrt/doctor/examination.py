@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,9 @@ from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.scenario import Scenario
 
 QUARTER = 4
+
+ATTEMPTS = 2
+"""How often a collective is tried."""
 
 Tell = Callable[[float], None]
 
@@ -166,6 +168,8 @@ class _Process:
                 silent = error.peers
             except UsageError as error:
                 self.found.append(fail("peers", str(error)))
+            # Who hangs up on us, as one with other keys does, has not answered either.
+            silent = tuple(sorted({*silent, *self._gossip.lost}))
         if silent:
             # At once: one after another they would take longer than others wait for us.
             with ThreadPoolExecutor(len(silent)) as threads:
@@ -220,9 +224,14 @@ class _Process:
         """Have all processes add up a vector, with gloo and, where they compute on GPUs, NCCL."""
         import torch
 
-        # Who had few ways to measure would wait for the others, and blame the library for it.
         assert self._meeting is not None
-        self._meeting.share("measured", "", tuple(self._met))
+        # Who had few ways to measure would wait for the others, and blame the library for it.
+        ready = self._meeting.share("measured", "", tuple(self._met))
+        missing = [rank for rank in range(self._launch.learners) if rank not in ready]
+        if missing:
+            said = f"not tried without {listed(missing)}"
+            self.found.append(warn("gloo", said, "Look at what keeps them away, and look again."))
+            return
         device = torch.device("cpu")
         self.found.append(self._reduced("gloo", device))
         if any(one.check == "device" and one.verdict != "fail" for one in self.found):
@@ -233,20 +242,46 @@ class _Process:
             self.found.append(self._reduced("NCCL", device))
 
     def _reduced(self, library: str, device: Any) -> Finding:
+        """What all processes find together, and so all in the same words.
+
+        They try once more before they blame anybody: who was late the first time found the others
+        gone.
+        """
+        assert self._meeting is not None
+        learners, problems = self._launch.learners, [""]
+        for attempt in range(ATTEMPTS):
+            name = f"{library} {attempt}"
+            said = self._meeting.share(name, self._reduced_once(name, device))
+            problems.append(_problems(said, learners))
+            if not problems[-1]:
+                before = f", at the second attempt. At the first: {problems[1]}" if attempt else ""
+                return ok(library, f"allreduce between {learners} processes{before}")
+        needed = self._calls_collectives
+        return (fail if needed else warn)(
+            library,
+            f"no allreduce between {learners} processes, in {ATTEMPTS} attempts of "
+            f"{self._timeout_s / QUARTER:g} s. At the last: {problems[-1]}"
+            + ("" if needed else f". {self._scenario.algorithm.name} has no use for it"),
+            "It chooses its ports itself (docs/launching.md): let all between these hosts "
+            "through, or use an algorithm without groups, as adpsgd.",
+        )
+
+    def _reduced_once(self, name: str, device: Any) -> str:
+        """What was wrong here, if anything was."""
         import torch
         from torch.distributed import PrefixStore
 
         from dualrt.real.collectives import Collectives
+        from dualrt.real.rendezvous import first_line
 
         assert self._meeting is not None
         assert self._meeting.store is not None
         rank, learners = self._launch.rank, self._launch.learners
         everyone = Group("everyone", tuple(range(learners)))
-        began_s = time.monotonic()
         collectives: Collectives | None = None
         try:
             collectives = Collectives(
-                PrefixStore(library, self._meeting.store),
+                PrefixStore(name, self._meeting.store),
                 rank,
                 learners,
                 (everyone,),
@@ -259,24 +294,13 @@ class _Process:
             mean = collectives.allreduce(everyone, mine, spent=True)
         # Whatever a library raises is what was to be found.
         except (DualrtError, RuntimeError, ValueError) as error:
-            took_s = time.monotonic() - began_s
-            needed = self._calls_collectives
-            return (fail if needed else warn)(
-                library,
-                f"no allreduce between {learners} processes within {took_s:.0f} s: "
-                f"{str(error).splitlines()[0]}"
-                + ("" if needed else f". {self._scenario.algorithm.name} has no use for it"),
-                "It chooses its ports itself (docs/launching.md): let all between these hosts "
-                "through, or use an algorithm without groups, as adpsgd.",
-            )
+            # Ours has a remedy, and so have we.
+            return first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
         finally:
             if collectives is not None:
                 collectives.close()
-        if not torch.allclose(mean, torch.tensor((learners - 1) / 2, device=device)):
-            return fail(
-                library, f"an allreduce gave {mean[0].item():g}, not {(learners - 1) / 2:g}"
-            )
-        return ok(library, f"allreduce between {learners} processes")
+        right = torch.tensor((learners - 1) / 2, device=device)
+        return "" if torch.allclose(mean, right) else f"it gave {mean[0].item():g}, not {right:g}"
 
     def report(self) -> Report | None:
         """Tell rank 0 what was found; there, all of it as one."""
@@ -342,6 +366,15 @@ def probe(address: str, timeout_s: float) -> tuple[str, str]:
         "the port is open, but nobody there answers as a learner of this run",
         "Give all hosts the same key file; or another program took the port.",
     )
+
+
+def _problems(said: Mapping[int, str], learners: int) -> str:
+    """What processes say is wrong, with who says it; empty if nothing is."""
+    at: defaultdict[str, list[int]] = defaultdict(list)
+    for rank in range(learners):
+        at[said.get(rank, "nothing was heard any more")].append(rank)
+    at.pop("", None)
+    return "; ".join(f"{listed(ranks)}: {problem}" for problem, ranks in at.items())
 
 
 def _place(address: str) -> str:

@@ -26,13 +26,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed import DistNetworkError, Store, TCPStore
+from torch.distributed import DistNetworkError, HashStore, Store, TCPStore
 
 from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
@@ -40,6 +41,7 @@ from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
 from dualrt.real.ports import ANY, in_turn, none_left
+from dualrt.real.rendezvous import first_line, lost
 from dualrt.real.wire import Assembly, HostBodies, seal
 
 NAMING_S = 1.0
@@ -115,7 +117,11 @@ class Collectives:
             os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
         wide = [group for group in groups if len(group.ranks) > 1]
         if wide and store is not None:
-            self._wait(lambda: self._join(store, learners, wide))
+            try:
+                self._wait(lambda: self._join(store, learners, wide))
+            except BaseException:
+                self.close()
+                raise
 
     def allreduce(self, group: Group, vector: torch.Tensor, *, spent: bool) -> torch.Tensor:
         """The mean of the group's vectors: a new tensor, or `vector` itself if that is `spent`."""
@@ -302,6 +308,22 @@ class Collectives:
             return result
 
     def _join(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
+        initialised = dist.is_initialized()
+        try:
+            self._make(store, learners, groups)
+        except (RuntimeError, ValueError) as error:
+            if not initialised:
+                self._ours = False
+                _forget_groups()
+            if isinstance(error, DistNetworkError):
+                raise lost(self._rank, error) from error
+            raise RunError(
+                f"learner {self._rank} could not join its groups: {first_line(error)}. The library "
+                "chooses its ports itself: let all between these hosts through, see that no "
+                "process of the run has ended, and start again; `dualrt doctor` looks at it"
+            ) from error
+
+    def _make(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
         timeout = timedelta(seconds=self._timeout_s)
         backend = "nccl" if self._device.type == "cuda" else "gloo"
         if not dist.is_initialized():
@@ -335,6 +357,18 @@ class Collectives:
             assembly.add(0, body.numpy().data)
         packet = assembly.packet()
         return Packet(packet.versions, _on(packet.body, self._device), packet.note)
+
+
+def _forget_groups() -> None:
+    """As if none had been made, so that another attempt finds the same state in all processes.
+
+    torch names groups by their number, counts those that came to nothing too, and begins anew with
+    a default group that is left; so there must be one to leave.
+    """
+    with suppress(RuntimeError):
+        if not dist.is_initialized():
+            dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+        dist.destroy_process_group()
 
 
 def _allreduce(group: dist.ProcessGroup, vector: torch.Tensor) -> torch.Tensor:

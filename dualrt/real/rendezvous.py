@@ -189,13 +189,23 @@ class Rendezvous:
         try:
             return question(self.store)
         except DistNetworkError as error:
-            raise RunError(
-                f"learner {self._launch.rank} lost the rendezvous at {_served()} before all had "
-                f"met: who serves it, torchrun or learner 0, has ended ({error}). Start again"
-            ) from error
+            raise lost(self._launch.rank, error) from error
         except RuntimeError as error:
             seconds = self._timeout.total_seconds()
             raise StalledError(f"nobody published {key!r} within {seconds:g} s") from error
+
+
+def lost(rank: int, error: Exception) -> RunError:
+    """The error to raise where the store answers no more, which torch tells by `error`."""
+    return RunError(
+        f"learner {rank} lost the rendezvous at {_served()} before all had met: who serves it, "
+        f"torchrun or learner 0, has ended ({first_line(error)}). Start again"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What torch says, without the trace of its C++ that follows."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _served() -> str:
