@@ -148,6 +148,7 @@ ROLE = {
     "real": "driver: effects\nhappen",
     "settings": "from a scenario's\nkeys to a class",
     "composition": "from a scenario\nto learners",
+    "modes": "a scenario, simulated\nor run for real",
     "api": "simulate, train",
     "parting": "what processes\nleave at the end",
     "loop": "join: a loop of\none's own",

@@ -52,13 +52,20 @@ def test_drivers_are_imported_by_the_composition_root_alone() -> None:
     importers = {edge.importer for edge in EDGES if edge.imported in ("sim", "real")}
     assert importers <= {
         "advice",
-        "api",
         "cli",
         "doctor",
         "keeping",
         "loop",
+        "modes",
         "parting",
         "profile",
         "sweep",
         "terms",
     }
+
+
+@pytest.mark.parametrize(("mode", "driver"), [("simulated", "real"), ("real", "sim")])
+def test_a_mode_does_not_know_the_driver_of_the_other(mode: str, driver: str) -> None:
+    """Beside the launch that both tell observers of, which is for type checkers alone."""
+    text = (ROOT / "dualrt" / "modes" / f"{mode}.py").read_text()
+    assert f"from dualrt.{driver}" not in text
