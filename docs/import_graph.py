@@ -136,7 +136,6 @@ def encoded(graph: list[Edge]) -> str:
 INK, FAINT, PAPER, WHEN_USED = "#22313f", "#8494a3", "#ffffff", "#b5651d"
 LANGUAGE, PARTS, TOP = "the language", "parts that know the language", "composition root"
 COLOURS = {LANGUAGE: "#fbe7c6", PARTS: "#d8e8f5", TOP: "#dcefdc"}
-ROOM_ABOVE = {LANGUAGE: 0.95, PARTS: 0.95, TOP: 1.45}
 ROLE = {
     "core": "effects, learner, weights, versions, records",
     "algorithms": "one a file,\nbeside its equation",
@@ -148,21 +147,37 @@ ROLE = {
     "real": "driver: effects\nhappen",
     "settings": "from a scenario's\nkeys to a class",
     "composition": "from a scenario\nto learners",
+    "terms": "a scenario, for the\nreal runtime",
+    "keeping": "checkpoints that\nare asked for",
+    "parting": "what processes\nleave at the end",
     "modes": "a scenario, simulated\nor run for real",
     "api": "simulate, train",
-    "parting": "what processes\nleave at the end",
     "loop": "join: a loop of\none's own",
     "advice": "a topology on\na cluster",
     "profile": "this machine\nas a cluster",
+    "calibrate": "settings fitted to\nmeasured figures",
+    "doctor": "will a run work\non these machines",
     "sweep": "many simulations,\na row each",
     "swarm": "random faults, and\nwhat must hold",
     "faults": "faults in code",
-    "cli": "the command\ndualrt",
+    "cli": "the command dualrt",
 }
-ORDER = ("workloads", "algorithms", "topology", "scenario", "observe", "sim", "real")
-"""From left to right: neighbours are imported by the same parts, so that edges cross least."""
+ROWS = (
+    ("core",),
+    ("workloads", "algorithms", "topology", "scenario", "observe", "real", "sim", "faults"),
+    ("composition", "settings", "terms", "keeping", "parting", None, None, None),
+    (None, "modes"),
+    ("api", None, None),
+    ("loop", "doctor", "calibrate", "sweep", "swarm", "profile", "advice"),
+    ("cli",),
+)
+"""From below, and from left to right: neighbours are imported by the same, so edges cross least.
+None is a place left empty, for edges to pass."""
 
-HEIGHT, ROW = 1.0, 2.3
+HEIGHT, ROW, STEP = 1.0, 1.8, 2.1
+INCHES = 0.76
+"""Of a unit, at which texts fit their boxes."""
+
 Point: TypeAlias = tuple[float, float]
 
 
@@ -173,16 +188,17 @@ def layer(graph: nx.DiGraph[str], name: str) -> str:
 
 
 def positions(graph: nx.DiGraph[str]) -> dict[str, Point]:
-    """Centres of the boxes, a layer a row; in the upper row a box imports those to its left."""
-    rows: dict[str, list[str]] = {LANGUAGE: [], PARTS: [], TOP: []}
-    for name in nx.lexicographical_topological_sort(graph.reverse()):
-        rows[layer(graph, name)].append(name)
-    rows[PARTS].sort(key=lambda name: (*ORDER, name).index(name))
-    step = {LANGUAGE: 0.0, PARTS: 2.05, TOP: 2.75}
+    """Centres of the boxes; a part that no row names stands in the highest row of its layer."""
+    rows: list[list[str | None]] = [list(row) for row in ROWS]
+    highest = {LANGUAGE: 0, PARTS: 1, TOP: len(ROWS) - 2}
+    for name in graph:
+        if not any(name in row for row in rows):
+            rows[highest[layer(graph, name)]].append(name)
     return {
-        name: (step[title] * (place - (len(names) - 1) / 2), ROW * height)
-        for height, (title, names) in enumerate(rows.items())
-        for place, name in enumerate(names)
+        name: (STEP * (place - (len(row) - 1) / 2), ROW * height)
+        for height, row in enumerate(rows)
+        for place, name in enumerate(row)
+        if name is not None and name in graph
     }
 
 
@@ -195,6 +211,8 @@ class Picture:
         self.graph: nx.DiGraph[str] = nx.DiGraph()
         self.graph.add_nodes_from(sorted(ours))
         self.graph.add_edges_from((edge.importer, edge.imported) for edge in self.edges)
+        # Who imports the API needs not be shown to import what that imports.
+        self.shown = set(nx.transitive_reduction(self.graph).edges)
         self.where = positions(self.graph)
         self.others = {
             name: [edge.imported for edge in found if edge.importer == name and edge not in self]
@@ -212,13 +230,14 @@ class Picture:
         import matplotlib.pyplot as plt
 
         mpl.rcParams["svg.hashsalt"] = "dualrt"
-        figure = plt.figure(figsize=(14.6, 7.2))
+        left, right, top = self._extent()
+        size = INCHES * (right - left), INCHES * (top + 0.8)
+        figure = plt.figure(figsize=size)
         axes = figure.add_axes((0, 0, 1, 1), aspect="equal")
         axes.axis("off")
         self._bands(axes)
         for edge in self.edges:
-            # That the root knows the language goes without saying; drawn, it would hide the row.
-            if self.where[edge.importer][1] - self.where[edge.imported][1] <= ROW:
+            if (edge.importer, edge.imported) in self.shown:
                 self._arrow(axes, edge)
         for name in self.graph:
             self._box(axes, name)
@@ -227,16 +246,21 @@ class Picture:
         figure.savefig(picture, bbox_inches="tight", pad_inches=0.1, metadata=metadata)
         plt.close(figure)
 
+    def _extent(self) -> tuple[float, float, float]:
+        """Left, right and upper end of what is drawn."""
+        xs, ys = zip(*self.where.values(), strict=True)
+        return min(xs) - 1.1, max(xs) + 1.1, max(ys) + 0.95
+
     def _bands(self, axes: Axes) -> None:
-        left = min(x for x, _ in self.where.values()) - 1.1
-        right = max(x for x, _ in self.where.values()) + 1.1
-        for row, title in enumerate((LANGUAGE, PARTS, TOP)):
-            bottom, top = ROW * row - 0.65, ROW * row + ROOM_ABOVE[title]
-            _rounded(axes, (left, bottom), (right - left, top - bottom), COLOURS[title])
-            label: dict[str, Any] = {"color": INK, "fontsize": 11, "va": "top", "style": "italic"}
-            axes.text(left + 0.2, top - 0.12, title, zorder=5, **label)
+        left, right, top = self._extent()
+        bounds = {LANGUAGE: (0, 0), PARTS: (1, 1), TOP: (2, len(ROWS) - 1)}
+        for title, (first, last) in bounds.items():
+            bottom, height = ROW * first - 0.7, ROW * (last - first) + 1.65
+            _rounded(axes, (left, bottom), (right - left, height), COLOURS[title])
+            label: dict[str, Any] = {"color": INK, "fontsize": 11, "va": "top", "ha": "right"}
+            axes.text(right - 0.2, bottom + height - 0.1, title, zorder=5, **label)
         axes.set_xlim(left, right)
-        axes.set_ylim(-0.7, 2 * ROW + ROOM_ABOVE[TOP] + 0.05)
+        axes.set_ylim(-0.8, top)
 
     def _box(self, axes: Axes, name: str) -> None:
         (x, y), width = self.where[name], self._width(name)
@@ -245,10 +269,10 @@ class Picture:
         axes.text(x, y + 0.33, name, fontsize=12, weight="bold", color=INK, **text)
         axes.text(x, y + 0.01, ROLE.get(name, ""), fontsize=8, color=INK, **text)
         others = _wrapped(self.others[name] or ["standard library only"])
-        axes.text(x, y - 0.34, others, fontsize=6.8, color=FAINT, linespacing=1.1, **text)
+        axes.text(x, y - 0.34, others, fontsize=6.3, color=FAINT, linespacing=1.1, **text)
 
     def _width(self, name: str) -> float:
-        return 4.6 if layer(self.graph, name) == LANGUAGE else 1.72
+        return 4.6 if name in ("core", "cli") else 1.72
 
     def _arrow(self, axes: Axes, edge: Edge) -> None:
         from matplotlib.patches import FancyArrowPatch
@@ -301,6 +325,7 @@ class Picture:
             Line2D([], [], color=WHEN_USED, linestyle=(0, (4, 2)), label="imports, when used"),
             Line2D([], [], color="none", label="number: in so many modules"),
             Line2D([], [], color="none", label="grey: imports from elsewhere"),
+            Line2D([], [], color="none", label="left out: what others imply"),
         ]
         axes.legend(
             handles=handles,
