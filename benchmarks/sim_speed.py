@@ -23,6 +23,9 @@ like a time of its own, since SimPy's processes go on by events of its queue alo
 strand starts counts as a callback where it is a coroutine, which is resumed for it.
 `part_of_simpy_by_events` is the same with only what the run did put on its clock's queue, which is
 less, as an exchange under way is no event.
+
+And there is a limit from below: the learners' own code, which is that of a real run, under a driver
+that answers at once (`instant.py`). No simulator of these learners can be faster than that.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ import json
 import multiprocessing
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -50,6 +54,11 @@ from dualrt.sim.driver import Simulator
 from dualrt.sim.network import Network
 from dualrt.sim.process import PENDING, Answer, Answers, Process
 
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.instant import Instant, learners_of
+
 KEYS = {
     "steps_per_s_64": "learner steps a second of processor time, AD-PSGD, 64 learners",
     "steps_per_s_1024": "the same with 1,024",
@@ -60,6 +69,7 @@ KEYS = {
     "peak_mib_4096": "peak memory of a process that runs 4,096 learners, in MiB",
     "hierarchical_steps_per_s_64": "learner steps a second, H-ADPSGD, 8 super-learners of 8",
     "hierarchical_16_epochs_s": "seconds of all 16 epochs: at that rate, or run if --whole",
+    "hierarchical_code_16_epochs_s": "seconds that the learners' own code takes of them",
     "ssgd_steps_per_s_64": "learner steps a second, SSGD on the same cluster",
     "events_per_step": "events that the run with 64 learners put on its queue, for each step",
     "waits_per_step": "simulated waits of that run, for each step",
@@ -67,6 +77,9 @@ KEYS = {
     "simpy_timeouts_per_s": "of SimPy alone, a callback each: what this machine can do just now",
     "part_of_simpy": "speed / that of SimPy alone with as many timeouts and callbacks; below 1",
     "part_of_simpy_by_events": "speed / that of SimPy alone with as many events; below 1",
+    "code_steps_per_s_64": "steps_per_s_64 of the learners' own code, with instant answers",
+    "part_of_code": "speed / that of the learners' own code; below 1",
+    "code_part_of_simpy": "speed of that code / that of SimPy alone, as part_of_simpy",
     "simgrid_steps_per_s_64": "learner steps a second of SimGrid's actors; null without SimGrid",
     "times_simgrid": "steps_per_s_64 / simgrid_steps_per_s_64; null without SimGrid",
 }
@@ -138,6 +151,19 @@ def steps_per_s(scenario: Scenario, rounds: int) -> float:
     """Learner steps a second of processor time."""
     spent_s, outcome = best(rounds, lambda: api.simulate(scenario))
     return float(outcome.tally.steps / spent_s)
+
+
+def code_steps_per_s(scenario: Scenario, rounds: int) -> float:
+    """Learner steps a second of the learners' own code, which must be of AD-PSGD or H-ADPSGD."""
+    spent_s = []
+    for _ in range(rounds):
+        learners = learners_of(scenario)
+        driver = Instant(learners)
+        began_s = time.process_time()
+        driver.run()
+        spent_s.append(time.process_time() - began_s)
+    batches = learners[0].seat.layout.batches_per_update
+    return float(driver.updates * batches / min(spent_s))
 
 
 class Counts(NamedTuple):
@@ -249,12 +275,15 @@ def measure(rounds: int, whole: bool) -> dict[str, float | None]:
         steps_per_s(adpsgd(64, 200, CONTESTED_BYTES_PER_S), rounds),
         steps_per_s(adpsgd(1024, 2, CONTESTED_BYTES_PER_S), 1),
     )
+    code = code_steps_per_s(flat, rounds)
     grouped_per_s = steps_per_s(hierarchical(0.3), rounds)
+    grouped_code_per_s = code_steps_per_s(hierarchical(0.3), rounds)
     whole_s = best(1, lambda: api.simulate(hierarchical(16)))[0] if whole else None
     asked = counts(flat)
     waits_s, _ = best(rounds, lambda: bare_simpy(asked.waits, asked.callbacks, 64))
     events_s, _ = best(rounds, lambda: bare_simpy(asked.events, asked.events, 64))
     simgrid = simgrid_steps_per_s(64, 50)
+    steps_of_all = 16 * SEGMENTS_PER_EPOCH / BATCH
     return {
         "steps_per_s_64": small,
         "steps_per_s_1024": large,
@@ -265,13 +294,17 @@ def measure(rounds: int, whole: bool) -> dict[str, float | None]:
         "peak_mib_4096": weight_mib,
         "ssgd_steps_per_s_64": steps_per_s(ssgd(64, 500), rounds),
         "hierarchical_steps_per_s_64": grouped_per_s,
-        "hierarchical_16_epochs_s": whole_s or 16 * SEGMENTS_PER_EPOCH / BATCH / grouped_per_s,
+        "hierarchical_16_epochs_s": whole_s or steps_of_all / grouped_per_s,
+        "hierarchical_code_16_epochs_s": steps_of_all / grouped_code_per_s,
         "events_per_step": asked.events / asked.steps,
         "waits_per_step": asked.waits / asked.steps,
         "callbacks_per_step": asked.callbacks / asked.steps,
         "simpy_timeouts_per_s": asked.events / events_s,
         "part_of_simpy": waits_s * small / asked.steps,
         "part_of_simpy_by_events": events_s * small / asked.steps,
+        "code_steps_per_s_64": code,
+        "part_of_code": small / code,
+        "code_part_of_simpy": waits_s * code / asked.steps,
         "simgrid_steps_per_s_64": simgrid,
         "times_simgrid": small / simgrid if simgrid else None,
     }
