@@ -12,9 +12,11 @@ run.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -180,17 +182,35 @@ def _ray(address: str | None, jobs: int | None) -> Iterator[Engine]:
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
         raise _no_address("ray", "HOST:6379, or `auto` on a machine of it", "RAY_ADDRESS")
+    with _said_to_stderr():
+        try:
+            host, colon, port = address.rpartition(":")
+            if colon and port.isdecimal() and "/" not in host:
+                socket.create_connection((host, int(port)), CONNECT_S).close()
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, ValueError) as error:
+            raise _no_cluster("ray", address, error) from error
+        try:
+            yield _Ray(jobs)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _said_to_stderr() -> Iterator[None]:
+    """Send what this process says on stdout to stderr: stdout is for the result.
+
+    By the descriptor, as ray's own threads, and its part in C++, say things now and then.
+    """
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
     try:
-        host, colon, port = address.rpartition(":")
-        if colon and port.isdecimal() and "/" not in host:
-            socket.create_connection((host, int(port)), CONNECT_S).close()
-        ray.init(address, log_to_driver=False, logging_level="error")
-    except (OSError, ValueError) as error:
-        raise _no_cluster("ray", address, error) from error
-    try:
-        yield _Ray(jobs)
+        yield
     finally:
-        ray.shutdown()
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _no_address(name: str, form: str, variable: str) -> UsageError:

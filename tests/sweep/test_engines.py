@@ -6,11 +6,15 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -67,25 +71,38 @@ def ray_cluster() -> Iterator[Cluster]:
         pytest.skip("ray is not installed: pip install 'dualrt[ray]'")
     # Newer rays let nobody in without a token; this cluster has its own.
     env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    address = "127.0.0.1:6391"
-    head = subprocess.Popen(
-        [
-            *(Path(sys.executable).with_name("ray"), "start", "--head", "--block"),
-            *("--num-cpus", "2", "--node-ip-address", "127.0.0.1", "--port", "6391"),
-            "--include-dashboard=false",
-        ],
-        env={**os.environ, **env, "RAY_USAGE_STATS_ENABLED": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert head.stdout is not None
-    try:
-        assert any("Ray runtime started" in line for line in head.stdout)
-        yield Cluster(("--engine", "ray", "--engine-address", address), env)
-    finally:
-        head.terminate()
-        head.communicate(timeout=commands.PATIENCE_S)
+    # Another process of the same suite may have a cluster too. pytest's folders have names too long
+    # for the sockets that ray makes in its own.
+    port, client_port = (str(one) for one in free_ports(2))
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        head = subprocess.Popen(
+            [
+                *(Path(sys.executable).with_name("ray"), "start", "--head", "--block"),
+                *("--num-cpus", "2", "--node-ip-address", "127.0.0.1", "--port", port),
+                *("--ray-client-server-port", client_port, "--temp-dir", folder),
+                "--include-dashboard=false",
+            ],
+            env={**os.environ, **env, "RAY_USAGE_STATS_ENABLED": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert head.stdout is not None
+        try:
+            assert any("Ray runtime started" in line for line in head.stdout)
+            yield Cluster(("--engine", "ray", "--engine-address", f"127.0.0.1:{port}"), env)
+        finally:
+            head.terminate()
+            head.communicate(timeout=commands.PATIENCE_S)
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens at just now."""
+    with ExitStack() as opened:
+        listeners = [opened.enter_context(socket.socket()) for _ in range(number)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 @pytest.fixture(params=["dask_cluster", "ray_cluster"])
@@ -167,3 +184,19 @@ def test_an_engine_that_is_not_installed_says_which_extra_brings_it(
     monkeypatch.setattr("dualrt.sweep.engines.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=rf"dualrt\[{name}\]"), engine(name, "x:1", None):
         pass
+
+
+def test_what_ray_says_by_itself_does_not_mix_with_the_result(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def say(*_: object, **__: object) -> None:
+        os.write(1, b"said by C++\n")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=say, shutdown=say))
+    monkeypatch.setattr("dualrt.sweep.engines.find_spec", lambda _: object())
+    with engine("ray", "auto", None):
+        say()
+    print("the result")
+    out, err = capfd.readouterr()
+    assert out == "the result\n"
+    assert err == 3 * "said by C++\n"
