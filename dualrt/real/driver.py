@@ -214,16 +214,27 @@ class RealDriver:
             self._gossip.land(DeviceBodies(lane))
 
     async def _rejoin(self, strands: Sequence[Strand]) -> None:
-        if not await self._learner.rejoin() and self._keeping is not None:
-            self._keeping.last_resort(self._learner)
+        taken_from = await self._up_to_date()
         if is_over():
             raise OverError(self._learner.rank)
         rank, step = self._learner.rank, self._learner.updates
-        self._events.info(
-            "rejoined", f"learner {rank} has rejoined the run at update {step}", updates=step
+        tell = self._events.info if taken_from else self._events.warning
+        tell(
+            "rejoined",
+            f"learner {rank} has rejoined the run at update {step}, with "
+            + (taken_from or "weights as in the beginning: nobody has any, and nothing was kept"),
+            updates=step,
+            taken_from=taken_from,
         )
         for strand in strands:
             self._thread(partial(self._strand, strand))
+
+    async def _up_to_date(self) -> str:
+        """Get weights; says whose they are, or nothing if there were none."""
+        if await self._learner.rejoin():
+            return "another learner's weights"
+        kept = None if self._keeping is None else self._keeping.last_resort(self._learner)
+        return "" if kept is None else f"its own part of {kept}"
 
     def _await_the_crash(self) -> None:
         crash = self._crash

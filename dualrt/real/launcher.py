@@ -192,7 +192,8 @@ class _Crew:
             now_s = time.monotonic()
             for rank in [rank for rank, due_s in self._returning_s.items() if due_s <= now_s]:
                 del self._returning_s[rank]
-                if self._members and not self._reports.over:
+                # Where all are dead, they go on from a checkpoint, or begin anew.
+                if (self._members or not self._ended_well) and not self._reports.over:
                     self._start(rank)
             if self._ended_well and not any(map(self._takes_part, self._members)):
                 for rank in self._members:

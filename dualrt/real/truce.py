@@ -34,6 +34,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias, final
 
 from dualrt.core.effects import Packet, Recv, Send
@@ -69,15 +70,15 @@ class Keeping:
     after: int
     """The number of the newest one when the process begins; 0 if there is none."""
 
-    def last_resort(self, learner: Learner) -> bool:
-        """Restore the learner from the newest one that can be used; whether there is any."""
+    def last_resort(self, learner: Learner) -> Path | None:
+        """Restore the learner from the newest one that can be used; returns where that is."""
         for number in self.checkpoints.numbers():
             with suppress(RunError):
                 state = self.checkpoints.load(number)
                 if state is not None:
                     learner.restore(state)
-                    return True
-        return False
+                    return self.checkpoints.path(number)
+        return None
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -39,14 +40,21 @@ def step_of(checkpoint: Path) -> int:
 
 
 def cut(folder: Path, number: signal.Signals, *words: str | Path) -> tuple[int, str]:
-    """Train for hours, but for a signal after some checkpoints; how it ends, and what it says."""
+    """Train for hours, but for a signal after some checkpoints; how it ends, and what it says.
+
+    SIGKILL is for all of its processes, as when a machine fails.
+    """
     endless = commands.settings("training.epochs=100000")
     every: list[str | Path] = ["--checkpoint", folder, "--checkpoint-every", "20 steps"]
-    with commands.start("train", *words, *endless, *every) as parent:
+    # Nobody is left who could remove what is temporary.
+    env = {"TMPDIR": str(folder.parent)}
+    with commands.start("train", *words, *endless, *every, env=env) as parent:
         try:
             assert commands.await_(lambda: len(sets(folder)) >= 2)
             processes = commands.descendants(parent.pid)
-            parent.send_signal(number)
+            killed = [pid for pid, _ in processes] if number is signal.SIGKILL else [parent.pid]
+            for pid in killed:
+                os.kill(pid, number)
             _, err = parent.communicate(timeout=commands.PATIENCE_S)
             assert commands.await_(lambda: not commands.alive(processes))
         finally:

@@ -309,7 +309,8 @@ def test_a_learner_that_finds_nobody_takes_the_newest_that_fits(tmp_path: Path) 
     *_, before, newest = interrupted(ADPSGD, {}, tmp_path, every=5)
     (Checkpoints(tmp_path, 1, {}).path(newest) / "rank-1.safetensors").write_bytes(b"")
     learner = team(ADPSGD)[1]
-    assert keeping(tmp_path, checkpoints=Checkpoints(tmp_path, 1, {})).last_resort(learner)
+    ours = Checkpoints(tmp_path, 1, {})
+    assert keeping(tmp_path, checkpoints=ours).last_resort(learner) == ours.path(before)
     expected = restored(team(ADPSGD), tmp_path, before)[1]
     assert torch.equal(*vectors([learner, expected]))
-    assert not keeping(tmp_path / "nowhere").last_resort(learner)
+    assert keeping(tmp_path / "nowhere").last_resort(learner) is None
