@@ -6,14 +6,14 @@ Owns how the command line's few words become the simulator's description. Knows 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
-from dualrt.scenario import load_cluster, shipped
-from dualrt.scenario.cluster import Cluster as Described
-from dualrt.scenario.reading import is_file, nearest
-from dualrt.sim.cluster import Cluster, ClusterSpec
+from dualrt.scenario import load_cluster
+from dualrt.scenario.cluster import Cluster
+from dualrt.scenario.reading import locate
+from dualrt.sim import cluster as simulated
+from dualrt.sim.cluster import ClusterSpec
 from dualrt.sim.device import DeviceSpec
 from dualrt.sim.device import described as device_described
 from dualrt.workloads.phantom import AcousticPhantom
@@ -56,7 +56,8 @@ def setting(
     Raises UsageError for a cluster that is not there or has too few GPUs.
     """
     name = ASSUMED if cluster is None else cluster
-    described = _described(name)
+    found = load_cluster(locate(name, "topologies", "cluster"))
+    described = Cluster(**found.model_dump(exclude_none=True))
     if cluster is None:
         gpus = described.gpus_per_server or 1
         described = described.model_copy(update={"servers": -(-learners // gpus)})
@@ -81,20 +82,9 @@ def setting(
     return Setting(name, cluster is None, spec, device, size, work.gradient_cost, fitted)
 
 
-def links_of(spec: ClusterSpec) -> Cluster:
+def links_of(spec: ClusterSpec) -> simulated.Cluster:
     """The links and routes of a cluster, with nothing on them."""
     from dualrt.sim.clock import Clock
     from dualrt.sim.network import Network
 
-    return Cluster(spec, Network(Clock()))
-
-
-def _described(name: str) -> Described:
-    file = Path(name) if is_file(Path(name)) else shipped.find("topologies", name)
-    if file is None:
-        known = shipped.names("topologies")
-        raise UsageError(
-            f"there is neither a file {name} nor a shipped cluster of that name. "
-            f"{nearest(name, known)}Shipped are: {', '.join(known)}"
-        )
-    return Described(**load_cluster(file).model_dump(exclude_none=True))
+    return simulated.Cluster(spec, Network(Clock()))

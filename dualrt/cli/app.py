@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from dualrt import __version__
 from dualrt.cli import logs
 from dualrt.cli.asr import app as asr
+from dualrt.cli.options import File, Json, Local, Metrics, Out, Picture, Seed, Set, Written
 from dualrt.cli.topology import app as topology
 from dualrt.core.errors import UsageError
 from dualrt.real import watchdog
@@ -67,34 +68,6 @@ def common(
     """Take the options that come before any command."""
 
 
-File = Annotated[
-    str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override any key of the scenario; repeatable."
-    ),
-]
-Seed = Annotated[int | None, typer.Option("--seed", help="Override the scenario's seed.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Keep records, results, picture: a new folder."),
-]
-Picture = Annotated[
-    Path | None,
-    typer.Option("--picture", metavar="FILE", help="Draw the run (.png, .svg or .pdf)."),
-]
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metrics",
-        metavar="WHERE",
-        help="Show figures while it runs: tensorboard:DIR, or prometheus:HOST:PORT of a real run; "
-        "repeatable.",
-    ),
-]
 LogLevel = Annotated[
     logs.Level, typer.Option("--log-level", help="What of the run is told on stderr.")
 ]
@@ -146,10 +119,7 @@ def simulate(
 @app.command(short_help="Run a scenario for real.")
 def train(
     file: File,
-    local: Annotated[
-        int | None,
-        typer.Option("--local", metavar="N", min=1, help="Start N processes on this machine."),
-    ] = None,
+    local: Local = None,
     overrides: Set = None,
     seed: Seed = None,
     json: Json = False,
@@ -294,14 +264,8 @@ def calibrate(
         bool, typer.Option("--check", help="Fit nothing: simulate all points as the files are.")
     ] = False,
     json: Json = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE.toml", help="Write the values and their residuals."),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--picture", metavar="FILE", help="Draw the errors (.png, .svg or .pdf)."),
-    ] = None,
+    out: Written = None,
+    picture: Picture = None,
 ) -> None:
     """Fit settings of scenarios to measured figures, and set both side by side."""
     from dualrt.cli import calibrations
@@ -342,10 +306,7 @@ def profile(
     overrides: Set = None,
     seed: Seed = None,
     json: Json = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE.toml", help="Write it there, not to the screen."),
-    ] = None,
+    out: Written = None,
 ) -> None:
     """Measure this machine, and describe it as a cluster that scenarios can name.
 
@@ -405,10 +366,7 @@ def doctor(
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="The scenario that is to be run.")
     ] = None,
-    local: Annotated[
-        int | None,
-        typer.Option("--local", metavar="N", min=1, help="Start N processes on this machine."),
-    ] = None,
+    local: Local = None,
     overrides: Set = None,
     json: Json = False,
     out: Annotated[

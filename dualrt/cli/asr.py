@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dualrt.cli.options import Json
+
 app = typer.Typer(
     name="asr", help="Speech: make training data of a real corpus.", no_args_is_help=True
 )
@@ -31,9 +33,7 @@ def prepare(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Only so many utterances.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Fetch, align and store a speech corpus: features, phone labels, tied-state labels."""
     from dualrt.cli import speech

@@ -16,7 +16,7 @@ from rich.text import Text
 from dualrt.calibrate import Calibration, Estimate, Residual, check, fit, read_table
 from dualrt.calibrate.drawing import draw
 from dualrt.cli import show
-from dualrt.cli.files import check_picture
+from dualrt.cli.files import check_file, check_picture
 from dualrt.core.errors import UsageError
 from dualrt.observe import units
 
@@ -34,7 +34,9 @@ def calibrate(
     if only_check and out is not None:
         raise UsageError(f"--out {out}: --check fits nothing to keep. Leave one of the two out")
     table = read_table(file)
-    _check_file(out, table.file)
+    check_file(out)
+    if out is not None and out.resolve() == table.file.resolve():
+        raise UsageError(f"--out {out} is the table itself. Name another file")
     check_picture(picture)
     if only_check:
         with show.progress("simulating every point") as tell:
@@ -52,18 +54,6 @@ def calibrate(
     if picture is not None:
         draw(picture, found)
         show.note(f"picture: {picture}")
-
-
-def _check_file(out: Path | None, table: Path) -> None:
-    """Raise UsageError for an `--out` that cannot be written, before anything runs."""
-    if out is None:
-        return
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder. Name a file")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.parent}. Make it first")
-    if out.resolve() == table.resolve():
-        raise UsageError(f"--out {out} is the table itself. Name another file")
 
 
 def _print(found: Calibration) -> None:

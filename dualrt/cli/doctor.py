@@ -5,10 +5,8 @@ Owns the way from options to the report on the screen, and the exit code: 1 if a
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from dualrt.cli import logs, show, talk
-from dualrt.cli.runs import TORCHRUN, keys_for_this_run, require
-from dualrt.core.errors import DualrtError, UsageError
+from dualrt.cli import processes, show, talk
+from dualrt.core.errors import DualrtError, require
 from dualrt.observe.units import seconds, size
 from dualrt.scenario import Scenario, load
 
@@ -58,8 +55,7 @@ class Request:
 
 def doctor(request: Request, local: int | None) -> None:
     """As the process that a launcher started, as the parent of local ones, or alone."""
-    require("torch", "train", "dualrt doctor")
-    require("zmq", "train", "dualrt doctor")
+    require("torch", "zmq", extra="train", purpose="dualrt doctor")
     report = _look_here(request) if local is None else _look_locally(request, local)
     if report is None:
         return
@@ -72,57 +68,33 @@ def doctor(request: Request, local: int | None) -> None:
         sys.exit(1)
 
 
-def _look_locally(request: Request, processes: int) -> Report:
+def _look_locally(request: Request, learners: int) -> Report:
     from dualrt.doctor.findings import Report
     from dualrt.real.launcher import run_local
 
-    if "RANK" in os.environ:
-        raise UsageError(
-            "--local starts processes, and this is one that a launcher started. Leave --local out"
-        )
-    scenario = request.scenario(processes)
-    if request.file is not None and request.scenario().learners != processes:
+    processes.refuse_local_inside()
+    scenario = request.scenario(learners)
+    if request.file is not None and request.scenario().learners != learners:
         show.note(
-            f"{request.scenario().learners} learners in the scenario, {processes} with --local"
+            f"{request.scenario().learners} learners in the scenario, {learners} with --local"
         )
-    overrides = (f"learners={processes}", *request.overrides)
+    overrides = (f"learners={learners}", *request.overrides)
     there = Request(request.file, overrides, request.json, request.out)
-    told: list[Report] = []
-    with show.progress(f"looking at {processes} learners") as tell:
+    reports: list[Report] = []
+    with show.progress(f"looking at {learners} learners") as tell:
 
-        def hear(line: str) -> None:
-            printed, said = talk.heard(line)
-            if printed is not None:
-                show.note(printed)
-            match said:
-                case {"record": record}:
-                    logs.repeat(record)
-                case {"progress": share}:
-                    tell(share)
-                case {"report": report}:
-                    told.append(Report.from_builtins(report))
+        def told(said: Mapping[str, Any]) -> None:
+            reports.append(Report.from_builtins(said["report"]))
 
-        run_local(
-            ["doctor", *there.arguments()], processes, hear, secrets=keys_for_this_run(scenario)
-        )
-    return told[0]
+        hear = processes.listener(tell, told)
+        secrets = processes.keys_for_this_run(scenario)
+        run_local(["doctor", *there.arguments()], learners, hear, secrets=secrets)
+    return reports[0]
 
 
 def _look_here(request: Request) -> Report | None:
-    from dualrt.real import launcher, reports, watchdog
-
-    if TORCHRUN in os.environ:
-        watchdog.end_with(os.getppid())
-    launcher.end_with_parent()
-    heard = reports.REPORTS in os.environ
-    with watchdog.signals_raise_once():
-        try:
-            with logs.beside():
-                report = _look_in_this_process(request, heard)
-        except KeyboardInterrupt as asked:
-            if not heard:
-                show.fail(watchdog.words(asked), "stopped")
-            os._exit(watchdog.exit_code(asked))
+    with processes.one_of_them() as heard:
+        report = _look_in_this_process(request, heard)
     if heard and report is not None:
         talk.say({"report": _builtins(report)})
         return None
@@ -138,22 +110,12 @@ def _look_in_this_process(request: Request, heard: bool) -> Report | None:
     launch = started or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
     try:
         scenario = request.scenario(launch.learners if request.file is None else None)
-        with _telling(launch.rank, heard) as tell:
-            return examine(scenario, launch, alone=started is None, out=request.out, tell=tell)
+        with processes.telling("looking", launch.rank, heard) as tell:
+            alone, told = started is None, tell or (lambda _: None)
+            return examine(scenario, launch, alone=alone, out=request.out, tell=told)
     except DualrtError as error:
         reports.report(error, launch.rank)
         raise
-
-
-@contextmanager
-def _telling(rank: int, heard: bool) -> Iterator[Any]:
-    if rank != 0:
-        yield lambda _: None
-    elif heard:
-        yield lambda share: talk.say({"progress": share})
-    else:
-        with show.progress("looking") as tell:
-            yield tell
 
 
 def _builtins(report: Report) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dualrt.core.errors import UsageError
@@ -24,13 +25,30 @@ def check_folder(out: Path | None) -> None:
         ) from error
 
 
-def check_picture(picture: Path | None, option: str = "--picture") -> None:
+def check_file(out: Path | None, *, new: bool = False) -> None:
+    """Raise UsageError for an `--out` that cannot be written, or, if it is to be new, is there."""
+    if out is None:
+        return
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder. Name a file")
+    if new and out.exists():
+        raise UsageError(f"--out {out} is there already. Name a new file, or remove it")
+    _require_folder_of(out, "--out")
+
+
+def check_picture(
+    picture: Path | None, option: str = "--picture", suffixes: Sequence[str] = PICTURES
+) -> None:
     """Raise UsageError for a picture that cannot be drawn; `option` named it."""
     if picture is None:
         return
-    if picture.suffix not in PICTURES:
-        raise UsageError(f"{option} {picture}: its name must end in {', '.join(PICTURES)}")
+    if picture.suffix not in suffixes:
+        raise UsageError(f"{option} {picture}: its name must end in {', '.join(suffixes)}")
     if picture.is_dir():
         raise UsageError(f"{option} {picture} is a folder. Name a file")
-    if not picture.parent.is_dir():
-        raise UsageError(f"{option} {picture}: there is no folder {picture.parent}. Make it first")
+    _require_folder_of(picture, option)
+
+
+def _require_folder_of(file: Path, option: str) -> None:
+    if not file.parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}. Make it first")

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.table import Table
 
 from dualrt.cli import show
-from dualrt.core.errors import MissingExtraError, UsageError
+from dualrt.cli.files import check_file
+from dualrt.core.errors import UsageError, require
 from dualrt.observe.units import seconds, size
 from dualrt.profile.description import described
 from dualrt.profile.measure import Plan, Report, measure
@@ -48,8 +49,10 @@ class Request:
 
 def profile(request: Request) -> None:
     """Measure, and write or print the description."""
-    _require()
-    _check(request)
+    require("torch", "zmq", extra="train", purpose="dualrt profile")
+    if request.device not in {None, "cpu", "cuda"}:
+        raise UsageError(f"--device {request.device} is not known. There are cpu and cuda")
+    check_file(request.out, new=True)
     with tempfile.TemporaryDirectory(prefix="dualrt-") as folder:
         file = _scenario_file(request.what, Path(folder))
         plan = _plan(request, file)
@@ -70,26 +73,6 @@ def profile(request: Request) -> None:
         print(text, end="")
     else:
         show.results.print(_table(report))
-
-
-def _require() -> None:
-    from importlib.util import find_spec
-
-    for package in ("torch", "zmq"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "train", "dualrt profile")
-
-
-def _check(request: Request) -> None:
-    if request.device not in {None, "cpu", "cuda"}:
-        raise UsageError(f"--device {request.device} is not known. There are cpu and cuda")
-    out = request.out
-    if out is None:
-        return
-    if out.exists():
-        raise UsageError(f"--out {out} is there already. Name a new file, or remove it")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.parent}. Make it first")
 
 
 def _scenario_file(what: str, folder: Path) -> str:

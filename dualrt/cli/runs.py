@@ -1,29 +1,28 @@
 """What `simulate`, `train` and `scenarios` do.
 
-Owns the way from options to results on the screen, and what the processes of a local run tell their
-parent (`dualrt.cli.talk`): rank 0 whenever it is further, and the summary, and all of them records.
+Owns the way from options to results on the screen. What processes of one run have in common is in
+`dualrt.cli.processes`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualrt import api, keeping
-from dualrt.cli import logs, show, talk
+from dualrt.cli import processes, show, talk
 from dualrt.cli.files import check_folder, check_picture
 from dualrt.cli.logs import Level
 from dualrt.composition import Composition
-from dualrt.core.errors import DualrtError, MissingExtraError, PreemptedError, UsageError
+from dualrt.core.errors import DualrtError, PreemptedError, UsageError, require
 from dualrt.keeping import Wish
 from dualrt.observe.metrics import Prometheus, Target, parse
 from dualrt.observe.plots import run_picture
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 PARTING_S = 10.0
 """How long processes that were told to end may take beside the run's own timeout."""
-
-TORCHRUN = "TORCHELASTIC_RUN_ID"
-"""Environment variable that torchrun sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,33 +128,29 @@ def simulate(request: Request) -> None:
 
 def train(request: Request, local: int | None) -> None:
     """As the process that a launcher started, or as the parent of local ones."""
-    require("torch", "train", "dualrt train")
-    require("zmq", "train", "dualrt train")
+    require("torch", "zmq", extra="train", purpose="dualrt train")
     if local is not None:
         _train_locally(request, local)
     else:
         _train_here(request)
 
 
-def _train_locally(request: Request, processes: int) -> None:
+def _train_locally(request: Request, learners: int) -> None:
     from dualrt.real import watchdog
     from dualrt.real.launcher import Notice, Returns, run_local
 
-    if "RANK" in os.environ:
-        raise UsageError(
-            "--local starts processes, and this is one that a launcher started. Leave --local out"
-        )
+    processes.refuse_local_inside()
     scenario = request.scenario()
-    request.targets(processes)
+    request.targets(learners)
     api.check_real(scenario)
-    if processes != scenario.learners:
-        show.note(f"{scenario.learners} learners in the scenario, {processes} with --local")
-        request = replace(request, overrides=(*request.overrides, f"learners={processes}"))
+    if learners != scenario.learners:
+        show.note(f"{scenario.learners} learners in the scenario, {learners} with --local")
+        request = replace(request, overrides=(*request.overrides, f"learners={learners}"))
         scenario = request.scenario()
     check_folder(request.out)
     check_picture(request.picture)
     # What cannot be is found here, before processes start.
-    composition = Composition(scenario, scenario.training.epochs, processes)
+    composition = Composition(scenario, scenario.training.epochs, learners)
     api.check_returns(scenario, composition.layout)
     wish = request.wish()
     if wish is not None:
@@ -166,40 +158,34 @@ def _train_locally(request: Request, processes: int) -> None:
     _warn(composition.warnings())
     _warn(readable(scenario))
     show.note(
-        f"{processes} processes, {scenario.real.threads_per_learner} thread each, "
+        f"{learners} processes, {scenario.real.threads_per_learner} thread each, "
         f"on {scenario.real.interface}, {os.cpu_count()} cores"
     )
     summaries: list[Summary] = []
     preempted: list[PreemptedError] = []
     notice = Notice(threading.Event(), scenario.real.timeout_s + PARTING_S)
-    with show.progress(f"training {processes} learners") as tell:
+    with show.progress(f"training {learners} learners") as tell:
 
-        def hear(line: str) -> None:
-            printed, said = talk.heard(line)
-            if printed is not None:
-                show.note(printed)
+        def told(said: Mapping[str, Any]) -> None:
             match said:
-                case {"record": record}:
-                    logs.repeat(record)
-                case {"progress": share}:
-                    tell(share)
                 case {"preempted": {"kept": kept, "why": why}}:
                     preempted.append(PreemptedError(kept, why))
                 case {"summary": summary}:
                     summaries.append(Summary.from_json(json.dumps(summary)))
 
+        hear = processes.listener(tell, told)
         planned = {
             rank: [crash.rejoin_after_s for crash in api.crashes_of(scenario, rank)]
-            for rank in range(processes)
+            for rank in range(learners)
         }
         returns = Returns(scenario.real.restarts, planned)
-        secrets = keys_for_this_run(scenario)
+        secrets = processes.keys_for_this_run(scenario)
         arguments = ["train", *request.arguments()]
         with ExitStack() as stack:
             if wish is not None:
                 stack.enter_context(watchdog.first_asks(notice.given.set))
             try:
-                run_local(arguments, processes, hear, returns, secrets, notice)
+                run_local(arguments, learners, hear, returns, secrets, notice)
             except PreemptedError as error:
                 raise (preempted or [error])[0] from None
     _print(summaries[0], request)
@@ -207,8 +193,7 @@ def _train_locally(request: Request, processes: int) -> None:
 
 def make_keys(file: Path, force: bool, as_json: bool) -> None:
     """Write a new pair of keys, and say which."""
-    require("zmq", "train", "dualrt keys")
-    require("xxhash", "train", "dualrt keys")
+    require("zmq", "xxhash", extra="train", purpose="dualrt keys")
     from dualrt.real.keys import Keys
 
     made = Keys.make()
@@ -219,39 +204,9 @@ def make_keys(file: Path, force: bool, as_json: bool) -> None:
         print(f"{file}: keys that begin with {made.fingerprint}, for your eyes alone")
 
 
-def keys_for_this_run(scenario: Scenario) -> dict[str, str]:
-    """What the processes of one host need when gossip is encrypted and nobody gave them keys."""
-    from dualrt.real import keys
-
-    real = scenario.real
-    given = real.keys or os.environ.get(keys.KEYS)
-    if given or not keys.wanted(real.curve, real.keys, real.interface, os.environ):
-        return {}
-    return {keys.KEYS: keys.Keys.make().text()}
-
-
 def _train_here(request: Request) -> None:
-    from dualrt.real import launcher, reports, watchdog
-
-    # Before torch is loaded, which takes seconds; until then a signal ends the process by itself.
-    if TORCHRUN in os.environ:
-        # Others end what they have started by themselves; a shell that is left does not mean to.
-        watchdog.end_with(os.getppid())
-    launcher.end_with_parent()
-    heard = reports.REPORTS in os.environ
-    with watchdog.signals_raise_once():
-        try:
-            with logs.beside():
-                _train_in_this_process(request, heard)
-        except KeyboardInterrupt as asked:
-            if not heard:
-                show.fail(watchdog.words(asked), "stopped")
-            # Not through the interpreter's own end, which threads in native code may abort.
-            os._exit(watchdog.exit_code(asked))
-        except PreemptedError as error:
-            if not heard:
-                show.fail(str(error), "preempted")
-            os._exit(128 + signal.SIGTERM)
+    with processes.one_of_them() as heard:
+        _train_in_this_process(request, heard)
 
 
 def _train_in_this_process(request: Request, heard: bool) -> None:
@@ -267,17 +222,9 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
         if launch.rank == 0 and not heard:
             check_folder(request.out)
             _warn(readable(scenario))
-        train = partial(_train_gently, request, scenario, launch, targets)
-        if heard:
-            outcome = train(_tell(launch.rank))
-        elif launch.rank == 0:
-            with (
-                redirect_stdout(sys.stderr),
-                show.progress(f"training {scenario.learners} learners") as tell,
-            ):
-                outcome = train(tell)
-        else:
-            outcome = train(None)
+        what = f"training {scenario.learners} learners"
+        with processes.telling(what, launch.rank, heard) as tell:
+            outcome = _train_gently(request, scenario, launch, targets, tell)
     except reports.OverError as late:
         # Those that are left have told the results.
         events = Events(launch.rank, launch.incarnation)
@@ -324,20 +271,6 @@ def _train_gently(
         return run(checkpoints=wish)
 
 
-def _tell(rank: int) -> api.OnProgress | None:
-    if rank != 0:
-        return None
-    told = 0.0
-
-    def tell(share: float) -> None:
-        nonlocal told
-        if share - told >= 0.01 or share >= 1.0 > told:
-            told = share
-            talk.say({"progress": share})
-
-    return tell
-
-
 def list_shipped() -> None:
     """Names of shipped files, with what they show."""
     for name in shipped.names("sims"):
@@ -362,14 +295,6 @@ def _draw(request: Request, summary: Summary, tally: Tally) -> None:
     for picture in pictures:
         run_picture(picture, summary, tally)
         show.note(f"picture: {picture}")
-
-
-def require(package: str, extra: str, purpose: str) -> None:
-    """Raise MissingExtraError where a package is not installed that something needs."""
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise MissingExtraError(package, extra, purpose)
 
 
 def _warn(warnings: Sequence[str]) -> None:

@@ -102,10 +102,7 @@ def compare(names: Sequence[str], asked: Asked, picture: Path | None, as_json: b
 
 def draw(spec: str, asked: Asked, picture: Path) -> None:
     """Draw it to a file."""
-    if picture.suffix not in DRAWINGS:
-        raise UsageError(f"--out {picture}: its name must end in {', '.join(DRAWINGS)}")
-    if not picture.parent.is_dir():
-        raise UsageError(f"--out {picture}: there is no folder {picture.parent}. Make it first")
+    check_picture(picture, "--out", DRAWINGS)
     from dualrt.advice.drawing import draw_html, draw_picture
 
     topology = asked.topology(spec)

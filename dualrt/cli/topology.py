@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dualrt.cli.options import Json, Picture
+
 app = typer.Typer(
     name="topology",
     help="Communication graphs: check one, compare some, draw one.",
@@ -40,7 +42,6 @@ ModelBytes = Annotated[
     typer.Option("--bytes", min=1, help="Size of the model; left out: the papers' 172.6 MB."),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Samples of a mini-batch.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of random schedules.")]
 
 
@@ -80,10 +81,7 @@ def compare(
     model_bytes: ModelBytes = None,
     batch: Batch = 128,
     seed: Seed = 0,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--picture", metavar="FILE", help="Draw it (.png, .svg or .pdf)."),
-    ] = None,
+    picture: Picture = None,
     json: Json = False,
 ) -> None:
     """Let each graph agree in the simulator: error by rounds, and by seconds on the cluster."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from importlib.util import find_spec
 
 
 class DualrtError(Exception):
@@ -49,6 +50,13 @@ class MissingExtraError(UsageError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'dualrt[{extra}]'"
         )
+
+
+def require(*packages: str, extra: str, purpose: str) -> None:
+    """Raise MissingExtraError for the first package that is not installed; imports none."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, extra, purpose)
 
 
 class RunError(DualrtError):

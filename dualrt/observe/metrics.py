@@ -10,11 +10,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
-from dualrt.core.errors import MissingExtraError, UsageError
+from dualrt.core.errors import UsageError, require
 from dualrt.core.records import Observer
 from dualrt.observe.meter import Meter
 
@@ -65,7 +64,7 @@ class TensorBoard:
 
     def check(self, processes: int = 0) -> None:
         """Raise UsageError where it cannot be."""
-        _require("tensorboard", "tensorboard")
+        require("tensorboard", extra=EXTRA, purpose=f"--metrics {'tensorboard'}")
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--metrics tensorboard:{self.folder} is no folder. Name another")
 
@@ -86,7 +85,7 @@ class Prometheus:
 
     def check(self, processes: int = 0) -> None:
         """Raise UsageError where it cannot be: for want of a port for each of so many processes."""
-        _require("prometheus_client", "prometheus")
+        require("prometheus_client", extra=EXTRA, purpose=f"--metrics {'prometheus'}")
         for place in range(processes):
             try:
                 family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -130,8 +129,3 @@ def unavailable(host: str, first: int, place: int, error: Exception) -> UsageErr
         f"{port_of(first, place)}, which is {first} and its place among them, and cannot have it "
         f"({error}). Name another port, with room for all of them, or an address of this host"
     )
-
-
-def _require(package: str, kind: str) -> None:
-    if find_spec(package) is None:
-        raise MissingExtraError(package, EXTRA, f"--metrics {kind}")

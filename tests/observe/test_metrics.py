@@ -52,6 +52,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_a_package_that_is_not_there_is_named_with_its_extra(
     target: metrics.Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "find_spec", lambda _: None)
+    monkeypatch.setattr("dualrt.core.errors.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'dualrt\[metrics\]'"):
         target.check()

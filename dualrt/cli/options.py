@@ -1,0 +1,48 @@
+"""Options that several commands take, in one set of words.
+
+Owns their names and their help. Must not know what a command does with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override any key of the scenario; repeatable."
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Override the scenario's seed.")]
+Local = Annotated[
+    int | None,
+    typer.Option("--local", metavar="N", min=1, help="Start N processes on this machine."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Keep records, results, picture: a new folder."),
+]
+Written = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE.toml", help="Write what was found there."),
+]
+Picture = Annotated[
+    Path | None,
+    typer.Option("--picture", metavar="FILE", help="Draw it there (.png, .svg or .pdf)."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metrics",
+        metavar="WHERE",
+        help="Show figures while it runs: tensorboard:DIR, or prometheus:HOST:PORT of a real run; "
+        "repeatable.",
+    ),
+]

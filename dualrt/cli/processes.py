@@ -1,0 +1,123 @@
+"""Processes: what those of a run on this host have in common, whatever the command.
+
+Owns how each begins and how it ends when it is asked to, what it tells of how far it is, and what
+their parent does with all that they tell. Must not know what they are for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from dualrt.cli import logs, show, talk
+from dualrt.core.errors import PreemptedError, UsageError
+from dualrt.real.reports import REPORTS
+from dualrt.scenario import Scenario
+
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Environment variable that torchrun sets."""
+
+Tell = Callable[[float], None]
+"""Told the share that is done, from 0 to 1."""
+
+
+def refuse_local_inside() -> None:
+    """Raise UsageError for --local in a process that a launcher started."""
+    if "RANK" in os.environ:
+        raise UsageError(
+            "--local starts processes, and this is one that a launcher started. Leave --local out"
+        )
+
+
+def keys_for_this_run(scenario: Scenario) -> dict[str, str]:
+    """What the processes of one host need when gossip is encrypted and nobody gave them keys."""
+    from dualrt.real import keys
+
+    real = scenario.real
+    given = real.keys or os.environ.get(keys.KEYS)
+    if given or not keys.wanted(real.curve, real.keys, real.interface, os.environ):
+        return {}
+    return {keys.KEYS: keys.Keys.make().text()}
+
+
+def listener(tell: Tell, told: Callable[[Mapping[str, Any]], None]) -> Callable[[str], None]:
+    """What a parent does with each line of its processes.
+
+    What user's code printed becomes a note, records of logging go where its own go, and how far
+    they are goes to `tell`; all else that they say, to `told`.
+    """
+
+    def hear(line: str) -> None:
+        printed, said = talk.heard(line)
+        if printed is not None:
+            show.note(printed)
+        match said:
+            case {"record": record}:
+                logs.repeat(record)
+            case {"progress": share}:
+                tell(share)
+            case _ if said:
+                told(said)
+
+    return hear
+
+
+@contextmanager
+def one_of_them() -> Iterator[bool]:
+    """This process, as one of a run; whether a parent hears what it tells.
+
+    It ends with who started it, and where it is asked to end it does so at once.
+    """
+    from dualrt.real import launcher, watchdog
+
+    # Before torch is loaded, which takes seconds; until then a signal ends the process by itself.
+    if TORCHRUN in os.environ:
+        # Others end what they have started by themselves; a shell that is left does not mean to.
+        watchdog.end_with(os.getppid())
+    launcher.end_with_parent()
+    heard = REPORTS in os.environ
+    with watchdog.signals_raise_once():
+        try:
+            with logs.beside():
+                yield heard
+        except KeyboardInterrupt as asked:
+            if not heard:
+                show.fail(watchdog.words(asked), "stopped")
+            # Not through the interpreter's own end, which threads in native code may abort.
+            os._exit(watchdog.exit_code(asked))
+        except PreemptedError as error:
+            if not heard:
+                show.fail(str(error), "preempted")
+            os._exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def telling(what: str, rank: int, heard: bool) -> Iterator[Tell | None]:
+    """Who is to be told how far this process is: of all of them, it is rank 0 that says so.
+
+    Where no parent hears it, there is a bar on stderr, named `what`, and stdout is kept for the
+    result alone: what user's code prints meanwhile goes to stderr.
+    """
+    if rank != 0:
+        yield None
+    elif heard:
+        yield _by_the_hundredth()
+    else:
+        with redirect_stdout(sys.stderr), show.progress(what) as tell:
+            yield tell
+
+
+def _by_the_hundredth() -> Tell:
+    told = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if share - told >= 0.01 or share >= 1.0 > told:
+            told = share
+            talk.say({"progress": share})
+
+    return tell
