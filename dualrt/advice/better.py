@@ -1,11 +1,13 @@
 """Better: the nearest topology that does what the one at hand does not.
 
-Owns the candidates and what "nearest" means: the least change in bytes a step. Must not know how a
+Owns the candidates and what "nearest" means: the least change in what learners and links bear, that
+is in partners, bytes a step and the time that the busiest link is busy. Must not know how a
 candidate is judged; it asks for reports.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,30 +26,71 @@ CLEARLY = 0.8
 COMPLETE = 64
 """Learners up to which everyone may talk to everyone."""
 
+ALL = 128
+"""Learners up to which all candidates are judged, in a second; beyond, until one will do."""
+
+UNNOTICED = 0.01
+"""Of the gradient: as long as that a link may be busy and count as idle."""
+
+
+class Found(NamedTuple):
+    """A candidate that will do."""
+
+    name: str
+    """In words, with its shares where they are not what its specification has of itself."""
+    report: Report
+
+    @property
+    def agreed_s(self) -> float:
+        """When its learners agree, if a step takes its gradient or its busiest link."""
+        rounds = self.report.consensus_rounds
+        step_s = max(self.report.gradient_s, _busy_s(self.report))
+        return math.inf if rounds is None else rounds * step_s
+
 
 def with_better(report: Report, setting: Setting, demand: Demand) -> Report:
     """The report with the nearest better topology in it and in its verdict, if there is one.
 
-    For a topology that fails: of the candidates that pass, the one whose bytes a step are nearest.
-    For one that passes: the nearest that mixes clearly faster for no more bytes and no longer
-    step.
+    For a topology that fails: of the candidates that pass, the nearest. For one that passes: the
+    nearest that mixes clearly faster for no more bytes and no longer step. Up to `ALL` learners,
+    also the one whose learners agree soonest, if that is clearly sooner.
     """
-    nearest = _nearest(report, setting, demand)
-    if nearest is None:
+    found = list(_better(report, setting, demand))
+    if not found:
         why = "mixes clearly faster for the same bytes" if report.passed else "passes in its place"
         return replace(report, verdict=f"{report.verdict} No graph known here {why}.")
-    candidate, found = nearest
-    name = found.spec if candidate.mixing is None else f"{found.spec} with {found.mixing} shares"
-    figures: dict[str, Any] = {
-        name: getattr(found, name)
-        for name in ("spec", "mixing", "second_eigenvalue", "consensus_rounds", "bytes_per_step")
-    }
+    nearest = min(found, key=lambda one: _change(report, one.report))
+    soonest = min(found, key=lambda one: one.agreed_s)
+    verdict = f"{report.verdict} Nearest better: {_told(nearest, report)}."
+    if soonest.agreed_s > CLEARLY * nearest.agreed_s:
+        return replace(report, better=_figures(nearest.report), verdict=verdict)
     return replace(
         report,
-        better=figures,
-        verdict=f"{report.verdict} Nearest better: {name}, "
-        f"{units.counted(found.consensus_rounds, 'round')}{_price(found, report)}.",
+        better=_figures(nearest.report),
+        soonest=_figures(soonest.report),
+        verdict=f"{verdict} Agreeing soonest: {_told(soonest, report)}.",
     )
+
+
+def _figures(found: Report) -> dict[str, Any]:
+    keys = (
+        "spec", "mixing", "second_eigenvalue", "consensus_rounds", "bytes_per_step", "degree_max",
+    )  # fmt: skip
+    return {**{key: getattr(found, key) for key in keys}, "busy_s": _busy_s(found)}
+
+
+def _told(found: Found, report: Report) -> str:
+    """What it is, how fast it mixes, and what changes for learners and links."""
+    other = found.report
+    partners = (
+        f"as many partners at most ({other.degree_max})"
+        if other.degree_max == report.degree_max
+        else f"{other.degree_max} partners at most and not {report.degree_max}"
+    )
+    busy, was = units.seconds(_busy_s(other)), units.seconds(_busy_s(report))
+    link = f"the busiest link busy for {busy}" + ("" if busy == was else f" and not {was}")
+    rounds = units.counted(other.consensus_rounds, "round")
+    return f"{found.name}, {rounds}{_price(other, report)}: {partners}, {link}"
 
 
 def _price(found: Report, report: Report) -> str:
@@ -57,25 +100,50 @@ def _price(found: Report, report: Report) -> str:
     return " for the same bytes" if times == "1" else f" for {times} times the bytes"
 
 
-def _nearest(report: Report, setting: Setting, demand: Demand) -> tuple[Candidate, Report] | None:
-    """The first that will do, in order of how much a step of it changes what is sent."""
-    sent = report.messages_per_step
+def _busy_s(report: Report) -> float:
+    return report.bottleneck.busy_s if report.bottleneck else 0.0
+
+
+def _change(report: Report, other: Report) -> float:
+    """How unlike two are in what learners and links bear: each factor of two counts as 1.
+
+    The graph itself with other shares changes nothing: its edges are there.
+    """
+    if other.spec == report.spec:
+        return 0.0
+    idle_s = UNNOTICED * report.gradient_s
+    return _apart(report, other.degree_max, other.messages_per_step) + abs(
+        math.log2(max(idle_s, _busy_s(other)) / max(idle_s, _busy_s(report)))
+    )
+
+
+def _apart(report: Report, partners: int, messages: float) -> float:
+    """The same in partners and messages alone, which are known before anything is judged."""
+    pairs = (partners, report.degree_max), (messages, report.messages_per_step)
+    # Of a graph without edges there is nothing to be twice as much as.
+    return sum(abs(math.log2((theirs or 0.5) / (own or 0.5))) for theirs, own in pairs)
+
+
+def _better(report: Report, setting: Setting, demand: Demand) -> Iterator[Found]:
+    """Those that will do; of many learners the first, by what changes for them."""
     if report.passed and report.consensus_rounds == 1:
-        return None
+        return
     known = (
         pushed_along(report.learners, setting)
         if report.pushes
         else [*_reweighed(report), *_renumbered(report, setting),
               *candidates(report.learners, setting)]
     )  # fmt: skip
-    near = sorted(known, key=lambda one: abs(one.messages_per_step - sent))
+    near = sorted(known, key=lambda one: _apart(report, one.partners, one.messages_per_step))
     for candidate in near:
-        if report.passed and candidate.messages_per_step > sent:
+        if report.passed and candidate.messages_per_step > report.messages_per_step:
             continue
         other = glance(specs.read(candidate.spec, candidate.mixing), setting, demand)
         if other.passed and _betters(other, report):
-            return candidate, other
-    return None
+            shares = "" if candidate.mixing is None else f" with {other.mixing} shares"
+            yield Found(f"{other.spec}{shares}", other)
+            if report.learners > ALL:
+                return
 
 
 MANY = 2048
@@ -85,11 +153,17 @@ PLACED = 512
 """Learners up to which graphs are numbered anew for the cluster: a second for each."""
 
 
+SLOW = 256
+"""Learners from which on a graph of rounds that go up with their square is none to name."""
+
+
 class Candidate(NamedTuple):
-    """A topology that may be better, and about what a learner sends in a step of it."""
+    """A topology that may be better, and about what a learner has to do with in it."""
 
     spec: str
     messages_per_step: float
+    partners: int
+    """In all its rounds together."""
     mixing: str | None = None
     """A rule or plan; None for what the specification is mixed by of itself."""
 
@@ -97,7 +171,7 @@ class Candidate(NamedTuple):
 def _reweighed(report: Report) -> Iterator[Candidate]:
     """The graph itself, with shares that are doubly stochastic on any graph."""
     if report.connected and not report.passed and report.mixing not in (*mixing.PLANS, RULE):
-        yield Candidate(report.spec, report.messages_per_step, RULE)
+        yield Candidate(report.spec, report.messages_per_step, report.degree_max, RULE)
 
 
 def _renumbered(report: Report, setting: Setting) -> Iterator[Candidate]:
@@ -106,7 +180,7 @@ def _renumbered(report: Report, setting: Setting) -> Iterator[Candidate]:
     name = report.spec.partition(":")[0]
     whole = name not in ("cluster-aware", *specs.PLAN_OF, *specs.DIRECTED)
     if aware and whole and report.connected and not report.passed:
-        yield Candidate(f"{aware}/{report.spec}", report.messages_per_step)
+        yield Candidate(f"{aware}/{report.spec}", report.messages_per_step, report.degree_max)
 
 
 def _aware(learners: int, setting: Setting) -> str | None:
@@ -127,7 +201,7 @@ def pushed_along(learners: int, setting: Setting) -> Iterator[Candidate]:
     """
     if learners < 2:
         return
-    yield Candidate(f"one-peer-exponential:{learners}", 1.0)
+    yield Candidate(f"one-peer-exponential:{learners}", 1.0, 2 * (learners - 1).bit_length())
     for candidate in candidates(learners, setting):
         name = candidate.spec.partition(":")[0]
         if candidate.mixing is None and name != "path" and name not in specs.PLAN_OF:
@@ -135,42 +209,43 @@ def pushed_along(learners: int, setting: Setting) -> Iterator[Candidate]:
 
 
 def candidates(learners: int, setting: Setting) -> Iterator[Candidate]:
-    """What there is for that many learners; of those that send the same, the fastest first."""
+    """What there is for that many learners; of those alike in all, the fastest first."""
     if learners < 2:
         return
     hops = (learners - 1).bit_length()
     power_of_two = learners & (learners - 1) == 0
     if power_of_two and 4 <= learners <= MANY:  # exact in log2 n rounds
-        yield Candidate(f"hypercube:{learners}", 1.0, "pairwise")
-    yield Candidate(f"random-matching:{learners}", 1.0)
+        yield Candidate(f"hypercube:{learners}", 1.0, hops, "pairwise")
+    yield Candidate(f"random-matching:{learners}", 1.0, learners - 1)
     if learners > MANY:
-        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1)
+        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
         return
-    if learners > 2:
-        yield Candidate(f"ring:{learners}", 2.0)
+    if 2 < learners <= SLOW:
+        yield Candidate(f"ring:{learners}", 2.0, 2)
         if learners % 2 == 0:
-            yield Candidate(f"bipartite-exponential:{learners}", 1.0, "pairwise")
-            yield Candidate(f"alternating-ring:{learners}", 1.0)
+            yield Candidate(f"alternating-ring:{learners}", 1.0, 2)
         else:  # bipartite where no ring is
-            yield Candidate(f"path:{learners}", 2.0 - 2.0 / learners)
+            yield Candidate(f"path:{learners}", 2.0 - 2.0 / learners, 2)
+    if learners > 2 and learners % 2 == 0:
+        yield Candidate(f"bipartite-exponential:{learners}", 1.0, 2 * hops, "pairwise")
     rows = max(side for side in range(1, int(learners**0.5) + 1) if learners % side == 0)
     if rows > 2:
-        yield Candidate(f"torus:{rows}x{learners // rows}", 4.0)
+        yield Candidate(f"torus:{rows}x{learners // rows}", 4.0, 4)
     if learners > 8:
-        yield Candidate(f"random-regular:{learners}x4", 4.0)
+        yield Candidate(f"random-regular:{learners}x4", 4.0, 4)
     if learners > 2 and power_of_two:
-        yield Candidate(f"hypercube:{learners}", hops)
+        yield Candidate(f"hypercube:{learners}", hops, hops)
     if learners > 2 and learners % 2 == 0:
-        yield Candidate(f"bipartite-exponential:{learners}", 2.0 * hops - 1)
+        yield Candidate(f"bipartite-exponential:{learners}", 2.0 * hops - 1, 2 * hops)
     if learners > 2:
-        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1)
+        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
     aware = _aware(learners, setting)
     if aware:
-        yield Candidate(f"{aware}/exponential:{learners}", 2.0 * hops - 1)
+        yield Candidate(f"{aware}/exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
         if learners > 8:
-            yield Candidate(f"{aware}/random-regular:{learners}x4", 4.0)
+            yield Candidate(f"{aware}/random-regular:{learners}x4", 4.0, 4)
     if learners <= COMPLETE:
-        yield Candidate(f"complete:{learners}", learners - 1.0)
+        yield Candidate(f"complete:{learners}", learners - 1.0, learners - 1)
 
 
 def _betters(other: Report, report: Report) -> bool:
@@ -178,9 +253,8 @@ def _betters(other: Report, report: Report) -> bool:
         return True
     if other.consensus_rounds is None or report.consensus_rounds is None:
         return False
-    busy_s, their_s = (one.bottleneck.busy_s if one.bottleneck else 0.0 for one in (report, other))
     return (
         other.consensus_rounds <= CLEARLY * report.consensus_rounds
         and other.bytes_per_step <= report.bytes_per_step
-        and their_s <= max(busy_s, report.gradient_s)
+        and _busy_s(other) <= max(_busy_s(report), report.gradient_s)
     )

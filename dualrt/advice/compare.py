@@ -14,7 +14,14 @@ import numpy as np
 
 from dualrt.advice.loads import loads, traffic
 from dualrt.advice.setting import Setting
-from dualrt.advice.trial import LEAST_ROUNDS, affordable_rounds, agreement, contraction, starts
+from dualrt.advice.trial import (
+    LEAST_ROUNDS,
+    Vector,
+    affordable_rounds,
+    agreement,
+    contraction,
+    starts,
+)
 from dualrt.core.errors import TopologyError
 from dualrt.topology import Topology, require_graph, spectrum, structure
 from dualrt.topology.schedules import Schedule, flaw
@@ -30,6 +37,12 @@ MESSAGES = 100_000
 
 FURTHER = 2.0
 """Times the rounds to consensus that are run, so that the long run shows."""
+
+LATER = 32
+"""Rounds that are run from where the long run has begun, if that is beyond what can be run."""
+
+FORESEEN = 512
+"""Learners up to which matrices lead there: their powers take a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,8 @@ class Course:
     simulator; None where so few rounds as to show nothing send more than `MESSAGES`: then the
     matrices are applied, and a round lasts as long as its gradient or its busiest link."""
     settled: bool
-    """Whether as many rounds were run as consensus takes, so that the long run shows."""
+    """Whether `measured` is of the long run: as many rounds were run as consensus takes, or a few
+    from where the matrices lead by then, which they do up to `FORESEEN` learners that exchange."""
     round_s: float
     """A round with its gradient on the cluster."""
     consensus_s: float | None
@@ -78,9 +92,16 @@ def course(
     wanted = MOST_ROUNDS if needed is None else min(MOST_ROUNDS, int(FURTHER * needed) + 2)
     rounds = affordable_rounds(float(sent.sum()), wanted, MESSAGES)
     measured: float | None = None
+    settled = needed is None or rounds >= needed
     if sent.sum() * LEAST_ROUNDS <= MESSAGES:
         seen = contraction(topology.run(), setting, rounds, tell)
         errors, times_s, measured = seen.errors, seen.times_s, seen.factor
+        begin = None if settled else _later(topology, needed)
+        if begin is not None:
+            at_most = max(LATER, 2 * (schedule.period or 1))
+            further = affordable_rounds(float(sent.sum()), at_most, MESSAGES)
+            measured = contraction(topology.run(), setting, further, begin=begin).factor
+            settled = True
     else:
         errors = _applied(schedule, rounds)
         used = loads(messages, setting)
@@ -96,7 +117,7 @@ def course(
         second,
         needed,
         measured,
-        needed is None or rounds >= needed,
+        settled,
         round_s,
         None if needed is None else needed * round_s,
         errors,
@@ -121,6 +142,28 @@ def _require_consensus(topology: Topology, messages: Sparse) -> None:
             f"{name} is not doubly stochastic: {wrong}, and learners do not agree on their mean. "
             "Use --mixing metropolis"
         )
+
+
+def _later(topology: Topology, rounds: int | None) -> Vector | None:
+    """Where learners are after so many rounds and more, what is left made as large as at first.
+
+    By squaring the product of a period's matrices, mean 0. None where there is no period, where
+    learners are too many, and where they push: what they have pushed by then counts as well.
+    """
+    schedule = topology.schedule
+    if schedule.period is None or topology.pushes or schedule.learners > FORESEEN or not rounds:
+        return None
+    power: Vector = np.eye(schedule.learners)
+    for matrix in schedule.rounds():
+        power = np.asarray(matrix @ power)
+    state = starts(schedule.learners)
+    whole = np.linalg.norm(state)
+    for _ in range((rounds // schedule.period).bit_length() + 1):
+        state = power @ state
+        state -= state.mean(axis=0)
+        state *= whole / np.linalg.norm(state)
+        power = power @ power
+    return state
 
 
 def _applied(schedule: Schedule, rounds: int) -> tuple[float, ...]:

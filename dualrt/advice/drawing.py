@@ -43,6 +43,9 @@ td:first-child, th:first-child {{ text-align: left }}
 FRAME = "#f4f6f8"
 """Behind a server."""
 
+UNLIMITED = "#c8c8c8"
+"""Of a line that only joins: what the card sends is read from memory, which is what limits it."""
+
 GAP = 1.5
 """Between two servers, in GPUs."""
 
@@ -197,7 +200,7 @@ class _Scene:
         busy_s = max((self.busy_s.get(f"{name}{end}", 0.0) for end in ends), default=0.0)
         x, y = zip(one, other, strict=True)
         if name is None:
-            self.axes.plot(x, y, color="#c8c8c8", linewidth=0.8, zorder=1)
+            self.axes.plot(x, y, color=UNLIMITED, linewidth=0.8, zorder=1)
             return
         share = float(self.norm(busy_s))
         self.axes.plot(x, y, color="#777777", linewidth=3.2 + 3 * share, zorder=1)
@@ -249,8 +252,9 @@ class _Scene:
         handles = [
             Line2D([], [], color=GREEN, label=f"{arc} within a server"),
             Line2D([], [], color=BLUE, label=f"{arc} between servers"),
+            Line2D([], [], color=UNLIMITED, linewidth=0.8, label="no limit of its own"),
         ]
-        self.axes.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.0, 0.0), ncols=2)
+        self.axes.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.0, 0.0), ncols=3)
 
     def _colour(self, busy_s: float) -> Any:
         return self.colours(float(self.norm(busy_s)))

@@ -33,12 +33,15 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
 
     def draw(figure: Figure) -> None:
         by_round, by_second = figure.subplots(1, 2, sharey=True)
+        ends = [len(_until_exact(course.errors)) - 1 for course in courses]
+        shown = max(12, *_shown(ends, [c.consensus_rounds for c in courses]))
+        shown_s = max(_shown([c.times_s[-1] for c in courses], [c.consensus_s for c in courses]))
         for number, course in enumerate(courses):
             turn, place = divmod(number, len(SERIES))
             colour, stroke = SERIES[place], STROKES[turn % len(STROKES)]
             errors = _until_exact(course.errors)
             rounds = range(len(errors))
-            label = f"{course.spec}  ({course.second_eigenvalue:.3f})"
+            label = f"{course.spec}  ({course.second_eigenvalue:.4f}){_short(errors, shown)}"
             by_round.plot(rounds, errors, color=colour, linestyle=stroke, label=label)
             by_second.plot(course.times_s[: len(errors)], errors, color=colour, linestyle=stroke)
             if course.second_eigenvalue and len(errors) > 2:
@@ -52,9 +55,7 @@ def compare_picture(path: Path, courses: Sequence[Course], setting: Setting) -> 
             axes.set_ylim(FLOOR, 3.0)
             axes.grid(True)
             axes.axhline(ENOUGH, color=FAINT, linewidth=0.8)
-        shown = max(_shown([len(c.errors) for c in courses], [c.consensus_rounds for c in courses]))
-        shown_s = max(_shown([c.times_s[-1] for c in courses], [c.consensus_s for c in courses]))
-        _frame(by_round, "By rounds", "rounds", max(12, shown))
+        _frame(by_round, "By rounds", "rounds", shown)
         _frame(by_second, "By seconds on the cluster", "seconds, with a gradient a round", shown_s)
         by_round.set_ylabel("disagreement, of the first")
         figure.legend(
@@ -84,6 +85,14 @@ def _shown(ends: Sequence[float], enough: Sequence[float | None]) -> list[float]
     """
     longest = 12 * min((each for each in enough if each), default=math.inf)
     return [min(end, longest) for end in ends]
+
+
+def _short(errors: Sequence[float], shown: float) -> str:
+    """What the legend says of learners who do not agree as far as the picture goes."""
+    seen = errors[: math.floor(shown) + 1]
+    if min(seen) <= ENOUGH:
+        return ""
+    return f"\n   not to 1e-3 in the {len(seen) - 1} rounds shown"
 
 
 def _frame(axes: Axes, title: str, label: str, right: float) -> None:

@@ -118,6 +118,8 @@ class Report:
     verdict: str
     better: Mapping[str, Any] | None = None
     """The nearest better topology: its spec and main figures."""
+    soonest: Mapping[str, Any] | None = None
+    """The better one whose learners agree soonest, if it is another and that is clearly sooner."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""

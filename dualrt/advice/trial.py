@@ -84,11 +84,11 @@ class _Standing:
 
     samples_per_epoch = 1
 
-    def __init__(self, learners: int, setting: Setting, batch: int) -> None:
+    def __init__(self, begin: Vector, setting: Setting, batch: int) -> None:
         self.batch, self.gradient_cost = batch, setting.gradient
-        self._learners, self._nbytes = learners, setting.model_bytes
+        self._learners, self._nbytes = len(begin), setting.model_bytes
         self._zero = _Model(np.zeros(DIMENSION), setting.model_bytes)
-        self._starts = starts(learners)
+        self._starts = begin
 
     def weights(self, rank: int) -> _Weights:
         return _Weights(rank, self._learners, _Model(self._starts[rank], self._nbytes))
@@ -154,10 +154,12 @@ def contraction(
     setting: Setting,
     rounds: int,
     tell: Callable[[float], None] = lambda share: None,
+    begin: Vector | None = None,
 ) -> Contraction:
     """Run SD-PSGD, or SGP where weights are pushed, for `rounds` and watch the learners agree.
 
-    `tell` is told the share of the rounds that is done.
+    `tell` is told the share of the rounds that is done. Learners begin at `begin`, of shape
+    [learners, DIMENSION], or else where `starts` says.
     """
     # An update ends a round of SD-PSGD, and comes before the pushes of one of SGP.
     algorithm, ahead = (SGP, 1) if isinstance(plan, Pushes) else (SDPSGD, 0)
@@ -171,7 +173,7 @@ def contraction(
         if update.learner == 0:
             tell(round / rounds)
 
-    learners = _learners(algorithm, plan, setting, rounds + ahead)
+    learners = _learners(algorithm, plan, setting, rounds + ahead, begin)
     states[0] = [learner.weights.snapshot().vector.values for learner in learners]
     _simulate(learners, setting, note)
     times_s = [time_s - ended_s[0] for time_s in ended_s]
@@ -197,10 +199,16 @@ def _contraction(states: Vector, times_s: Sequence[float], period: int) -> Contr
 
 
 def _learners(
-    algorithm: type[Learner], plan: Mixing | Pushes, setting: Setting, steps: int, **settings: Any
+    algorithm: type[Learner],
+    plan: Mixing | Pushes,
+    setting: Setting,
+    steps: int,
+    begin: Vector | None = None,
+    **settings: Any,
 ) -> list[Learner]:
     learners = plan.learners
-    workload = _Standing(learners, setting, setting.gradient.samples or 1)
+    begin = starts(learners) if begin is None else begin
+    workload = _Standing(begin, setting, setting.gradient.samples or 1)
     layout = algorithm.layout(learners, **settings)
     progress = Progress(
         epochs=float(steps * learners),

@@ -54,6 +54,18 @@ def test_a_comparison_shows_the_fast_beside_the_slow() -> None:
     assert pictures._shown([10.0], [None]) == [10.0]
 
 
+def test_the_legend_says_who_does_not_agree_as_far_as_the_picture_goes() -> None:
+    errors = [1.0, 0.5, 0.25, 1e-4]
+    assert pictures._short(errors, 3.0) == ""
+    assert "not to 1e-3 in the 2 rounds shown" in pictures._short(errors, 2.5)
+
+
+def test_a_line_without_a_limit_has_its_legend(tmp_path: Path) -> None:
+    file = tmp_path / "legend.svg"
+    draw_picture(file, specs.read("ring:4"), setting(4))
+    assert "<!-- no limit of its own -->" in file.read_text()
+
+
 def test_too_many_learners_for_a_page_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a page holds 256"):
         draw_picture(tmp_path / "x.png", specs.read("ring:257"), setting(257))

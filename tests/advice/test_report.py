@@ -144,6 +144,29 @@ def test_what_is_better_mixes_faster_for_no_more_bytes() -> None:
     assert report.better["spec"] in report.verdict
 
 
+def test_the_nearest_keeps_partners_and_links_and_the_soonest_is_named_beside_it() -> None:
+    report = judged("ring:16")
+    assert report.better is not None
+    assert report.soonest is not None
+    assert report.bottleneck is not None
+    assert (report.better["spec"], report.better["degree_max"]) == ("alternating-ring:16", 2)
+    assert (report.soonest["spec"], report.soonest["degree_max"]) == ("hypercube:16", 4)
+    assert report.soonest["consensus_rounds"] < report.better["consensus_rounds"]
+    assert report.better["busy_s"] == pytest.approx(report.bottleneck.busy_s / 2)
+    assert "88 rounds for 0.5 times the bytes: as many partners at most (2)" in report.verdict
+    assert "4 partners at most and not 2, the busiest link busy for 27.6 ms" in report.verdict
+
+
+def test_of_graphs_that_send_as_little_the_one_that_loads_the_links_like_this_is_nearest() -> None:
+    report = judged("complete:64", cluster="h100-8x8")
+    assert not report.passed
+    found = [one.report for one in better._better(report, setting(64, "h100-8x8"), Demand())]
+    assert report.better is not None
+    changes = {(one.spec, one.mixing): better._change(report, one) for one in found}
+    assert len(changes) > 2
+    assert min(changes, key=changes.__getitem__) == (report.better["spec"], report.better["mixing"])
+
+
 def test_a_graph_that_racks_cannot_carry_is_numbered_for_them() -> None:
     # Any order of learners but the racks' own, and a model whose own connections hide.
     topology = specs.read("random-regular:192x4")
@@ -153,7 +176,7 @@ def test_a_graph_that_racks_cannot_carry_is_numbered_for_them() -> None:
     assert report.better is not None
     assert report.better["spec"] == "cluster-aware:4x48/random-regular:192x4"
     assert report.better["bytes_per_step"] == report.bytes_per_step
-    assert report.verdict.endswith("rounds for the same bytes.")
+    assert "rounds for the same bytes: as many partners at most (4)" in report.verdict
 
 
 def test_an_odd_number_of_learners_with_locks_is_given_a_path() -> None:

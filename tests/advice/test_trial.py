@@ -52,15 +52,30 @@ def test_what_takes_too_many_messages_is_followed_by_its_matrices() -> None:
     assert found.round_s >= where.gradient_s
 
 
-def test_what_was_measured_of_a_few_rounds_is_not_taken_for_the_long_run(
+def test_the_long_run_is_measured_where_matrices_lead_if_it_is_too_far_to_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert course(specs.read("ring:8"), setting(8, model_bytes=1000)).settled
-    monkeypatch.setattr(compare, "MOST_ROUNDS", 30)
-    slow = course(specs.read("path:8"), setting(8, model_bytes=1000))
-    assert not slow.settled
-    assert slow.consensus_rounds is not None
-    assert len(slow.errors) < slow.consensus_rounds
+    monkeypatch.setattr(compare, "MOST_ROUNDS", 10)
+    for spec in ("ring:48", "alternating-ring:24"):
+        topology = specs.read(spec)
+        slow = course(topology, setting(topology.schedule.learners, model_bytes=1000))
+        assert slow.consensus_rounds is not None
+        assert len(slow.errors) < slow.consensus_rounds / 10
+        assert slow.settled
+        assert slow.measured is not None
+        # The first ten rounds leave less of a disagreement, by far.
+        assert (slow.errors[10] / slow.errors[5]) ** (1 / 5) < 0.98 * slow.second_eigenvalue
+        assert 1 - slow.measured == pytest.approx(1 - slow.second_eigenvalue, rel=1e-3)
+
+
+def test_what_was_measured_of_a_few_rounds_of_pushing_is_not_taken_for_the_long_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write(nx.cycle_graph(8, create_using=nx.DiGraph), tmp_path / "oneway.json")
+    topology = specs.read(str(tmp_path / "oneway.json"))
+    assert course(topology, setting(8, model_bytes=1000)).settled
+    monkeypatch.setattr(compare, "MOST_ROUNDS", 10)
+    assert not course(topology, setting(8, model_bytes=1000)).settled
 
 
 def test_a_comparison_is_told_how_far_it_is() -> None:

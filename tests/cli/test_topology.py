@@ -32,7 +32,7 @@ def test_a_check_that_fails_exits_with_1_and_says_why() -> None:
     ("words", "told"),
     [
         (("check", "rnig:5"), "Did you mean 'ring'?"),
-        (("check", "ring:5", "--cluster", "nowhere"), "neither a file nowhere"),
+        (("check", "ring:5", "--cluster", "nowhere"), "there is no such cluster: neither the file"),
         (("check", "ring:5", "--protocol", "prayer"), "Use delta or lock"),
         (("check", "one-peer-exponential:4", "--protocol", "lock"), "pushed and not exchanged"),
         (("check", "ring:5", "--mixing", "shaken"), "no mixing is called 'shaken'"),
