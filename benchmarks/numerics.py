@@ -16,8 +16,7 @@ Processor time, torch on one thread.
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from dualrt import api
@@ -40,6 +38,11 @@ from dualrt.workloads.asr.store import Block, Description, SpeechWriter
 from dualrt.workloads.digits import Digits
 from dualrt.workloads.speech import Speech
 from dualrt.workloads.torch_weights import TorchWeights
+
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import options, tabled, tell
 
 KEYS = {
     "gradients_speedup": "time of the learners' gradients one by one / together, batch 16",
@@ -230,31 +233,20 @@ def measure(learners: int, rounds: int) -> dict[str, Any]:
 
 def table(figures: dict[str, Any]) -> Table:
     """The figures, each with its goal and its meaning."""
-    made = Table("figure", "", "goal", "meaning", title="Numerics of the simulator")
-    made.columns[1].justify = "right"
-    for key, figure in figures.items():
-        shown = str(figure) if isinstance(figure, bool) else f"{figure:.3g}"
-        made.add_row(key, shown, GOALS.get(key, ""), KEYS[key])
-    return made
+
+    def shown(figure: Any) -> str:
+        return str(figure) if isinstance(figure, bool) else f"{figure:.3g}"
+
+    return tabled("Numerics of the simulator", figures, KEYS, GOALS, shown)
 
 
 def main() -> None:
     """Measure and print."""
-    keys = "\n".join(f"  {key:28}{meaning}" for key, meaning in KEYS.items())
-    parser = argparse.ArgumentParser(
-        description="What computing real gradients costs the simulator, in processor time.",
-        epilog=f"keys of --json:\n{keys}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    parser = options("What computing real gradients costs the simulator, in processor time.", KEYS)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of a figure")
     parser.add_argument("--learners", type=int, default=64, help="learners of the digits")
-    arguments = parser.parse_args()
-    figures = measure(arguments.learners, arguments.rounds)
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        Console().print(table(figures))
+    words = parser.parse_args()
+    tell(measure(words.learners, words.rounds), table, as_json=words.json)
 
 
 if __name__ == "__main__":

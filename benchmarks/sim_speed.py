@@ -30,7 +30,6 @@ that answers at once (`instant.py`). No simulator of these learners can be faste
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import resource
@@ -44,7 +43,6 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import simpy
-from rich.console import Console
 from rich.table import Table
 
 from dualrt import api
@@ -57,6 +55,7 @@ from dualrt.sim.process import PENDING, Answer, Answers, Process
 # A script finds its neighbours by their own names, the type checker by the folder's too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import options, tabled, tell
 from benchmarks.instant import Instant, learners_of
 
 KEYS = {
@@ -312,37 +311,22 @@ def measure(rounds: int, whole: bool) -> dict[str, float | None]:
 
 def table(figures: dict[str, float | None]) -> Table:
     """The figures, each with its goal and its meaning."""
-    made = Table("figure", "", "goal", "meaning", title="Speed of the simulator")
-    made.columns[1].justify = "right"
-    for key, figure in figures.items():
-        shown = (
-            "no SimGrid"
-            if figure is None
-            else f"{figure:,.0f}"
-            if figure > 100
-            else f"{figure:.2f}"
-        )
-        made.add_row(key, shown, GOALS.get(key, ""), KEYS[key])
-    return made
+
+    def shown(figure: float | None) -> str:
+        if figure is None:
+            return "no SimGrid"
+        return f"{figure:,.0f}" if figure > 100 else f"{figure:.2f}"
+
+    return tabled("Speed of the simulator", figures, KEYS, GOALS, shown)
 
 
 def main() -> None:
     """Measure and print."""
-    keys = "\n".join(f"  {key:28}{meaning}" for key, meaning in KEYS.items())
-    parser = argparse.ArgumentParser(
-        description="How fast the simulator is, in whole runs and in processor time.",
-        epilog=f"keys of --json:\n{keys}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    parser = options("How fast the simulator is, in whole runs and in processor time.", KEYS)
     parser.add_argument("--whole", action="store_true", help="run all 16 epochs of H-ADPSGD")
     parser.add_argument("--rounds", type=int, default=2, help="rounds of a figure, the best counts")
-    arguments = parser.parse_args()
-    figures = measure(arguments.rounds, arguments.whole)
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        Console().print(table(figures))
+    words = parser.parse_args()
+    tell(measure(words.rounds, words.whole), table, as_json=words.json)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ only that it is judged.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -24,6 +24,11 @@ from rich.progress import track
 from rich.table import Table
 
 from dualrt.topology import specs, weights
+
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import options, tell
 
 GOALS_S = {1_024: 3.0, 10_000: 30.0}
 """By number of learners."""
@@ -123,20 +128,11 @@ def table(found: dict[str, Any]) -> Table:
 
 
 def main() -> None:
-    keys = "\n".join(f"  {key:16} {meaning}" for key, meaning in KEYS.items())
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0] if __doc__ else None,
-        epilog=f"keys of --json:\n{keys}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    """Measure and print."""
+    parser = options((__doc__ or "").partition("\n")[0], KEYS)
     parser.add_argument("--rounds", type=int, default=1, help="runs, of which the best counts")
-    options = parser.parse_args()
-    found = measure(options.rounds)
-    if options.json:
-        print(json.dumps(found))
-    else:
-        Console().print(table(found))
+    words = parser.parse_args()
+    tell(measure(words.rounds), table, as_json=words.json)
 
 
 if __name__ == "__main__":
