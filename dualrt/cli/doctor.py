@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dualrt.cli import processes, show, talk
+from dualrt.cli.options import written
 from dualrt.core.errors import DualrtError, require
 from dualrt.observe.units import seconds, size
 from dualrt.scenario import Scenario, load
@@ -47,9 +48,7 @@ class Request:
 
     def arguments(self) -> list[str]:
         """The same options for another process."""
-        words = [] if self.file is None else [self.file]
-        for override in self.overrides:
-            words += ["--set", override]
+        words = [*([] if self.file is None else [self.file]), *written(self.overrides)]
         return words if self.out is None else [*words, "--out", str(self.out.resolve())]
 
 

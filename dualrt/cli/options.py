@@ -1,10 +1,12 @@
 """Options that several commands take, in one set of words.
 
-Owns their names and their help. Must not know what a command does with them.
+Owns their names and their help, and how they are written for another process. Must not know what a
+command does with them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,3 +48,8 @@ Metrics = Annotated[
         "repeatable.",
     ),
 ]
+
+
+def written(overrides: Sequence[str]) -> list[str]:
+    """Overrides of a scenario as words of a command line."""
+    return [word for override in overrides for word in ("--set", override)]

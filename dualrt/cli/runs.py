@@ -21,6 +21,7 @@ from dualrt import api, keeping
 from dualrt.cli import processes, show, talk
 from dualrt.cli.files import check_folder, check_picture
 from dualrt.cli.logs import Level
+from dualrt.cli.options import written
 from dualrt.composition import Composition
 from dualrt.core.errors import DualrtError, PreemptedError, UsageError, require
 from dualrt.keeping import Wish
@@ -84,9 +85,7 @@ class Request:
 
     def arguments(self) -> list[str]:
         """The same options for another process."""
-        words = [self.file]
-        for override in self.overrides:
-            words += ["--set", override]
+        words = [self.file, *written(self.overrides)]
         if self.seed is not None:
             words += ["--seed", str(self.seed)]
         if self.out is not None:

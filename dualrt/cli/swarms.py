@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dualrt.cli import show
+from dualrt.cli.options import written
 from dualrt.observe import units
 from dualrt.swarm import INVARIANTS, Swarm, Trial
 from dualrt.swarm import swarm as run_all
@@ -40,9 +41,7 @@ class Request:
 
     def replay(self, seed: int) -> str:
         """The one command that runs a seed again."""
-        words = ["dualrt", "swarm", self.file]
-        for override in self.overrides:
-            words += ["--set", override]
+        words = ["dualrt", "swarm", self.file, *written(self.overrides)]
         if self.kinds:
             words += ["--faults", ",".join(self.kinds)]
         return shlex.join([*words, "--seeds", "1", "--first-seed", str(seed)])

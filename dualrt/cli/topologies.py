@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from dualrt.cli import show
 from dualrt.cli.files import check_picture
 from dualrt.core.errors import UsageError
 from dualrt.observe import units
+from dualrt.observe.tables import Rows, figures_table
 from dualrt.topology import Topology, specs
 
 LINKS_SHOWN = 8
@@ -112,25 +113,17 @@ def draw(spec: str, asked: Asked, picture: Path) -> None:
 
 
 def _table(report: Report) -> Table:
-    table = Table(
-        title=Text(f"{report.spec}, {report.mixing}"),
-        box=SIMPLE_HEAD,
-        show_header=False,
-        title_justify="left",
-    )
-    table.add_column("figure", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    for rows in (_graph(report), _mixing(report), _traffic(report)):
-        for label, value in rows:
-            table.add_row(label, Text(value))
-        table.add_section()
+    groups = (_graph, _mixing, _traffic, _links)
+    return figures_table(f"{report.spec}, {report.mixing}", (group(report) for group in groups))
+
+
+def _links(report: Report) -> Rows:
     for load in report.links[:LINKS_SHOWN]:
         busy = f"{units.size(load.bytes_per_step)} a step, busy {units.seconds(load.busy_s)}"
-        table.add_row(Text(f"link {load.link}"), busy)
-    return table
+        yield f"link {load.link}", busy
 
 
-def _graph(report: Report) -> Iterator[tuple[str, str]]:
+def _graph(report: Report) -> Rows:
     yield "learners", units.count(report.learners)
     yield "connected", _yes(report.connected)
     yield "bipartite", _yes(report.bipartite)
@@ -144,7 +137,7 @@ def _graph(report: Report) -> Iterator[tuple[str, str]]:
     yield "edges that split it", f"{at_most}{units.count(report.min_cut)}"
 
 
-def _mixing(report: Report) -> Iterator[tuple[str, str]]:
+def _mixing(report: Report) -> Rows:
     second = report.second_eigenvalue
     yield "doubly stochastic", _yes(report.doubly_stochastic)
     yield "second eigenvalue", units.MISSING if second is None else f"{second:.10g}"
@@ -152,7 +145,7 @@ def _mixing(report: Report) -> Iterator[tuple[str, str]]:
     yield "rounds to 1e-3", units.count(report.consensus_rounds)
 
 
-def _traffic(report: Report) -> Iterator[tuple[str, str]]:
+def _traffic(report: Report) -> Rows:
     assumed = ", assumed, with servers for all" if report.cluster_assumed else ""
     yield "cluster", f"{report.cluster}{assumed}"
     for value in report.cluster_fitted:

@@ -20,30 +20,24 @@ from dualrt.observe.summary import Steady, Summary
 Rows: TypeAlias = Iterable[tuple[str, str]]
 
 
-def summary_table(summary: Summary) -> Table:
-    """One run, a figure a row, in groups."""
-    table = Table(
-        title=Text(f"{summary.title} ({summary.mode})"),
-        box=SIMPLE_HEAD,
-        show_header=False,
-        title_justify="left",
-    )
+def figures_table(title: str, groups: Iterable[Rows]) -> Table:
+    """A figure a row, in groups with a line between them."""
+    table = Table(title=Text(title), box=SIMPLE_HEAD, show_header=False, title_justify="left")
     table.add_column("figure", no_wrap=True)
     table.add_column("value", overflow="fold")
-    groups = (_run, _time, _model, _asynchrony, _faults)
-    for rows in (group(summary) for group in groups):
+    for rows in groups:
         for label, value in rows:
             # Text, because a name may hold the brackets of markup.
-            table.add_row(label, Text(value))
+            table.add_row(Text(label), Text(value))
         table.add_section()
-    for name, utilisation in summary.busiest_links:
-        table.add_row(Text(f"link {name}"), f"{units.percent(utilisation)} used")
-    table.add_section()
-    for one in summary.fitted:
-        points = f"{len(one.points)} point{'s' if len(one.points) > 1 else ''}"
-        value = f"{one.key} = {one.value:.4g} ({one.calibration}, {points})"
-        table.add_row("fitted", Text(value))
     return table
+
+
+def summary_table(summary: Summary) -> Table:
+    """One run, a figure a row, in groups."""
+    groups = (_run, _time, _model, _asynchrony, _faults, _links, _fitted)
+    title = f"{summary.title} ({summary.mode})"
+    return figures_table(title, (group(summary) for group in groups))
 
 
 def comparison_table(summaries: Sequence[Summary]) -> Table:
@@ -54,6 +48,17 @@ def comparison_table(summaries: Sequence[Summary]) -> Table:
     (seeds x algorithms) gets a run a row.
     """
     return _of_two(*summaries) if len(summaries) == 2 else _of_many(summaries)
+
+
+def _links(summary: Summary) -> Rows:
+    for name, utilisation in summary.busiest_links:
+        yield f"link {name}", f"{units.percent(utilisation)} used"
+
+
+def _fitted(summary: Summary) -> Rows:
+    for one in summary.fitted:
+        points = units.counted(len(one.points), "point")
+        yield "fitted", f"{one.key} = {one.value:.4g} ({one.calibration}, {points})"
 
 
 def _run(summary: Summary) -> Rows:

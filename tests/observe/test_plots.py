@@ -80,6 +80,7 @@ def test_a_run_in_which_nothing_happened_can_be_drawn(tmp_path: Path) -> None:
     run_picture(tmp_path / "run.png", summed_up(empty), empty)
     comparison_picture(tmp_path / "two.png", [(summed_up(empty), empty)] * 2, title="Nothing")
     timeline(tmp_path / "line.png", [], range(2), (0.0, 1.0))
+    assert {file.name for file in tmp_path.iterdir()} == {"run.png", "two.png", "line.png"}
 
 
 def test_runs_with_and_without_loss_can_be_compared(tmp_path: Path) -> None:
@@ -88,11 +89,14 @@ def test_runs_with_and_without_loss_can_be_compared(tmp_path: Path) -> None:
         comparison_picture(
             tmp_path / "runs.png", [(summed_up(tally), tally) for tally in several], title="Runs"
         )
+        assert (tmp_path / "runs.png").stat().st_size > 10_000
+        (tmp_path / "runs.png").unlink()
 
 
 def test_dollars_in_a_title_are_no_mathematics(tmp_path: Path) -> None:
     tally = tallied(a_run())
     run_picture(tmp_path / "run.png", summed_up(tally), tally, title=r"costs $5 and $\frac")
+    assert (tmp_path / "run.png").stat().st_size > 10_000
 
 
 def test_pictures_need_no_global_state_and_matplotlib_is_not_imported_before(
