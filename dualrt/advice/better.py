@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from dualrt.advice.report import Demand, Report, glance
 from dualrt.advice.setting import Setting
 from dualrt.observe import units
-from dualrt.topology import mixing, specs
+from dualrt.topology import PLANS, specs
 
 RULE = "metropolis"
 """Shares that suit any graph."""
@@ -170,7 +170,7 @@ class Candidate(NamedTuple):
 
 def _reweighed(report: Report) -> Iterator[Candidate]:
     """The graph itself, with shares that are doubly stochastic on any graph."""
-    if report.connected and not report.passed and report.mixing not in (*mixing.PLANS, RULE):
+    if report.connected and not report.passed and report.mixing not in (*PLANS, RULE):
         yield Candidate(report.spec, report.messages_per_step, report.degree_max, RULE)
 
 

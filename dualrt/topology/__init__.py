@@ -2,7 +2,8 @@
 
 A graph says who may exchange weights with whom (`graphs`, `files`, `functions`; `specs` reads the
 texts that name one); `weights` makes shares from a graph; a plan says who exchanges in which round,
-who starts, and with what share (`mixing`), or who pushes to whom (`pushing`). What is judged is a
+who starts, and with what share (`mixing`; `plans` has those that there are), or who pushes to whom
+(`pushing`). What is judged is a
 `schedules.Schedule`: `checks` says what it must satisfy, `spectrum` how fast it mixes, `structure`
 how far apart its learners are and whose loss would split them. Knows nothing of algorithms, drivers
 or clusters: an algorithm is handed a learner's rows of a plan, never a graph. Imports numpy, scipy
@@ -17,11 +18,9 @@ from dualrt.topology.checks import (
     require_graph,
 )
 from dualrt.topology.files import read, write
-from dualrt.topology.mixing import (
+from dualrt.topology.mixing import Exchange, Mixing, Periodic
+from dualrt.topology.plans import (
     PLANS,
-    Exchange,
-    Mixing,
-    Periodic,
     from_matrix,
     neighbours,
     one_sided,

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import networkx as nx
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import files, functions, graphs, mixing, placement, pushing, schedules, weights
+from dualrt.topology import files, functions, graphs, placement, plans, pushing, schedules, weights
 from dualrt.topology.checks import require_graph, require_simple
 from dualrt.topology.graphs import FAMILIES, SHAPED
 from dualrt.topology.mixing import Mixing
@@ -85,7 +85,7 @@ def build(spec: str, learners: int | None = None, *, base: Path | None = None) -
     """Return the graph that a scenario asks for, ready for a mixing plan.
 
     A schedule gives the graph of all its edges, which remembers its plan, and its seed if it has
-    one, for `mixing.plan`.
+    one, for `plans.plan`.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def draft(spec: str, learners: int | None = None, *, base: Path | None = None) -
 def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None = None) -> Topology:
     """Read a specification together with how it is mixed.
 
-    `mix` is a rule of `weights` (default metropolis), `matrix:FILE`, or a plan of `mixing`; a
+    `mix` is a rule of `weights` (default metropolis), `matrix:FILE`, or a plan of `plans`; a
     schedule has its own, and a directed graph is pushed along. `seed` is that of random schedules,
     unless the specification has one.
 
@@ -151,9 +151,9 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
         family, called = PLAN_OF[name]
         seed = drawn if drawn is not None else seed
         if called == "random-pairs":
-            plan = mixing.random_pairs(_number(spec, size), seed)
+            plan = plans.random_pairs(_number(spec, size), seed)
         else:
-            plan = mixing.plan(called, FAMILIES[family](_number(spec, size)), seed)
+            plan = plans.plan(called, FAMILIES[family](_number(spec, size)), seed)
         return Topology(spec, called, None, schedules.of_plan(plan), lambda: plan)
     graph = _draft(spec, None, base or Path())
     if graph.is_directed():
@@ -167,16 +167,16 @@ def read(spec: str, mix: str | None = None, *, seed: int = 0, base: Path | None 
     require_simple(graph, f"graph {spec!r}")
     mix = "metropolis" if mix is None else mix
     # No plan joins what is in parts; judged by any shares, such a graph fails for that alone.
-    if mix in mixing.PLANS and mix != "neighbours" and nx.is_connected(graph):
-        made = mixing.plan(mix, graph, seed)
+    if mix in plans.PLANS and mix != "neighbours" and nx.is_connected(graph):
+        made = plans.plan(mix, graph, seed)
         return Topology(spec, mix, graph, schedules.of_plan(made), lambda: made)
-    matrix = weights.weigh("metropolis" if mix in mixing.PLANS else mix, graph, base)
+    matrix = weights.weigh("metropolis" if mix in plans.PLANS else mix, graph, base)
     return Topology(
         spec,
         mix,
         graph,
         schedules.constant(matrix),
-        lambda: mixing.from_matrix(graph, matrix, f"the matrix of {mix}"),
+        lambda: plans.from_matrix(graph, matrix, f"the matrix of {mix}"),
     )
 
 

@@ -10,14 +10,8 @@ from hypothesis import given
 
 from dualrt.core.errors import TopologyError
 from dualrt.topology import checks, graphs
-from dualrt.topology.mixing import (
-    Exchange,
-    Mixing,
-    Periodic,
-    neighbours,
-    random_pairs,
-    random_ring,
-)
+from dualrt.topology.mixing import Exchange, Mixing, Periodic
+from dualrt.topology.plans import neighbours, random_pairs, random_ring
 
 from .strategies import connected_graphs
 

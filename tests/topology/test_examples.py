@@ -10,9 +10,9 @@ import pytest
 from dualrt.topology import (
     colouring,
     graphs,
-    mixing,
     orientation,
     placement,
+    plans,
     pushing,
     specs,
 )
@@ -20,7 +20,7 @@ from dualrt.topology import (
 
 @pytest.mark.parametrize(
     "module",
-    [colouring, graphs, mixing, orientation, placement, pushing, specs],
+    [colouring, graphs, orientation, placement, plans, pushing, specs],
     ids=lambda module: module.__name__,
 )
 def test_the_examples_in_a_module_hold(module: ModuleType) -> None:

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import checks, graphs, mixing, weights
-from dualrt.topology.mixing import (
+from dualrt.topology import checks, drawn, graphs, mixing, plans, weights
+from dualrt.topology.mixing import Mixing
+from dualrt.topology.plans import (
     PLANS,
-    Mixing,
     neighbours,
     pairwise,
     plan,
@@ -140,7 +140,7 @@ def test_pairwise_on_a_hypercube_averages_exactly_in_a_period() -> None:
     np.testing.assert_array_equal(product, np.full((16, 16), 1 / 16))
 
 
-@pytest.mark.parametrize("name", mixing.PLANS)
+@pytest.mark.parametrize("name", plans.PLANS)
 def test_a_lone_learner_has_nobody_to_mix_with(name: str) -> None:
     made = plan(name, graphs.complete(1), seed=1)
     assert made.row(0, 3) == made.initiates(0, 3) == ()
@@ -148,7 +148,7 @@ def test_a_lone_learner_has_nobody_to_mix_with(name: str) -> None:
     np.testing.assert_array_equal(made.matrix(3), [[1.0]])
 
 
-@pytest.mark.parametrize("name", mixing.PLANS)
+@pytest.mark.parametrize("name", plans.PLANS)
 def test_two_learners_have_half_each_and_one_of_them_initiates(name: str) -> None:
     made = plan(name, graphs.ring(2), seed=1)
     np.testing.assert_array_equal(made.matrix(3), [[0.5, 0.5], [0.5, 0.5]])
@@ -161,7 +161,7 @@ class TestRandomPlans:
         self, draw: Callable[[int, int], Mixing]
     ) -> None:
         first = [draw(12, 5).matrix(round).tolist() for round in range(20)]
-        mixing._shuffled.cache_clear()
+        drawn._shuffled.cache_clear()
         again = [draw(12, 5).matrix(round).tolist() for round in reversed(range(20))]
         assert first == again[::-1]
 
@@ -314,7 +314,7 @@ def test_a_periodic_plan_needs_a_round() -> None:
 
 def test_a_ring_that_is_drawn_needs_three_learners() -> None:
     with pytest.raises(TopologyError, match="random ring of 2 learners"):
-        mixing.RandomRing(2, seed=0)
+        drawn.RandomRing(2, seed=0)
 
 
 PRINT_PLANS = """

@@ -9,7 +9,7 @@ import networkx as nx
 import pytest
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import checks, files, graphs, mixing, placement, specs
+from dualrt.topology import checks, files, graphs, placement, plans, specs
 
 from . import rates
 
@@ -39,8 +39,8 @@ def test_a_cluster_aware_graph_is_the_same_graph_with_less_between_servers(inner
     plain = specs.build(inner, 64)
     aware = specs.build(f"cluster-aware:8x8/{inner}")
     assert sorted(d for _, d in plain.degree) == sorted(d for _, d in aware.degree)
-    gap = rates.of_plan(mixing.neighbours(plain))
-    assert rates.of_plan(mixing.neighbours(aware)) == pytest.approx(gap)
+    gap = rates.of_plan(plans.neighbours(plain))
+    assert rates.of_plan(plans.neighbours(aware)) == pytest.approx(gap)
     before, after = (placement.crossing(graph, 8) for graph in (plain, aware))
     assert after <= before
     if inner in ("torus:8x8", "random-regular:64x4"):
@@ -85,13 +85,13 @@ def test_seeds_make_different_random_graphs() -> None:
 
 @pytest.mark.parametrize("spec", ["alternating-ring", "random-matching", "random-ring"])
 def test_a_schedule_in_a_scenario_brings_its_plan_along(spec: str) -> None:
-    plan = mixing.plan("pairwise", specs.build(spec, 8), seed=3)
+    plan = plans.plan("pairwise", specs.build(spec, 8), seed=3)
     checks.check_mixing(plan)
     direct = specs.read(f"{spec}:8", seed=3)
     assert direct.plan is not None
     assert [plan.row(0, k) for k in range(6)] == [direct.plan().row(0, k) for k in range(6)]
     with pytest.raises(TopologyError, match="cannot be mixed by 'neighbours'"):
-        mixing.plan("neighbours", specs.build("random-matching", 8))
+        plans.plan("neighbours", specs.build("random-matching", 8))
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_what_cannot_be_says_why(spec: str, told: str) -> None:
 
 @pytest.mark.parametrize("spec", ["random-matching:8@7", "random-ring:8@7"])
 def test_the_seed_of_a_schedule_counts_for_more_than_that_of_its_scenario(spec: str) -> None:
-    plan = mixing.plan("pairwise", specs.build(spec), seed=3)
-    drawn = mixing.plan("pairwise", specs.build(spec.removesuffix("@7")), seed=7)
+    plan = plans.plan("pairwise", specs.build(spec), seed=3)
+    drawn = plans.plan("pairwise", specs.build(spec.removesuffix("@7")), seed=7)
     assert [plan.row(0, k) for k in range(6)] == [drawn.row(0, k) for k in range(6)]
 
 
@@ -149,7 +149,7 @@ def test_a_schedule_has_its_own_mixing() -> None:
 def test_a_shipped_graph_has_its_source_and_can_be_mixed_on(file: Path) -> None:
     graph = specs.build(str(file))
     assert "arXiv:" in json.loads(file.read_text())["graph"]["source"]
-    checks.check_mixing(mixing.neighbours(graph))
+    checks.check_mixing(plans.neighbours(graph))
 
 
 @pytest.mark.parametrize(

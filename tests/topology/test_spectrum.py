@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from dualrt.topology import graphs, mixing, pushing, schedules, specs, spectrum
+from dualrt.topology import graphs, mixing, plans, pushing, schedules, specs, spectrum
 
 from . import rates
 from .strategies import connected_graphs
@@ -117,13 +117,13 @@ def test_lanczos_finds_what_all_eigenvalues_say(graph: nx.Graph[int]) -> None:
     for chain in range(1, -(-50 // learners)):
         at = chain * learners
         graph.add_edges_from((at - learners + i, at + i) for i in range(learners))
-    matrix = schedules.of_plan(mixing.neighbours(graph)).at(0)
+    matrix = schedules.of_plan(plans.neighbours(graph)).at(0)
     assert spectrum._lanczos(matrix) == pytest.approx(spectrum._dense([matrix]), abs=1e-8)
 
 
 @pytest.mark.parametrize("learners", [1, 2, 5, 16])
 def test_a_complete_graph_averages_in_one_round(learners: int) -> None:
-    assert rates.of_plan(mixing.neighbours(graphs.complete(learners))) == 0.0
+    assert rates.of_plan(plans.neighbours(graphs.complete(learners))) == 0.0
 
 
 def test_learners_that_never_mix_keep_all_of_a_disagreement() -> None:
@@ -136,7 +136,7 @@ def test_an_eigenvalue_of_minus_one_counts_by_its_modulus() -> None:
 
 @given(connected_graphs())
 def test_a_connected_plan_mixes(graph: nx.Graph[int]) -> None:
-    for made in (mixing.pairwise(graph), mixing.neighbours(graph)):
+    for made in (plans.pairwise(graph), plans.neighbours(graph)):
         assert 0 <= rates.of_plan(made) < 1 - 1e-6
 
 

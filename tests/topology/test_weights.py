@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from dualrt.core.errors import TopologyError
-from dualrt.topology import checks, graphs, mixing, specs, weights
+from dualrt.topology import checks, graphs, plans, specs, weights
 
 from . import rates
 from .strategies import connected_graphs
@@ -20,7 +20,7 @@ from .strategies import connected_graphs
 @given(connected_graphs())
 def test_metropolis_shares_are_those_of_the_plan_that_learners_run(graph: nx.Graph[int]) -> None:
     found = weights.metropolis(graph).toarray()
-    np.testing.assert_allclose(found, mixing.neighbours(graph).matrix(0), atol=1e-15)
+    np.testing.assert_allclose(found, plans.neighbours(graph).matrix(0), atol=1e-15)
 
 
 @given(connected_graphs())
@@ -93,8 +93,8 @@ def test_nothing_symmetric_is_faster_than_shares_of_either_sign(spec: str) -> No
 def test_a_share_below_0_is_refused_where_it_would_be_carried_out() -> None:
     pytest.importorskip("cvxpy")
     with pytest.raises(TopologyError, match=r"the matrix of fdla holds -0\.333.* at \(0, 0\)"):
-        mixing.plan("fdla", graphs.star(5))
-    plan = mixing.plan("fdla", graphs.ring(8))
+        plans.plan("fdla", graphs.star(5))
+    plan = plans.plan("fdla", graphs.ring(8))
     checks.check_mixing(plan)
 
 
@@ -118,7 +118,7 @@ def test_a_matrix_of_ones_own_is_read(tmp_path: Path, suffix: str) -> None:
         np.savetxt(file, mine, delimiter=",")
     found = weights.weigh(f"matrix:mine{suffix}", graphs.path(3), tmp_path)
     np.testing.assert_array_equal(found.toarray(), mine)
-    plan = mixing.from_matrix(graphs.path(3), found)
+    plan = plans.from_matrix(graphs.path(3), found)
     np.testing.assert_allclose(plan.matrix(0), mine)
 
 
