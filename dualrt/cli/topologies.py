@@ -18,7 +18,8 @@ from rich.text import Text
 
 from dualrt.advice import compare as comparing
 from dualrt.advice.better import with_better
-from dualrt.advice.report import Demand, Report, examine
+from dualrt.advice.examination import examine
+from dualrt.advice.report import Demand, Report
 from dualrt.advice.setting import Setting, setting
 from dualrt.cli import show
 from dualrt.cli.files import check_picture

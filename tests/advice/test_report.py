@@ -7,9 +7,10 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
-from dualrt.advice import better
+from dualrt.advice import better, candidates
 from dualrt.advice.better import with_better
-from dualrt.advice.report import Demand, Report, examine, glance
+from dualrt.advice.examination import examine, glance
+from dualrt.advice.report import Demand, Report
 from dualrt.advice.setting import setting
 from dualrt.core.errors import TopologyError, UsageError
 from dualrt.scenario import shipped
@@ -201,7 +202,7 @@ def test_what_is_better_for_pushes_can_be_pushed_along(tmp_path: Path) -> None:
     report = judged(str(tmp_path / "oneway.graphml"))
     assert report.better is not None
     assert report.better["spec"] == "one-peer-exponential:12"
-    for candidate in better.pushed_along(12, setting(12)):
+    for candidate in candidates.pushed_along(12, setting(12)):
         assert specs.pushes(candidate.spec).learners == 12
 
 

@@ -1,0 +1,121 @@
+"""Candidates: the topologies that there are for a number of learners on a cluster.
+
+Owns which are worth a look, with what a learner has to do with in each. Must not know which of them
+is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dualrt.advice.report import Report
+from dualrt.advice.setting import Setting
+from dualrt.topology import PLANS, specs
+
+RULE = "metropolis"
+"""Shares that suit any graph."""
+
+COMPLETE = 64
+"""Learners up to which everyone may talk to everyone."""
+
+MANY = 2048
+"""Learners beyond which only what mixes well at any size is looked at."""
+
+PLACED = 512
+"""Learners up to which graphs are numbered anew for the cluster: a second for each."""
+
+
+SLOW = 256
+"""Learners from which on a graph of rounds that go up with their square is none to name."""
+
+
+class Candidate(NamedTuple):
+    """A topology that may be better, and about what a learner has to do with in it."""
+
+    spec: str
+    messages_per_step: float
+    partners: int
+    """In all its rounds together."""
+    mixing: str | None = None
+    """A rule or plan; None for what the specification is mixed by of itself."""
+
+
+def reweighed(report: Report) -> Iterator[Candidate]:
+    """The graph itself, with shares that are doubly stochastic on any graph."""
+    if report.connected and not report.passed and report.mixing not in (*PLANS, RULE):
+        yield Candidate(report.spec, report.messages_per_step, report.degree_max, RULE)
+
+
+def renumbered(report: Report, setting: Setting) -> Iterator[Candidate]:
+    """The graph itself, with fewer edges between racks and between servers."""
+    aware = _aware(report.learners, setting)
+    name = report.spec.partition(":")[0]
+    whole = name not in ("cluster-aware", *specs.PLAN_OF, *specs.DIRECTED)
+    if aware and whole and report.connected and not report.passed:
+        yield Candidate(f"{aware}/{report.spec}", report.messages_per_step, report.degree_max)
+
+
+def _aware(learners: int, setting: Setting) -> str | None:
+    """What numbers learners for the cluster; None where that can save nothing."""
+    cluster = setting.cluster
+    gpus, servers = cluster.gpus_per_server, cluster.servers_per_rack
+    rack = gpus * (servers or 1)
+    if not rack < learners <= PLACED:
+        return None
+    shape = f"{servers}x{gpus}" if servers and gpus > 1 else f"{rack}"
+    return f"cluster-aware:{-(-learners // rack)}x{shape}" if rack > 1 else None
+
+
+def pushed_along(learners: int, setting: Setting) -> Iterator[Candidate]:
+    """What there is for learners that push: one way, or along any edges both ways.
+
+    Only graphs of one degree, on which the parts that are pushed are the shares that are judged.
+    """
+    if learners < 2:
+        return
+    yield Candidate(f"one-peer-exponential:{learners}", 1.0, 2 * (learners - 1).bit_length())
+    for candidate in candidates(learners, setting):
+        name = candidate.spec.partition(":")[0]
+        if candidate.mixing is None and name != "path" and name not in specs.PLAN_OF:
+            yield candidate
+
+
+def candidates(learners: int, setting: Setting) -> Iterator[Candidate]:
+    """What there is for that many learners; of those alike in all, the fastest first."""
+    if learners < 2:
+        return
+    hops = (learners - 1).bit_length()
+    power_of_two = learners & (learners - 1) == 0
+    if power_of_two and 4 <= learners <= MANY:  # exact in log2 n rounds
+        yield Candidate(f"hypercube:{learners}", 1.0, hops, "pairwise")
+    yield Candidate(f"random-matching:{learners}", 1.0, learners - 1)
+    if learners > MANY:
+        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
+        return
+    if 2 < learners <= SLOW:
+        yield Candidate(f"ring:{learners}", 2.0, 2)
+        if learners % 2 == 0:
+            yield Candidate(f"alternating-ring:{learners}", 1.0, 2)
+        else:  # bipartite where no ring is
+            yield Candidate(f"path:{learners}", 2.0 - 2.0 / learners, 2)
+    if learners > 2 and learners % 2 == 0:
+        yield Candidate(f"bipartite-exponential:{learners}", 1.0, 2 * hops, "pairwise")
+    rows = max(side for side in range(1, int(learners**0.5) + 1) if learners % side == 0)
+    if rows > 2:
+        yield Candidate(f"torus:{rows}x{learners // rows}", 4.0, 4)
+    if learners > 8:
+        yield Candidate(f"random-regular:{learners}x4", 4.0, 4)
+    if learners > 2 and power_of_two:
+        yield Candidate(f"hypercube:{learners}", hops, hops)
+    if learners > 2 and learners % 2 == 0:
+        yield Candidate(f"bipartite-exponential:{learners}", 2.0 * hops - 1, 2 * hops)
+    if learners > 2:
+        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
+    aware = _aware(learners, setting)
+    if aware:
+        yield Candidate(f"{aware}/exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
+        if learners > 8:
+            yield Candidate(f"{aware}/random-regular:{learners}x4", 4.0, 4)
+    if learners <= COMPLETE:
+        yield Candidate(f"complete:{learners}", learners - 1.0, learners - 1)
