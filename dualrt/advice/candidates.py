@@ -25,9 +25,8 @@ MANY = 2048
 PLACED = 512
 """Learners up to which graphs are numbered anew for the cluster: a second for each."""
 
-
 SLOW = 256
-"""Learners from which on a graph of rounds that go up with their square is none to name."""
+"""Learners up to which graphs are named whose rounds go up with their square."""
 
 
 class Candidate(NamedTuple):
@@ -83,39 +82,30 @@ def pushed_along(learners: int, setting: Setting) -> Iterator[Candidate]:
 
 def candidates(learners: int, setting: Setting) -> Iterator[Candidate]:
     """What there is for that many learners; of those alike in all, the fastest first."""
-    if learners < 2:
-        return
-    hops = (learners - 1).bit_length()
-    power_of_two = learners & (learners - 1) == 0
-    if power_of_two and 4 <= learners <= MANY:  # exact in log2 n rounds
-        yield Candidate(f"hypercube:{learners}", 1.0, hops, "pairwise")
-    yield Candidate(f"random-matching:{learners}", 1.0, learners - 1)
-    if learners > MANY:
-        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
-        return
-    if 2 < learners <= SLOW:
-        yield Candidate(f"ring:{learners}", 2.0, 2)
-        if learners % 2 == 0:
-            yield Candidate(f"alternating-ring:{learners}", 1.0, 2)
-        else:  # bipartite where no ring is
-            yield Candidate(f"path:{learners}", 2.0 - 2.0 / learners, 2)
-    if learners > 2 and learners % 2 == 0:
-        yield Candidate(f"bipartite-exponential:{learners}", 1.0, 2 * hops, "pairwise")
-    rows = max(side for side in range(1, int(learners**0.5) + 1) if learners % side == 0)
-    if rows > 2:
-        yield Candidate(f"torus:{rows}x{learners // rows}", 4.0, 4)
-    if learners > 8:
-        yield Candidate(f"random-regular:{learners}x4", 4.0, 4)
-    if learners > 2 and power_of_two:
-        yield Candidate(f"hypercube:{learners}", hops, hops)
-    if learners > 2 and learners % 2 == 0:
-        yield Candidate(f"bipartite-exponential:{learners}", 2.0 * hops - 1, 2 * hops)
-    if learners > 2:
-        yield Candidate(f"exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
+    n, hops = learners, (learners - 1).bit_length()
+    power_of_two, even, few = n & (n - 1) == 0, n % 2 == 0, 2 < n <= MANY
+    rows = max((side for side in range(1, int(n**0.5) + 1) if n % side == 0), default=1)
+    widely = 2.0 * hops - 1, 2 * hops - 1
+    known = (
+        # Exact in log2 n rounds.
+        (power_of_two and few, Candidate(f"hypercube:{n}", 1.0, hops, "pairwise")),
+        (n >= 2, Candidate(f"random-matching:{n}", 1.0, n - 1)),
+        (2 < n <= SLOW, Candidate(f"ring:{n}", 2.0, 2)),
+        (2 < n <= SLOW and even, Candidate(f"alternating-ring:{n}", 1.0, 2)),
+        # Bipartite where no ring is.
+        (2 < n <= SLOW and not even, Candidate(f"path:{n}", 2.0 - 2.0 / n, 2)),
+        (even and few, Candidate(f"bipartite-exponential:{n}", 1.0, 2 * hops, "pairwise")),
+        (rows > 2 and few, Candidate(f"torus:{rows}x{n // rows}", 4.0, 4)),
+        (n > 8 and few, Candidate(f"random-regular:{n}x4", 4.0, 4)),
+        (power_of_two and few, Candidate(f"hypercube:{n}", hops, hops)),
+        (even and few, Candidate(f"bipartite-exponential:{n}", widely[0], 2 * hops)),
+        (n > 2, Candidate(f"exponential:{n}", *widely)),
+    )
+    yield from (candidate for fits, candidate in known if fits)
     aware = _aware(learners, setting)
     if aware:
-        yield Candidate(f"{aware}/exponential:{learners}", 2.0 * hops - 1, 2 * hops - 1)
-        if learners > 8:
-            yield Candidate(f"{aware}/random-regular:{learners}x4", 4.0, 4)
-    if learners <= COMPLETE:
-        yield Candidate(f"complete:{learners}", learners - 1.0, learners - 1)
+        yield Candidate(f"{aware}/exponential:{n}", *widely)
+        if n > 8:
+            yield Candidate(f"{aware}/random-regular:{n}x4", 4.0, 4)
+    if 2 <= n <= COMPLETE:
+        yield Candidate(f"complete:{n}", n - 1.0, n - 1)

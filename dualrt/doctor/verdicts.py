@@ -18,6 +18,13 @@ programs and the order of things do is less."""
 LATE_S = 1e-3
 """What a round trip may take longer than the quickest, beside that: threads wait for cores."""
 
+BETWEEN, INSIDE = "between hosts", "inside a host"
+
+SLOW_REMEDY = {
+    BETWEEN: "Look at that cable, card or switch port, and at what else uses it.",
+    INSIDE: "Look at what else runs on that host: threads may wait for a core.",
+}
+
 SKEW_S = 0.1
 """By how much clocks may differ."""
 
@@ -25,8 +32,8 @@ SKEW_S = 0.1
 def between(ways: Sequence[Way], hosts: Sequence[str], model_bytes: int) -> Iterator[Finding]:
     """All of the below."""
     for kind, chosen in (
-        ("between hosts", [way for way in ways if hosts[way.a] != hosts[way.b]]),
-        ("inside a host", [way for way in ways if hosts[way.a] == hosts[way.b]]),
+        (BETWEEN, [way for way in ways if hosts[way.a] != hosts[way.b]]),
+        (INSIDE, [way for way in ways if hosts[way.a] == hosts[way.b]]),
     ):
         if chosen:
             yield from bandwidth(kind, chosen, hosts, model_bytes)
@@ -57,7 +64,7 @@ def bandwidth(
     yield warn(
         check,
         f"{said}. Slow: {shown}{more}{culprit}",
-        "Look at that cable, card or switch port, and at what else uses it.",
+        SLOW_REMEDY[kind],
     )
 
 
@@ -127,7 +134,8 @@ def _culprit(pairs: Sequence[tuple[int, int]], hosts: Sequence[str]) -> str:
     if len({frozenset(pair) for pair in pairs}) < 2:
         return ""
     shared_hosts = set.intersection(*({hosts[a], hosts[b]} for a, b in pairs))
-    if len(shared_hosts) == 1:
+    # Of ways inside one host it goes without saying.
+    if len(shared_hosts) == 1 and any(hosts[a] != hosts[b] for a, b in pairs):
         return f". Host {shared_hosts.pop()} is at an end of each"
     shared = set.intersection(*({a, b} for a, b in pairs))
     return f". Learner {shared.pop()} is at an end of each" if len(shared) == 1 else ""

@@ -51,6 +51,14 @@ def test_a_way_inside_a_host_is_not_held_against_one_between_two() -> None:
     assert "bandwidth inside a host" in found
 
 
+def test_what_is_slow_inside_a_host_is_no_cables_fault() -> None:
+    ways = [way(0, 1, back=1e6), way(0, 2, back=1e6), way(1, 2)]
+    found = said(ways, (HOSTS[0],) * 3)["bandwidth inside a host"]
+    assert found.verdict is Verdict.WARN
+    assert found.remedy.startswith("Look at what else runs on that host")
+    assert "Learner 0 is at an end of each" in found.said
+
+
 def test_a_late_way_is_named() -> None:
     found = said([way(0, 1), way(0, 2, trip_s=0.05), way(1, 2)])["latency between hosts"]
     assert found.verdict is Verdict.WARN
