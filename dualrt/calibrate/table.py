@@ -6,7 +6,7 @@ what a scenario's keys mean: whoever loads a scenario with a value finds out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -91,14 +91,18 @@ class Table(Strict):
             if point.name in parameter.points
         )
 
-    def scenario(self, point: Point, values: Iterable[str] = ()) -> Scenario:
-        """The run of a point, with further texts of --set options.
+    def scenario(self, point: Point, values: Sequence[str] = ()) -> Scenario:
+        """The run of a point, with texts of --set options for its parameters, or with none.
 
-        Raises ScenarioError for what cannot be loaded, or would take gradients.
+        Raises ScenarioError for what cannot be loaded, or would take gradients; it names the
+        parameter whose key takes no such value.
         """
         beside = self.file.parent / point.scenario
         file = beside if is_file(beside) else point.scenario
-        scenario = load(file, [*point.set, *values])
+        try:
+            scenario = load(file, [*point.set, *values])
+        except ScenarioError as error:
+            raise self._blame(point, file, values, error) from error
         if scenario.simulation.numerics:
             raise scenario.error(
                 "simulation.numerics",
@@ -106,6 +110,24 @@ class Table(Strict):
                 "Set it to false, in the scenario or in the point's `set`.",
             )
         return scenario
+
+    def _blame(
+        self, point: Point, file: Path | str, values: Sequence[str], error: ScenarioError
+    ) -> ScenarioError:
+        """The error, in the table's terms where one of its parameters is what cannot be."""
+        try:
+            load(file, point.set)
+        except ScenarioError:
+            return error
+        for place, text in zip(self.parameters_of(point), values, strict=True):
+            try:
+                load(file, [*point.set, text])
+            except ScenarioError as found:
+                key, name = self.parameters[place].key, point.name
+                problem = f"cannot have such a value in point {name!r}: {found}"
+                remedy = "A parameter's key is one that takes any number from low to high."
+                return self._origin.error(f"parameters.{place}.key", key, problem, remedy)
+        return error
 
 
 def read_table(path: str | Path) -> Table:

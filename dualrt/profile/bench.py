@@ -85,7 +85,7 @@ class Bench:
                 f"workload {scenario.workload.name!r} has no numbers, so there is nothing to "
                 f"measure. Profile one that computes: digits, speech, quadratic, or your own"
             )
-        self._workload, self._draw = workload, 0
+        self._workload, self._draw, self._batch = workload, 0, batch
         cost = workload.gradient_cost
         return {
             "parameters_bytes": self._weights.nbytes,
@@ -122,6 +122,44 @@ class Bench:
         finally:
             enough.set()
             thread.join()
+
+    def gradient_work(self, for_s: float) -> list[float]:
+        """The same, in seconds of a processor: however often others had their turns meanwhile."""
+        return self._repeated(self._one_gradient, for_s, time.process_time)
+
+    def train(self, learners: int, steps: int) -> dict[str, float]:
+        """Train by AD-PSGD with the others, as many steps by all of them; what it takes of a
+        processor, and how many steps this process has made.
+
+        It is the transport's last use: `listen` anew for another.
+        """
+        from dualrt.observe.tally import Tally
+        from dualrt.real.driver import RealDriver
+
+        scenario, gossip = self._scenario(self._batch), self._gossip
+        assert gossip is not None
+        scenario = scenario.model_copy(
+            update={
+                "learners": learners,
+                "algorithm": scenario.algorithm.model_validate({"name": "adpsgd"}),
+                "topology": type(scenario.topology)(),
+            }
+        )
+        composition = Composition(scenario, scenario.training.epochs, learners)
+        workload = composition.workload(device=str(self._device))
+        epochs = steps * self._batch / workload.samples_per_epoch
+        composition = Composition(scenario, epochs, learners)
+        learner = composition.learner(self._rank, workload, 0)
+        began_s = time.process_time()
+        RealDriver(
+            learner,
+            gossip,
+            None,
+            Tally(learners),
+            timeout_s=scenario.real.timeout_s,
+            device=self._device,
+        ).run()
+        return {"work_s": time.process_time() - began_s, "steps": learner.step}
 
     def update(self, for_s: float) -> list[float]:
         """Of the weights by a gradient, with the scenario's optimizer."""
@@ -250,19 +288,26 @@ class Bench:
     def _body(self, nbytes: int) -> torch.Tensor | None:
         return self._torch.zeros(nbytes, dtype=self._torch.uint8) if nbytes else None
 
-    def _repeated(self, once: Callable[[], object], for_s: float) -> list[float]:
+    def _repeated(
+        self,
+        once: Callable[[], object],
+        for_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> list[float]:
         self._timed(once)
         times_s: list[float] = []
         end_s = time.perf_counter() + for_s
         while len(times_s) < LEAST_REPEATS or time.perf_counter() < end_s:
-            times_s.append(self._timed(once))
+            times_s.append(self._timed(once, clock))
             if len(times_s) == MOST_REPEATS:
                 break
         return times_s
 
-    def _timed(self, once: Callable[[], object]) -> float:
-        began_s = time.perf_counter()
+    def _timed(
+        self, once: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+    ) -> float:
+        began_s = clock()
         once()
         if self._device.type == "cuda":
             self._torch.cuda.current_stream(self._device).synchronize()
-        return time.perf_counter() - began_s
+        return clock() - began_s

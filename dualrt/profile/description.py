@@ -74,17 +74,30 @@ def _links(report: Report) -> Iterator[Line]:
     yield Line("host_memory_bytes_per_s", report.blend.together_bytes_per_s, "blends of all")
     yield Line("host_thread_bytes_per_s", report.blend.alone_bytes_per_s, "a blend alone")
     yield Line("socket_bytes_per_s", report.gossip.alone_bytes_per_s, "exchanges of one pair")
-    idle = f"between learners that compute; else {report.message_s:.3g}"
-    yield Line("message_overhead_s", report.busy_message_s, idle)
+    if report.software is None:
+        idle = f"between learners that compute; else {report.message_s:.3g}"
+        yield Line("message_overhead_s", report.busy_message_s, idle)
+    else:
+        work_s = report.software.message_s
+        waited_s = max(0.0, report.message_s - 2 * work_s)
+        yield Line("message_overhead_s", waited_s, "an empty message, less the work at both ends")
+        yield Line("message_work_s", work_s, "of a processor, at either end of a model's message")
+        shared = f"{report.cores} for learners of {report.threads} thread each"
+        yield Line("processors_per_server", report.cores / report.threads, shared)
     yield Line("collective_launch_s", GLOO_LAUNCH_S, "not measured; assumed: a gloo call")
 
 
 def _device(report: Report, *, record: bool) -> Iterator[Line]:
-    times_s = rising([point.mean_s for point in report.gradients])
+    beside_s = 0.0 if report.software is None else report.software.step_s
+    times_s = rising([point.work_s for point in report.gradients])
+    times_s = [time_s + beside_s for time_s in times_s]
     batches = [point.batch for point in report.gradients]
     points = [[batch, _rounded(time_s)] for batch, time_s in zip(batches, times_s, strict=True)]
     at_batches = f"at {', '.join(map(str, batches))} samples"
-    yield Line("profiles", {"gradient": points}, "[samples, seconds], all learners at once")
+    what = "[samples, seconds], all learners at once"
+    if report.software is not None:
+        what += f"; of a processor, {beside_s:.3g} of them for the runtime"
+    yield Line("profiles", {"gradient": points}, what)
     yield Line(
         "flops_per_s",
         report.flops / max(times_s[-1] - report.launch_s, LEAST_SHARE * times_s[-1]),
@@ -101,7 +114,8 @@ def _device(report: Report, *, record: bool) -> Iterator[Line]:
     yield Line("device_sigma", sigma, f"between learners, {at_batches}")
     cv = sum(point.cv for point in report.gradients) / len(report.gradients)
     yield Line("step_cv", cv, f"between gradients, {at_batches}")
-    yield Line("interference", report.interference, "gradients of learners that exchange")
+    if report.software is None:
+        yield Line("interference", report.interference, "gradients of learners that exchange")
     if record and report.recorded:
         factors = [_rounded(factor) for factor in report.recorded]
         yield Line("step_factors", {"gradient": factors}, "by their mean, one learner's in order")

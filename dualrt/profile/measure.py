@@ -35,6 +35,11 @@ LEAST_SHARE = 0.1
 """Of an update's time, what its traffic is taken to need at least: below it, the difference to an
 update of next to nothing is noise."""
 
+TRAININGS = 3
+"""Of which the median counts."""
+
+LEAST_STEPS = 20
+
 MOST_LOST = 0.9
 """Of a gradient's time, what an exchange beside it is taken to cost at most."""
 
@@ -81,6 +86,18 @@ class Gradient:
     """Spread between learners: deviation of the logarithm of their means."""
     alone_s: float
     """While the others do nothing."""
+    work_s: float
+    """What it takes of a processor, while all compute theirs; on a GPU `mean_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """What the runtime itself takes of a processor, where learners compute on processors."""
+
+    step_s: float
+    """A step beside its gradient: threads that wake one another, records, the update."""
+    message_s: float
+    """Either end of a message between learners that compute, with a share of the blend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +147,8 @@ class Report:
     busy_message_s: float
     """The same as far as one can tell, between learners that compute: what is left of the time of
     the model's message, after what its bytes take by `gossip`."""
+    software: Software | None
+    """None on a GPU, where it hides behind the device's work."""
     interference: float
     """By how much of its time a gradient takes longer while a learner exchanges all the time."""
     pcie: Pcie | None
@@ -161,6 +180,7 @@ def measure(plan: Plan, tell: Tell) -> Report:
             bytes_s = session.parameters_bytes / gossip.alone_bytes_per_s
             busy_message_s = max(message_s, one_way_s - bytes_s)
         session.hang_up()
+        software = session.software(gradients[-1].work_s) if session.on_processors else None
     return Report(
         workload=plan.workload,
         learners=plan.learners,
@@ -182,6 +202,7 @@ def measure(plan: Plan, tell: Tell) -> Report:
         gossip=gossip,
         message_s=message_s,
         busy_message_s=busy_message_s,
+        software=software,
         interference=interference,
         pcie=pcie,
         recorded=session.recorded,
@@ -204,9 +225,11 @@ class _Session:
         self._for_s = plan.seconds / ROUNDS
         self._tell, self._told = tell, 0
         # Loading and two figures a batch, and twelve or, with a GPU, fifteen others.
-        self._steps = 3 * len(plan.batches) + (15 if plan.device == "cuda" else 12)
+        self._steps = 4 * len(plan.batches) + (15 if plan.device == "cuda" else 13)
         self.parameters_bytes, self.flops, self.threads = 0, 0.0, 1
         self.recorded: tuple[float, ...] = ()
+        self.on_processors = False
+        """Whether learners compute on the processors that everything else runs on too."""
 
     def begin(self) -> dict[str, str]:
         """Start the processes' libraries; returns what computes."""
@@ -224,6 +247,7 @@ class _Session:
             for rank in range(self._crew.size)
         }
         about = self._crew.ask_each(orders)
+        self.on_processors = about[0]["device"] == "cpu"
         self._step()
         kinds = {about[rank]["device"] for rank in self._ranks}
         if len(kinds) > 1:
@@ -246,13 +270,45 @@ class _Session:
             steps = [time_s for rounds in by_learner[0] for time_s in rounds][:MOST_RECORDED]
             self.recorded = tuple(time_s / fmean(steps) for time_s in steps)
         alone = timing(self._rounds("gradient", [0])[0])
+        worked = timings
+        if self.on_processors:
+            worked = [timing(rounds) for rounds in self._rounds("gradient_work", self._ranks)]
         return Gradient(
             batch,
             mean_s=fmean(one.mean_s for one in timings),
-            cv=fmean(one.cv for one in timings),
-            sigma=pstdev([math.log(one.mean_s) for one in timings]),
+            cv=fmean(one.cv for one in worked),
+            sigma=pstdev([math.log(one.mean_s) for one in worked]),
             alone_s=alone.mean_s,
+            work_s=fmean(one.mean_s for one in worked),
         )
+
+    def software(self, gradient_s: float) -> Software:
+        """What the runtime takes of a processor, beside the gradients; on a GPU nothing is told.
+
+        One process trains by itself, and then two together, by AD-PSGD under the real driver. The
+        first of the two starts an exchange with every step, the second answers.
+        """
+        steps = max(LEAST_STEPS, int(ROUNDS * self._for_s / gradient_s))
+        alone = median(self._trained([0], steps)[0] for _ in range(TRAININGS))
+        exchanges = []
+        for _ in range(TRAININGS):
+            work_s, by_learner = self._trained([0, 1], 2 * steps)
+            exchanges.append((work_s - sum(by_learner) * alone / steps) / by_learner[0])
+        self._step()
+        step_s = max(0.0, alone / steps - gradient_s)
+        # An exchange is two messages, each with two ends.
+        return Software(step_s, max(0.0, median(exchanges)) / 4)
+
+    def _trained(self, ranks: Sequence[int], steps: int) -> tuple[float, list[int]]:
+        """Seconds of a processor by all who take part, and the steps of each."""
+        crew = self._crew
+        addresses = crew.ask({"do": "listen", "body_bytes": self.parameters_bytes}, ranks)
+        known = dict(zip(ranks, addresses, strict=True))
+        crew.ask({"do": "connect", "addresses": known}, ranks)
+        order = {"do": "train", "learners": len(ranks), "steps": steps}
+        found = crew.ask(order, ranks)
+        crew.ask({"do": "hang_up"}, ranks)
+        return sum(one["work_s"] for one in found), [one["steps"] for one in found]
 
     def together(self, what: str) -> Timing:
         """One thing, by all learners at once."""

@@ -230,6 +230,16 @@ class ClusterDescription(Table):
     host_memory_bytes_per_s: Positive = Field(
         description="What all learners of a server together move in its memory as they average."
     )
+    processors_per_server: Cap = Field(
+        default=math.inf,
+        description="Where learners compute on the processors of their server: how many of them do "
+        "so at full speed at a time. Left out: each has a device of its own.",
+        json_schema_extra=without_default,
+    )
+    message_work_s: Amount = Field(
+        default=0.0,
+        description="Where processors are shared, what a message takes of one at either end.",
+    )
     host_thread_bytes_per_s: Cap = Field(
         default=math.inf,
         description="The most that one of them moves there.",

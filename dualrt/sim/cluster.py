@@ -100,6 +100,11 @@ class ClusterSpec:
     connections together; every frame passes through it."""
     host_thread_bytes_per_s: float = math.inf
     """The most of `host_memory_bytes_per_s` that one averaging thread can draw."""
+    processors_per_server: float = math.inf
+    """How many learners of a server compute at full speed at a time, where they compute on its
+    processors and not on devices of their own (`dualrt.sim.processors`)."""
+    message_work_s: float = 0.0
+    """Where processors are shared: what a gossip message takes of one at either end."""
 
     collective_launch_s: float = 8.4e-6
     """Of one collective call. NCCL's tuner: base latency of the Simple protocol."""
@@ -124,6 +129,10 @@ class ClusterSpec:
             problem = "is not a whole number from 1"
         elif value is None:
             problem = "is no number"
+        elif name == "processors_per_server":
+            if value > 0:
+                return
+            problem = "is not a positive number"
         elif name.endswith("_bytes"):
             if 0 <= value < math.inf:
                 return

@@ -13,6 +13,7 @@ the sum over learners.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -55,6 +56,7 @@ from dualrt.sim.network import Network, Way
 from dualrt.sim.numerics import Numerics
 from dualrt.sim.overlap import AwaitPiece, MarkedCompute, Overlap, mean_of
 from dualrt.sim.process import PENDING, Answers, Process
+from dualrt.sim.processors import Processors
 from dualrt.sim.rendezvous import Meeting, Rendezvous
 from dualrt.sim.transport import Transport
 from dualrt.sim.unison import Unison
@@ -134,9 +136,12 @@ class Simulator:
         self._devices = [self._device(machine, learner.rank) for learner in learners]
         self._durations_s = [device.duration_s for device in self._devices]
         interference = machine.device.interference
-        self._disturbed = (
-            Disturbed(self._env, self._devices, interference) if interference else None
-        )
+        self._processors: Processors | None = None
+        self._disturbed: Disturbed | Processors | None = None
+        if machine.cluster.processors_per_server < math.inf:
+            self._disturbed = self._processors = Processors(self._env, self.cluster, self._devices)
+        elif interference:
+            self._disturbed = Disturbed(self._env, self._devices, interference)
         self._transport = Transport(self._network, self.cluster, self._disturbed)
         # A span that is written ahead of its time is out of place where each is told at once, and
         # a collective that disturbs its members' computations moves their ends.
@@ -328,6 +333,9 @@ class Simulator:
         if effect.on is _HOST:
             process.since_s = self._env.now
             rank, done = process.rank, partial(self._computed, process)
+            if self._processors is not None:
+                self._processors.run(rank, effect.cost.bytes_moved / self._host_cap, done)
+                return PENDING
             way = self._host_ways.get(rank) or self._host_way(rank)
             self._network.carry(way, effect.cost.bytes_moved, done, self._host_cap)
             return PENDING

@@ -21,6 +21,7 @@ from dualrt.core.seeds import stream
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network
+from dualrt.sim.processors import Processors
 from dualrt.sim.transport import Connection, Message, Transport
 
 
@@ -34,7 +35,7 @@ class LossyTransport(Transport):
         cluster: Cluster,
         faults: Sequence[Fault],
         seed: int,
-        disturbed: Disturbed | None = None,
+        disturbed: Disturbed | Processors | None = None,
     ) -> None:
         super().__init__(network, cluster, disturbed)
         self._env, self._seed = env, seed

@@ -16,6 +16,7 @@ from dualrt.core.effects import Delivery, Packet
 from dualrt.sim.cluster import Cluster
 from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network, Way
+from dualrt.sim.processors import Processors
 from dualrt.sim.tcp import SlowStart
 
 HEADER_BYTES = 64
@@ -49,12 +50,17 @@ class Transport:
     """
 
     def __init__(
-        self, network: Network, cluster: Cluster, disturbed: Disturbed | None = None
+        self,
+        network: Network,
+        cluster: Cluster,
+        disturbed: Disturbed | Processors | None = None,
     ) -> None:
         self._network, self._cluster = network, cluster
         self._cap = cluster.spec.socket_bytes_per_s
         self._overhead_s = cluster.spec.message_overhead_s
         self._disturbed = disturbed
+        self._processors = disturbed if isinstance(disturbed, Processors) else None
+        self._work_s = cluster.spec.message_work_s if self._processors is not None else 0.0
         self._slow_start = SlowStart(cluster) if cluster.spec.tcp_initial_window_bytes else None
         self._connections: dict[tuple[int, int], Connection] = {}
         self._mail: dict[tuple[int, str], deque[Delivery]] = defaultdict(deque)
@@ -93,11 +99,31 @@ class Transport:
             ends = connection.sender, connection.receiver
             overhead_s += self._slow_start.begin(*ends, size_bytes, self._network.now_s)
             arrive = partial(self._sent, ends, arrive)
+        if self._work_s and connection.sender != connection.receiver:
+            self._work(connection, size_bytes, arrive, cap_bytes_per_s, overhead_s)
+            return
         if self._disturbed is not None and connection.sender != connection.receiver:
             ends = connection.sender, connection.receiver
             self._disturbed.begin(ends)
             arrive = partial(self._off_the_wire, ends, arrive)
         self._network.carry(connection.way, size_bytes, arrive, cap_bytes_per_s, overhead_s)
+
+    def _work(
+        self,
+        connection: Connection,
+        size_bytes: int,
+        arrive: Callable[[], None],
+        cap_bytes_per_s: float,
+        overhead_s: float,
+    ) -> None:
+        """Have the sender's process pack the message, and the receiver's unpack it."""
+        processors, work_s = self._processors, self._work_s
+        assert processors is not None
+        unpack = partial(processors.run, connection.receiver, work_s, arrive)
+        carry = partial(
+            self._network.carry, connection.way, size_bytes, unpack, cap_bytes_per_s, overhead_s
+        )
+        processors.run(connection.sender, work_s, carry)
 
     def _sent(self, ends: tuple[int, int], arrive: Callable[[], None]) -> None:
         assert self._slow_start is not None

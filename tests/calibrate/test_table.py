@@ -59,5 +59,19 @@ def test_a_run_with_gradients_is_refused(file: Path) -> None:
 
 def test_a_key_that_no_scenario_has_is_found_at_the_first_run(file: Path) -> None:
     file.write_text(file.read_text().replace("nic_bytes_per_s", "nic_byte_per_s"))
-    with pytest.raises(ScenarioError, match=r"run.toml.*nic_byte_per_s.*Did you mean"):
+    named = r"table.toml: parameters.0.key = 'cluster.nic_byte_per_s'.*'one'.*Did you mean"
+    with pytest.raises(ScenarioError, match=named):
         fit(read_table(file))
+
+
+def test_a_key_that_takes_no_such_number_is_named_as_the_table_has_it(file: Path) -> None:
+    file.write_text(file.read_text().replace("nic_bytes_per_s", "servers"))
+    with pytest.raises(ScenarioError, match=r"table.toml: parameters.0.key.*valid integer"):
+        fit(read_table(file))
+
+
+def test_what_is_wrong_without_any_value_is_no_parameters_fault(file: Path) -> None:
+    file.write_text(file.read_text().replace("['seed=2']", "['seeds=2']"))
+    with pytest.raises(ScenarioError, match="Did you mean 'seed'") as raised:
+        fit(read_table(file))
+    assert "parameters" not in str(raised.value)

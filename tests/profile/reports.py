@@ -18,8 +18,8 @@ REPORT = Report(
     parameters_bytes=4_000_000,
     flops=3e9,
     gradients=(
-        Gradient(8, mean_s=0.010, cv=0.1, sigma=0.01, alone_s=0.008),
-        Gradient(16, mean_s=0.030, cv=0.3, sigma=0.03, alone_s=0.020),
+        Gradient(8, mean_s=0.010, cv=0.1, sigma=0.01, alone_s=0.008, work_s=0.010),
+        Gradient(16, mean_s=0.030, cv=0.3, sigma=0.03, alone_s=0.020, work_s=0.030),
     ),
     update_s=0.0022,
     launch_s=0.0002,
@@ -28,6 +28,7 @@ REPORT = Report(
     gossip=Bandwidth(5e8, 7e8),
     message_s=1e-4,
     busy_message_s=5e-4,
+    software=None,
     interference=0.25,
     pcie=None,
     recorded=(0.5, 1.5, 1.0),

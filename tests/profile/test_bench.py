@@ -30,7 +30,7 @@ def loaded() -> Bench:
     return made
 
 
-@pytest.mark.parametrize("what", ["gradient", "update", "launch", "blend", "copy"])
+@pytest.mark.parametrize("what", ["gradient", "gradient_work", "update", "launch", "blend", "copy"])
 def test_each_thing_is_done_a_few_times_at_least(loaded: Bench, what: str) -> None:
     times_s = getattr(loaded, what)(for_s=0.0)
     assert len(times_s) == LEAST_REPEATS
@@ -61,6 +61,23 @@ def test_two_exchange_until_the_asking_one_has_had_enough(nbytes: int, busy: boo
     assert len(asked["exchanges"]) == LEAST_REPEATS
     assert len(asked["gradients"]) == (LEAST_REPEATS if busy else 0)
     assert bool(answered["gradients"]) == busy
+
+
+def test_two_train_under_the_real_driver_and_say_what_it_took() -> None:
+    one, other = bench(0), bench(1)
+    for each in (one, other):
+        each.load(4)
+    addresses = {str(n): each.listen(1_000) for n, each in enumerate((one, other))}
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda each: each.connect(addresses), (one, other)))
+            found = list(pool.map(lambda each: each.train(2, 20), (one, other)))
+    finally:
+        one.hang_up()
+        other.hang_up()
+    # All draw from one pool; each may be at a step when it hears of the end.
+    assert 20 <= sum(each["steps"] for each in found) <= 23
+    assert min(each["work_s"] for each in found) > 0
 
 
 def test_a_workload_without_numbers_is_refused() -> None:

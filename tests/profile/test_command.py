@@ -38,6 +38,8 @@ def test_every_figure_is_there_and_positive(measured: tuple[Path, dict[str, Any]
     for name in ("blend", "copy", "gossip"):
         assert min(figures[name].values()) > 0
     assert min(figures[name] for name in ("update_s", "launch_s", "message_s", "flops")) > 0
+    # Of so few steps what is beside the gradients is lost in the noise, and may come to nothing.
+    assert min(figures["software"].values()) >= 0
     assert (figures["learners"], figures["device"], figures["pcie"]) == (2, "cpu", None)
 
 

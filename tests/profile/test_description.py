@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dualrt.advice.setting import setting
 from dualrt.api import simulate
 from dualrt.profile.description import described, rising
-from dualrt.profile.measure import Pcie, interference, timing
+from dualrt.profile.measure import Pcie, Software, interference, timing
 from dualrt.scenario import load, load_cluster
 from dualrt.sim.device import described as device
 from tests.profile.reports import REPORT
@@ -59,6 +59,32 @@ def test_a_simulation_on_it_takes_the_measured_time(file: Path) -> None:
     summary = simulate(load("digits-adpsgd", options)).summary
     # The scenario's own profile says 2 ms; the exchange hides behind the gradient.
     assert summary.seconds_per_iteration == pytest.approx(0.0302, rel=0.05)
+
+
+def test_learners_on_processors_share_them_with_messages_and_the_runtime(tmp_path: Path) -> None:
+    file = tmp_path / "here.toml"
+    gradients = tuple(replace(one, mean_s=9.0, work_s=0.010) for one in REPORT.gradients)
+    software = Software(step_s=0.002, message_s=0.001)
+    busy = replace(REPORT, gradients=gradients, software=software, message_s=0.005)
+    file.write_text(described(busy))
+    cluster = load_cluster(file)
+    assert cluster.processors_per_server == 2
+    assert cluster.message_work_s == 0.001
+    assert cluster.message_overhead_s == pytest.approx(0.003)
+    assert cluster.device.interference is None
+    # Eight learners that never talk, on two processors: four times what one of them takes.
+    options = [
+        f"cluster.file={file}",
+        "cluster.device.step_cv=0.0",
+        "cluster.device.device_sigma=0.0",
+        "algorithm={name='local-sgd', period=1000000}",
+        "learners=8",
+        "simulation.numerics=false",
+        "simulation.epochs=1",
+    ]
+    summary = simulate(load("digits-adpsgd", options)).summary
+    step_s = summary.elapsed_s / (summary.updates / 8)
+    assert step_s == pytest.approx(4 * 0.012, rel=0.05)
 
 
 def test_a_topology_can_be_judged_on_it(file: Path) -> None:

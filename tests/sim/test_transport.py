@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from random import Random
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
-from dualrt.core.effects import Delivery, Packet
+from dualrt.core.effects import Cost, Delivery, Packet
 from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
+from dualrt.sim.device import Device, DeviceSpec
 from dualrt.sim.network import Network
+from dualrt.sim.processors import Processors
 from dualrt.sim.transport import HEADER_BYTES, Transport
 
 BANDWIDTH, LATENCY_S = 1e6, 0.25
@@ -152,3 +156,29 @@ def test_what_is_under_way_is_counted_until_it_arrives() -> None:
     assert office.transport.in_flight == 2
     office.env.run()
     assert office.transport.in_flight == 0
+
+
+def test_a_message_takes_of_the_processor_at_either_end() -> None:
+    env = Clock()
+    network = Network(env)
+    spec = ClusterSpec(
+        servers=2,
+        gpus_per_server=1,
+        nic_bytes_per_s=BANDWIDTH,
+        nic_latency_s=LATENCY_S / 2,
+        host_memory_bytes_per_s=1e9,
+        processors_per_server=1.0,
+        message_work_s=0.5,
+    )
+    cluster = Cluster(spec, network)
+    device = DeviceSpec(flops_per_s=1.0, memory_bytes_per_s=1.0)
+    devices = [Device(device, Random(0), np.random.default_rng(0)) for _ in range(2)]
+    processors = Processors(env, cluster, devices)
+    transport = Transport(network, cluster, processors)
+    told: list[float] = []
+    transport.receive(1, "offer", None, lambda _: told.append(env.now))
+    # The receiver computes meanwhile: from 1.75 s on the message has half of its process.
+    processors.compute(1, Cost("work", flops=10.0), lambda _: told.append(env.now))
+    transport.send(0, 1, "offer", sized(1_000_000))
+    env.run()
+    assert told == pytest.approx([0.5 + LATENCY_S + 1.0 + 1.0, 10.5])
