@@ -94,7 +94,11 @@ def candidates(learners: int, setting: Setting) -> Iterator[Candidate]:
         (2 < n <= SLOW and even, Candidate(f"alternating-ring:{n}", 1.0, 2)),
         # Bipartite where no ring is.
         (2 < n <= SLOW and not even, Candidate(f"path:{n}", 2.0 - 2.0 / n, 2)),
-        (even and few, Candidate(f"bipartite-exponential:{n}", 1.0, 2 * hops, "pairwise")),
+        # Where there is a hypercube, that has fewer partners and is exact sooner.
+        (
+            even and few and not power_of_two,
+            Candidate(f"bipartite-exponential:{n}", 1.0, 2 * hops, "pairwise"),
+        ),
         (rows > 2 and few, Candidate(f"torus:{rows}x{n // rows}", 4.0, 4)),
         (n > 8 and few, Candidate(f"random-regular:{n}x4", 4.0, 4)),
         (power_of_two and few, Candidate(f"hypercube:{n}", hops, hops)),
