@@ -190,8 +190,9 @@ class Bench:
         from dualrt.real.lanes import Lanes
         from dualrt.real.staging import bring_down
 
-        lane = Lanes.of(self._device).of_strand(daemon=True)
         there = self._torch.zeros(max(1, nbytes), dtype=self._torch.uint8, device=self._device)
+        # When it is there: this waits for it.
+        lane = Lanes.of(self._device).of_strand(daemon=True)
         here = memoryview(bytearray(len(there)))
         with lane.use():
             return self._repeated(lambda: bring_down(lane, there, here, int), for_s)

@@ -8,9 +8,12 @@ wait for the result at a gate, which bounds the wait and ends it when the run is
 member of the group is lost; a call that hangs inside the library cannot be interrupted, so its
 thread is a daemon.
 
-On a GPU each thread may use a CUDA stream of its own. So the collectives' thread has its stream
-wait for what the asker's was doing when it asked, and does not say that a call is over before the
-device is done with it: NCCL itself returns when its work is queued.
+On a GPU each thread may use a CUDA stream of its own. So the collectives' thread has its own
+stream, which waits for what the asker's was doing when it asked, and does not say that a call is
+over before the device is done with it: NCCL itself returns when its work is queued. NCCL would end
+the process from a thread of its own where a member is gone or late; here that is for who waits, who
+knows whom for. So it is told not to, and what hangs in it is aborted when the collectives are
+closed.
 
 A group cannot shrink in gloo or NCCL. So one that was not there at the start, as those that outlive
 a member of theirs ask for, is formed when it is first called, by its members alone: the first of
@@ -26,7 +29,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -40,13 +43,20 @@ from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.interfaces import name_of
+from dualrt.real.lanes import HOST, CudaLane
 from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.rendezvous import first_line, lost
-from dualrt.real.wire import Assembly, HostBodies, seal
+from dualrt.real.wire import Assembly, Bodies, Body, Buffer, HostBodies, WireError, seal
 
 NAMING_S = 1.0
 """How long an error of the library waits to be explained: it may notice a death before we do, and
 does not say whose it was."""
+
+LEAVING_S = 1.0
+"""How long to leave the groups may take, and so may a call that hangs once it was aborted."""
+
+PATIENCE = 2
+"""By how much NCCL's bound of a call is longer than ours: who waits is to be the one to give up."""
 
 
 Introduce: TypeAlias = Callable[[Group, int | None], str]
@@ -99,7 +109,14 @@ class Collectives:
         """Of the groups that were formed later: a store is served as long as it is kept."""
         self._rank, self._device = rank, device
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
-        self._bodies = HostBodies(1)
+        cuda = device.type == "cuda"
+        self._bodies: Bodies | None = None if cuda else HostBodies(1)
+        """None: what is broadcast stays where the vectors live."""
+        self._lane = CudaLane(device) if cuda else HOST
+        self._abort = _abort if cuda else None
+        """Ends calls of a group that hang inside the library; with None, of all groups."""
+        self._leaving = False
+        """Whether the thread is about to leave the groups, or has nothing to leave any more."""
         self._gate = Gate()
         self._calls: queue.SimpleQueue[Call | None]
         self._groups: dict[Group, dist.ProcessGroup] = {}
@@ -114,7 +131,8 @@ class Collectives:
         if name is not None:
             # Otherwise each library listens where it sees fit: gloo where the host's name points.
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-            os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+            # Without the sign it is the beginning of names.
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")
         wide = [group for group in groups if len(group.ranks) > 1]
         if wide and store is not None:
             try:
@@ -203,10 +221,22 @@ class Collectives:
         self._gate.close(error)
 
     def close(self) -> None:
-        """Leave the process groups if no call hangs; idempotent."""
-        if self._thread.is_alive():
-            self._calls.put(None)
-            self._thread.join(timeout=1.0)
+        """Leave the process groups, and abort them first if a call hangs; idempotent."""
+        if not self._thread.is_alive():
+            return
+        self._calls.put(None)
+        self._thread.join(LEAVING_S)
+        if self._abort is not None and self._thread.is_alive():
+            if not self._leaving:
+                self._leaving = True
+                # To abort may hang as well.
+                abort = partial(self._abort_all, self._abort)
+                threading.Thread(target=abort, name="abort", daemon=True).start()
+            self._thread.join(LEAVING_S)
+
+    def _abort_all(self, abort: Callable[[dist.ProcessGroup | None], object]) -> None:
+        for group in [None] if self._ours else self._joined:
+            abort(group)
 
     def _handle(self, group: Group) -> dist.ProcessGroup:
         if group not in self._groups:
@@ -287,20 +317,25 @@ class Collectives:
             with self._gate:
                 call.over, call.over_s = True, time.monotonic()
                 self._gate.announce()
-        if calls is not self._calls:
+        if calls is not self._calls or self._leaving:
             return
-        if self._ours:
-            dist.destroy_process_group()
-            return
-        for group in self._joined:
-            dist.destroy_process_group(group)
+        self._leaving = True
+        with self._place():
+            if self._ours:
+                dist.destroy_process_group()
+                return
+            for group in self._joined:
+                dist.destroy_process_group(group)
+
+    def _place(self) -> AbstractContextManager[object]:
+        """NCCL makes and leaves what it needs on the thread's current device."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
     def _done(self, call: Call) -> Any:
         """What a call comes to, once the device is done with it too."""
         if call.asked is None:
             return call.work()
-        # NCCL makes what it needs on the thread's current device.
-        with torch.cuda.device(self._device):
+        with self._lane.use():
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(call.asked)
             result = call.work()
@@ -324,10 +359,14 @@ class Collectives:
             ) from error
 
     def _make(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
-        timeout = timedelta(seconds=self._timeout_s)
-        backend = "nccl" if self._device.type == "cuda" else "gloo"
+        backend, patience_s = "gloo", self._timeout_s
+        if self._device.type == "cuda":
+            backend, patience_s = "nccl", PATIENCE * self._timeout_s
+        timeout = timedelta(seconds=patience_s)
         if not dist.is_initialized():
             self._ours = True
+            # Where it is in use already, whoever brought it up has decided on that.
+            os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
             dist.init_process_group(
                 backend, store=store, rank=self._rank, world_size=learners, timeout=timeout
             )
@@ -340,23 +379,48 @@ class Collectives:
         def send(tensor: torch.Tensor) -> torch.Tensor:
             there = tensor.to(self._device)
             group.broadcast(there, place).wait()
-            return there.cpu()
+            return there
 
         if packet is not None:
-            letter = seal("broadcast", _on_cpu(packet), self._max_body_bytes)
-            send(torch.tensor([len(letter.opening), len(letter.body)]))
-            send(torch.frombuffer(bytearray(letter.opening), dtype=torch.uint8))
-            if letter.body:
-                send(torch.frombuffer(letter.body, dtype=torch.uint8))
+            # The form of its body goes with the opening; the bytes may be on a device.
+            opening = seal("broadcast", packet, self._max_body_bytes, memoryview(b"")).opening
+            send(torch.tensor([len(opening), packet.nbytes]))
+            send(torch.frombuffer(bytearray(opening), dtype=torch.uint8))
+            if packet.nbytes:
+                send(packet.body.detach().contiguous().reshape(-1).view(torch.uint8))
             return packet
         opening_bytes, body_bytes = send(torch.zeros(2, dtype=torch.int64)).tolist()
-        opening = send(torch.empty(opening_bytes, dtype=torch.uint8))
-        assembly = Assembly(opening.numpy().tobytes(), self._max_body_bytes, self._bodies)
+        opening = send(torch.empty(opening_bytes, dtype=torch.uint8)).cpu().numpy().tobytes()
+        came = torch.empty(body_bytes, dtype=torch.uint8, device=self._device)
         if body_bytes:
-            body = send(torch.empty(body_bytes, dtype=torch.uint8))
-            assembly.add(0, body.numpy().data)
-        packet = assembly.packet()
-        return Packet(packet.versions, _on(packet.body, self._device), packet.note)
+            came = send(came)
+        if self._bodies is None:
+            return Assembly(opening, self._max_body_bytes, _Whole(came)).packet()
+        assembly = Assembly(opening, self._max_body_bytes, self._bodies)
+        if body_bytes:
+            assembly.add(0, came.numpy().data)
+        return assembly.packet()
+
+
+class _Whole:
+    """The memory of a body that has arrived already: one for `Assembly`, and its only body."""
+
+    def __init__(self, memory: torch.Tensor) -> None:
+        self._memory = memory
+
+    def take(self, nbytes: int) -> Body:
+        if nbytes != len(self):
+            raise WireError(f"a body of {len(self)} bytes, and its opening says {nbytes}")
+        return self
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def fill(self, start: int, data: Buffer) -> None:
+        raise AssertionError("it is there")
+
+    def tensor(self, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        return self._memory.view(dtype).reshape(shape)
 
 
 def _forget_groups() -> None:
@@ -377,9 +441,8 @@ def _allreduce(group: dist.ProcessGroup, vector: torch.Tensor) -> torch.Tensor:
     return vector.div_(group.size())
 
 
-def _on(body: Any, device: torch.device) -> Any:
-    return body.to(device) if isinstance(body, torch.Tensor) else body
-
-
-def _on_cpu(packet: Packet) -> Packet:
-    return Packet(packet.versions, _on(packet.body, torch.device("cpu")), packet.note)
+def _abort(group: dist.ProcessGroup | None) -> None:
+    """Have a group's calls end, or all groups', as a member is gone. torch 2.5 and later can."""
+    abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
+    if abort is not None:
+        abort(group)

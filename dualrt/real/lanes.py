@@ -17,8 +17,8 @@ nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Protocol, final
 
@@ -108,44 +108,58 @@ HOST = HostLane()
 
 
 class _CudaMark:
-    def __init__(self, event: torch.cuda.Event) -> None:
-        self.event = event
+    def __init__(self, event: torch.cuda.Event, device: torch.device) -> None:
+        self.event, self._device = event, device
 
     def wait(self) -> None:
-        self.event.synchronize()
+        with torch.cuda.device(self._device):
+            self.event.synchronize()
 
 
 @final
 class CudaLane(Lane):
-    """A CUDA stream; of an `urgent` one, kernels are begun before those of others."""
+    """A CUDA stream; of an `urgent` one, kernels are begun before those of others.
+
+    A thread's current device is the first, unless it says otherwise. To call CUDA there, or to go
+    back there from a stream elsewhere, makes a context on the first GPU in every process of a host.
+    So the device is always chosen with the stream, and in the way that makes none on leaving.
+    """
 
     def __init__(self, device: torch.device, *, urgent: bool = False) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device, priority=-1 if urgent else 0)
 
     def use(self) -> AbstractContextManager[object]:
-        return torch.cuda.stream(self._stream)
+        return self._used()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            yield
 
     def mark(self) -> Mark:
         # Blocking: who waits sleeps, and leaves the core to others.
         event = torch.cuda.Event(blocking=True)
-        event.record(self._stream)
-        return _CudaMark(event)
+        with torch.cuda.device(self._device):
+            event.record(self._stream)
+        return _CudaMark(event, self._device)
 
     def begin_after(self, mark: Mark) -> None:
         assert isinstance(mark, _CudaMark)
-        self._stream.wait_event(mark.event)
+        with torch.cuda.device(self._device):
+            self._stream.wait_event(mark.event)
 
     def copy(self, to: Tensor, source: Tensor) -> None:
-        with torch.cuda.stream(self._stream):
+        with self.use():
             to.copy_(source, non_blocking=True)
 
     def room(self, nbytes: int) -> Tensor:
-        with torch.cuda.stream(self._stream):
+        with self.use():
             return torch.empty(nbytes, dtype=torch.uint8, device=self._device)
 
     def _buffer(self) -> Tensor:
-        return torch.empty(BUFFER_BYTES, dtype=torch.uint8, pin_memory=True)
+        with torch.cuda.device(self._device):
+            return torch.empty(BUFFER_BYTES, dtype=torch.uint8, pin_memory=True)
 
 
 class Lanes:

@@ -123,6 +123,12 @@ class Session:
                 "; ".join(f"{group.name}: {list(group.ranks)}" for group in groups),
                 "start equally many processes on every node, or give groups a size",
             )
+            # Some would call NCCL and some gloo, and all would wait.
+            meeting.agree(
+                "kinds of device",
+                terms.device.type,
+                "set real.device to cpu, or start as many processes on each host as it has GPUs",
+            )
         # The audit's vectors are float64, twice as large.
         max_body_bytes = 2 * body_bytes + SLACK_BYTES
         run_id = meeting.run_id()

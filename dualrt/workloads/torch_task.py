@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from functools import cached_property, partial
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -73,8 +73,8 @@ class TorchTask:
     is the pool, `held_out` what `evaluate` uses. `loss` and `accuracy` are means over samples.
     `optimizer` and `audit` are those of `TorchWeights`. All data are moved to `device` once.
     `precision` is what gradients are computed in, "float32", or "bfloat16" by torch.autocast, for
-    weights and gradients of float32 all the same; `accumulate` in how many equal parts of a
-    mini-batch, one after another.
+    weights and gradients of float32 all the same, and on a GPU for recurrent layers too;
+    `accumulate` in how many equal parts of a mini-batch, one after another.
 
     Raises:
         UsageError: the module has buffers, no parameters, or parameters of several types; or
@@ -123,6 +123,8 @@ class TorchTask:
         with _seeded(derive(seed, "init"), torch.device("cpu")):
             made = module()
         self._module = made.to(self._device).train()
+        if precision == BFLOAT16 and self._device.type == "cuda":
+            keep_recurrent_full(made, self._device.type)
         self._parameters = [p for p in made.parameters() if p.requires_grad]
         _check(made, self._parameters)
         self._sizes = [p.numel() for p in self._parameters]
@@ -342,6 +344,25 @@ class TorchTask:
     def _lay_over(self, at: Tensor) -> None:
         for parameter, part in zip(self._parameters, torch.split(at, self._sizes), strict=True):
             parameter.data = part.view_as(parameter)
+
+
+def keep_recurrent_full(module: nn.Module, device_type: str) -> None:
+    """Have recurrent layers compute in float32 whatever torch.autocast says.
+
+    For cuDNN's it makes no bfloat16 of its own, but float16 (ATen/cudnn/AutocastRNN.cpp), in which
+    small gradients are lost unless the loss is scaled.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            # As an attribute it goes before the class's, and is no part of the module's state.
+            part.forward = partial(_in_full, part.forward, device_type)
+
+
+def _in_full(
+    forward: Callable[..., Any], device_type: str, inputs: Any, *state: Any, **named: Any
+) -> Any:
+    with torch.autocast(device_type, enabled=False):
+        return forward(inputs.float(), *state, **named)
 
 
 def _flat(parts: Sequence[Tensor], out: Tensor | None = None) -> Tensor:

@@ -349,7 +349,9 @@ def fused_blend(device_type: str) -> Blend | None:
     blend = jiterator._create_jit_fn(BLEND, share=0.0)
 
     def blended(own: Tensor, theirs: Tensor, mine: Tensor, share: float) -> Tensor:
-        fresh: Tensor = blend(own.detach(), theirs, mine, share=share)
+        # It is launched on the thread's current device, whatever the tensors'.
+        with torch.cuda.device(own.device):
+            fresh: Tensor = blend(own.detach(), theirs, mine, share=share)
         return fresh
 
     return blended

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 import torch
 
+from dualrt.real import collectives
+from dualrt.real.collectives import Collectives
 from tests.support.many_askers import CALLS
 from tests.support.processes import ended, started
 
@@ -31,3 +34,56 @@ def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks(
         assert {name for by in called.values() for name, _ in by} == {"collectives"}
         # Nobody who asked is who calls.
         assert not threads & set(told["asked_from"])
+
+
+def alone() -> Collectives:
+    """Of one process, which calls no library."""
+    return Collectives(
+        None,
+        0,
+        1,
+        [],
+        device=torch.device("cpu"),
+        timeout_s=30.0,
+        max_body_bytes=1,
+        interface="127.0.0.1",
+    )
+
+
+def test_a_call_that_hangs_is_aborted_when_the_collectives_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collectives, "LEAVING_S", 0.05)
+    called, hangs = threading.Event(), threading.Event()
+    aborted: list[object] = []
+
+    def hang() -> None:
+        called.set()
+        hangs.wait()
+
+    def abort(group: object) -> None:
+        aborted.append(group)
+        hangs.set()
+
+    made = alone()
+    # As where NCCL is called, whose groups are ours.
+    made._abort, made._ours = abort, True
+    made._begin(hang, ())
+    assert called.wait(30)
+    made.close()
+    made._thread.join(30)
+    assert not made._thread.is_alive()
+    assert aborted == [None]
+
+
+def test_what_does_not_hang_is_not_aborted() -> None:
+    aborted: list[object] = []
+
+    def abort(group: object) -> None:
+        aborted.append(group)
+
+    made = alone()
+    made._abort = abort
+    made.close()
+    assert not made._thread.is_alive()
+    assert not aborted

@@ -79,9 +79,14 @@ def main() -> None:
         packet = Packet(body=torch.full((3,), 7.0)) if launch.rank == 0 else None
         return collectives.broadcast(group, 0, packet).body.tolist()
 
+    def spread_in_place() -> object:
+        # As on a GPU: what is broadcast stays where it has come.
+        collectives._bodies = None
+        return spread()
+
     answers = []
     askers = set()
-    for ask in (mean, total, spread) * 3:
+    for ask in (mean, total, spread) * 2 + (mean, total, spread_in_place):
         # Members must ask in one order, so the strands take turns.
         with ThreadPoolExecutor(1) as strand:
             answers.append(strand.submit(ask).result())

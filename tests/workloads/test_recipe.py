@@ -16,7 +16,7 @@ from dualrt.scenario import load
 from dualrt.sim.device import DeviceSpec
 from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
 from dualrt.workloads.phantom import AcousticPhantom, Phantom
-from dualrt.workloads.torch_task import Samples, TorchTask
+from dualrt.workloads.torch_task import Samples, TorchTask, keep_recurrent_full
 from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, sgd
 from tests.support.processes import ended, started
 
@@ -100,6 +100,24 @@ def test_in_bfloat16_a_gradient_is_nearly_the_same_and_stays_float32(make: type)
     assert gradient.loss == pytest.approx(expected.loss, rel=0.02)
     # No stack of float32 is taken in its place.
     assert narrow.gradients_at_once == make(accumulate=2).gradients_at_once == 1
+
+
+def test_recurrent_layers_of_a_gpu_stay_out_of_autocast() -> None:
+    """Tried where autocast is another, and the wrapper the same."""
+    model = AcousticModel(inputs=4, layers=1, cells=3, projection=2, outputs=5)
+    features, names = torch.randn(2, 3, 4), set(model.state_dict())
+    keep_recurrent_full(model, "cpu")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        hidden, _ = model.lstm(features.bfloat16().float())
+        beside, _ = model.lstm(features.bfloat16(), None)
+        assert model(features).dtype == torch.bfloat16
+    assert hidden.dtype == torch.float32
+    assert torch.equal(hidden, beside)
+    with torch.no_grad():
+        alone, _ = model.lstm(features.bfloat16().float())
+    # Not a bit of the layer's own arithmetic is narrower.
+    assert torch.equal(hidden, alone)
+    assert set(model.state_dict()) == names
 
 
 def test_steps_that_bfloat16_cannot_hold_add_up_in_the_weights() -> None:

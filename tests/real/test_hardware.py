@@ -1,0 +1,54 @@
+"""Which device a process computes on, for hosts with more and fewer devices than processes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dualrt.core.errors import UsageError
+from dualrt.real.hardware import choose_device
+from dualrt.real.rendezvous import Launch
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """As if there were; with those that were made current."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    return current
+
+
+def chosen(wanted: str, processes: int) -> list[torch.device]:
+    """By each process of a host."""
+    return [
+        choose_device(wanted, Launch(rank, processes, rank, processes)) for rank in range(processes)
+    ]
+
+
+def test_each_process_has_one_of_its_own(two_devices: list[torch.device]) -> None:
+    assert chosen("auto", 2) == chosen("cuda", 2) == [torch.device("cuda", n) for n in range(2)]
+    assert two_devices[:2] == chosen("cuda", 2)
+
+
+def test_where_there_are_too_few_all_of_a_host_compute_alike() -> None:
+    assert chosen("auto", 3) == [CPU] * 3
+    for rank in range(3):
+        with pytest.raises(UsageError, match=rf"process {rank} .* each of the 3 does, and sees 2"):
+            choose_device("cuda", Launch(rank, 3, rank, 3))
+
+
+def test_the_processor_is_never_short(two_devices: list[torch.device]) -> None:
+    assert chosen("cpu", 3) == [CPU] * 3
+    assert not two_devices
+
+
+def test_a_device_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(_: torch.device) -> None:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy\nand a trace")
+
+    monkeypatch.setattr(torch.cuda, "set_device", busy)
+    with pytest.raises(UsageError, match=r"cannot use cuda:1: CUDA error: .* are busy\. See that"):
+        choose_device("auto", Launch(1, 2, 1, 2))
