@@ -13,6 +13,9 @@ applied gradients. Waits for: the answer to its own offer, which needs no step o
 
 The mixing plan says with whom and how much: left and right by turns with 1/2 each (1907.05701),
 both neighbours with 1/3 each (2002.01119), or 1/3 on a ring drawn afresh each round (2110.11199).
+
+`period` = H has a learner start exchanges in every H-th of its steps only, where bytes or
+processors are scarce; it answers others at any time. The papers' is 1.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Sequence
 from typing import final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
+from dualrt.algorithms.period import check_period
 from dualrt.core.effects import Together
 from dualrt.core.keeping import Pause
 from dualrt.core.learner import Layout, Strand
@@ -31,8 +35,12 @@ class ADPSGD(Gossiper):
     """Gradient and averaging at once, each learner at its own pace."""
 
     @classmethod
-    def layout(cls, learners: int, *, exchange: Way = "delta") -> Layout:
-        """Every learner is a replica and a vertex of the graph."""
+    def layout(cls, learners: int, *, exchange: Way = "delta", period: int = 1) -> Layout:
+        """Every learner is a replica and a vertex of the graph.
+
+        Raises UsageError unless `period` is at least 1.
+        """
+        check_period(period)
         way = WAYS[exchange]
         return (
             super()

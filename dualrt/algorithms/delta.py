@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, final
 
-from dualrt.algorithms.exchange import Exchange
+from dualrt.algorithms.exchange import NOTHING, Exchange
 from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
 from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.core.learner import Learner, Shares
@@ -38,9 +38,6 @@ KEPT = 8
 
 INCARNATION_BITS = 40
 """Room for the numbers of one incarnation; the next one's are larger: no peer has passed them."""
-
-
-_NOTHING: Together[tuple[None, ...]] = Together()
 
 
 class _Offer(NamedTuple):
@@ -71,7 +68,7 @@ class Delta(Exchange):
     def average(self, shares: Shares) -> Awaited[object]:
         """All exchanges at once."""
         if not shares:
-            return _NOTHING
+            return NOTHING
         exchanges = [self.initiate(peer, share) for peer, share in shares]
         return exchanges[0] if len(exchanges) == 1 else Together(*exchanges)
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from dualrt.core.effects import Awaited, Body
+from dualrt.core.effects import Awaited, Body, Together
 from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner, Shares
 from dualrt.core.weights import Gradient, Snapshot
+
+NOTHING: Together[tuple[None, ...]] = Together()
+"""No exchange: what a step awaits that starts none."""
 
 
 class Exchange(ABC):

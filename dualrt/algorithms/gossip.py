@@ -9,6 +9,10 @@ others, who stop after their current step and tell a few more; log2(n) hops reac
 answering strands stay until all learners have stopped, so nobody waits for one that has ended. Who
 hears nothing, because messages are lost or nobody is left to tell it, ends all the same: its own
 updates count, and reach the number in time.
+
+With a period of H, T_k is the identity but in the last of each H steps: gossip with local updates
+(2003.10422, alg. 1 with a periodic W). Each of those that are left is doubly stochastic as before;
+between two of them learners drift apart for H steps instead of one.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from dualrt.algorithms.delta import Delta
-from dualrt.algorithms.exchange import Exchange
+from dualrt.algorithms.exchange import NOTHING, Exchange
 from dualrt.algorithms.lock import Lock
+from dualrt.algorithms.period import check_period
 from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
 from dualrt.core.errors import PeerLostError, UsageError
 from dualrt.core.keeping import State
@@ -35,9 +40,12 @@ WAYS: Mapping[Way, type[Exchange]] = MappingProxyType({"delta": Delta, "lock": L
 class Gossiper(Learner):
     """A learner that averages pairwise with its neighbours on a graph."""
 
-    def __init__(self, seat: Seat, *, exchange: Way = "delta") -> None:
+    def __init__(self, seat: Seat, *, exchange: Way = "delta", period: int = 1) -> None:
         super().__init__(seat)
+        check_period(period)
         self.exchange = WAYS[exchange](self)
+        self.period = period
+        """Steps from one exchange to the next."""
         self.vertex = self.rank
         """The gossiper of the layout that it is, or stands for."""
         self.standing: dict[int, int] = {}
@@ -58,8 +66,14 @@ class Gossiper(Learner):
             Strand("hear", self.hear_the_end, daemon=True),
         )
 
-    def average(self, round_: int) -> Awaited[object]:
-        """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a round that are this learner's to start."""
+    def average(self, step: int) -> Awaited[object]:
+        """w_{k+1/2} = sum_j t_ij w_j: the exchanges of a step that are this learner's to start.
+
+        There are such in the last step of each period, a round of the graph.
+        """
+        round_, place = divmod(step, self.period)
+        if place + 1 < self.period:
+            return NOTHING
         shares = self.mixing.initiates(round_)
         lost = self.lost()
         if lost and self.exchange.outlives_peers:

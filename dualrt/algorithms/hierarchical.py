@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way
+from dualrt.algorithms.period import check_period
 from dualrt.algorithms.team import Team
 from dualrt.core.effects import Awaited, Broadcast, Group, Packet, Recv, Send, Together
 from dualrt.core.errors import PeerLostError, RunError, UsageError
@@ -45,7 +46,7 @@ class HierarchicalADPSGD(Gossiper):
 
     By default the learners of a node are one: of the processes that a launcher started on a host,
     or of a simulated server. `on_member_lost` says whether one goes on without a member that is
-    lost.
+    lost. Leaders start exchanges in every `period`-th step.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class HierarchicalADPSGD(Gossiper):
         *,
         learners_per_group: GroupSize = "node",
         exchange: Way = "delta",
+        period: int = 1,
         on_member_lost: OnLoss = "stop",
     ) -> None:
-        super().__init__(seat, exchange=exchange)
+        super().__init__(seat, exchange=exchange, period=period)
         self.team = Team(
             self.rank, next(group for group in seat.layout.groups if seat.rank in group.ranks)
         )
@@ -70,15 +72,17 @@ class HierarchicalADPSGD(Gossiper):
         *,
         learners_per_group: GroupSize = "node",
         exchange: Way = "delta",
+        period: int = 1,
         on_member_lost: OnLoss = "stop",
         learners_per_node: int | None = None,
     ) -> Layout:
         """One group a super-learner, whose followers are in unison; leaders gossip on the graph.
 
         `learners_per_node` is None where nodes are not alike. Raises UsageError if groups of that
-        size do not divide the learners, or nodes were asked for and are not alike; and if learners
-        are to go on whose exchange cannot.
+        size do not divide the learners, or nodes were asked for and are not alike; if learners are
+        to go on whose exchange cannot; and unless `period` is at least 1.
         """
+        check_period(period)
         size = _group_size(learners, learners_per_group, learners_per_node)
         leaders = tuple(range(0, learners, size))
         groups = tuple(

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from dualrt.algorithms.period import check_period
 from dualrt.algorithms.synchronous import Collective
 from dualrt.core.effects import AllReduce
-from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Snapshot
 
@@ -33,8 +33,7 @@ class LocalSGD(Collective):
 
         Raises UsageError unless `period` is at least 1.
         """
-        if period < 1:
-            raise UsageError(f"period = {period}: learners average every so many steps; at least 1")
+        check_period(period)
         layout = super().layout(learners)
         return layout._replace(unison=(layout.replicas,))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dualrt.algorithms.adpsgd import ADPSGD
+from dualrt.algorithms.gossip import Gossiper
+from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.core.effects import Delivery, Packet, Recv, Send, Together
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout
@@ -41,6 +43,31 @@ def test_who_only_answers_in_a_round_averages_without_a_message() -> None:
     average = responder.average(0)
     assert isinstance(average, Together)
     assert average.children == ()
+
+
+def test_with_a_period_the_last_step_of_each_is_a_round() -> None:
+    workload = ExactWorkload(learners=4, samples_per_epoch=4)
+    learner = learners_of(ADPSGD, workload, 4, {"period": 3}, graph="complete")[0]
+    partners = []
+    for step in range(9):
+        average = learner.average(step)
+        if step % 3 < 2:
+            assert isinstance(average, Together)
+            assert average.children == ()
+            continue
+        offer = first(body(average))
+        assert isinstance(offer, Send)
+        partners.append(offer.peer)
+        body(average).close()
+    assert partners == [learner.mixing.initiates(round_)[0][0] for round_ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings"), [(ADPSGD, {}), (HierarchicalADPSGD, {"learners_per_group": 2})]
+)
+def test_a_period_below_one_is_refused(algorithm: type[Gossiper], settings: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="period = 0"):
+        algorithm.layout(4, **settings, period=0)
 
 
 @pytest.mark.parametrize(("learners", "told"), [(1, []), (2, [0]), (5, [4, 0, 2]), (8, [4, 5, 7])])

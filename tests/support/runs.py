@@ -9,6 +9,7 @@ from typing import Any
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.asgd import ASGD
 from dualrt.algorithms.delay_by_one import DelayByOne
+from dualrt.algorithms.gossip import Gossiper
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.algorithms.local_sgd import LocalSGD
 from dualrt.algorithms.sdpsgd import SDPSGD
@@ -28,14 +29,21 @@ ALGORITHMS: tuple[tuple[type[Learner], Mapping[str, Any]], ...] = (
     (ASGD, {}),
     (HierarchicalADPSGD, {"learners_per_group": 2}),
     (ADPSGD, {"exchange": "lock"}),
+    (ADPSGD, {"period": 3}),
     (HierarchicalADPSGD, {"learners_per_group": 2, "exchange": "lock"}),
 )
-"""Each algorithm once a way to exchange, with settings that differ from doing nothing."""
+"""Each algorithm once a way to exchange, with settings that differ from doing nothing; and one of
+whose steps not all begin an exchange."""
 
 
 def label(algorithm: type[Learner], settings: Mapping[str, Any]) -> str:
     """What to call an entry of `ALGORITHMS`."""
-    return " ".join([algorithm.__name__, *filter(None, [settings.get("exchange")])])
+    words = [algorithm.__name__]
+    if "exchange" in settings:
+        words.append(settings["exchange"])
+    if issubclass(algorithm, Gossiper) and "period" in settings:
+        words.append(f"every {settings['period']}")
+    return " ".join(words)
 
 
 @dataclass(frozen=True)
