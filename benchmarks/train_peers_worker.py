@@ -46,7 +46,11 @@ SEED = 1
 LOOK_S = 0.05
 """Between two looks at the processor's clock."""
 PERIOD = 4
-"""Steps between two averages of local SGD, theirs and ours."""
+"""Steps between two averages of local SGD, theirs and ours, and of AD-PSGD with a period."""
+
+LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+HIVEMIND_S = 1.0
+"""How long hivemind gathers peers for an average: it says 3 to 5 s for small local runs."""
 
 
 DEVICE_S = 0.03
@@ -414,14 +418,47 @@ def decent_dp(turn: Turn, stamps: Stamps) -> None:
         del model
 
 
-def ours(turn: Turn, stamps: Stamps, **settings: Any) -> None:
+def hivemind(turn: Turn, stamps: Stamps) -> None:
+    """hivemind.Optimizer with local updates: models averaged in the background, in rounds.
+
+    As often as it is able to: a round is due every few steps, and takes it seconds to arrange.
+    Raises ModuleNotFoundError where it is not installed.
+    """
+    peer = import_module("hivemind")
+    course = Course(turn, stamps)
+    with gloo(turn):
+        told: list[list[str]] = [[]]
+        first = peer.DHT(start=True, host_maddrs=[LOOPBACK]) if turn.rank == 0 else None
+        if first is not None:
+            told = [[str(address) for address in first.get_visible_maddrs()]]
+        dist.broadcast_object_list(told)
+        dht = first or peer.DHT(start=True, host_maddrs=[LOOPBACK], initial_peers=told[0])
+        optimizer = peer.Optimizer(
+            dht=dht,
+            run_id=f"turn-{turn.port}",
+            target_batch_size=PERIOD * turn.learners * course.task.batch,
+            batch_size_per_step=course.task.batch,
+            optimizer=course.sgd(course.module.parameters()),
+            use_local_updates=True,
+            matchmaking_time=HIVEMIND_S,
+            averaging_timeout=4 * HIVEMIND_S,
+        )
+        try:
+            dist.barrier()
+            course.run(turn.steps_alone, course.module, optimizer)
+        finally:
+            optimizer.shutdown()
+            dht.shutdown()
+
+
+def ours(turn: Turn, stamps: Stamps, medium: str = "", **settings: Any) -> None:
     """dualrt, by the function that `dualrt train` calls in each process."""
     task = TASKS[turn.task]
     samples = len(task.samples().inputs) // task.batch * task.batch
     overrides = {
         "seed": SEED,
         "learners": turn.learners,
-        "algorithm.name": json.dumps(turn.medium),
+        "algorithm.name": json.dumps(medium or turn.medium),
         "workload": f'{{ name = "__main__:Learned", batch = {task.batch}, task = "{turn.task}", '
         f"lags_s = {turn.lags_s} }}",
         "training.epochs": turn.steps * task.batch / samples,
@@ -463,10 +500,12 @@ MEDIA: Mapping[str, Callable[[Turn, Stamps], None]] = {
     "ddp-one-bucket": ddp_one_bucket,
     "post-local-sgd": post_local_sgd,
     "decent-dp": decent_dp,
+    "hivemind": hivemind,
     "ssgd": ours,
     "local-sgd": lambda turn, stamps: ours(turn, stamps, period=PERIOD),
     "sd-psgd": ours,
     "adpsgd": ours,
+    "adpsgd-4th": lambda turn, stamps: ours(turn, stamps, "adpsgd", period=PERIOD),
 }
 
 
