@@ -16,8 +16,8 @@ and adpsgd with a period of 4 (`adpsgd-4th`), through the function that `dualrt 
 Media that speak as often are compared with each other: ddp, decent-dp and adpsgd in every step,
 PostLocalSGDOptimizer and adpsgd-4th in every 4th. hivemind is in no ratio, and runs only when it is
 asked for (`--media`): it averages in rounds that take it seconds to arrange, so its rate of steps
-says what it costs beside them, and needs turns of a minute (`--turn-s 60`) to say even that. Its
-own processes' time is not in the column of processor time.
+says how long its rounds are, in turns of 240 steps. Its own processes' time is not in the column
+of processor time.
 
 Tasks: `mlp` 64-50-50-10, batch 16 (6 k parameters: what a step costs besides); `wide`
 64-1024-1024-1024-10, batch 32 (2.2 M parameters: what the exchange costs); `blstm` 2 x 128, batch
@@ -104,6 +104,8 @@ WARM = 0.2
 TIMING = 5
 """Steps of a learner, from which on it has a say in when counting begins and ends."""
 FIRST_STEPS = {"mlp": 400, "wide": 40, "blstm": 16, "device": 24, "device-wide": 24}
+FIXED_STEPS = {"hivemind": 240}
+"""Of a turn, whatever its rate: it begins to average when many steps are over, and is slow then."""
 GROWTH = 4
 """Of a turn's steps from one to the next, at most."""
 LOSSES = 16
@@ -234,7 +236,7 @@ def measure(
     alone = crew.take(cell, "alone", 0, 0.0)
     assert not isinstance(alone, str)
     gradient_s = min(reply["gradient_s"] for reply in alone)
-    steps = dict.fromkeys(media, FIRST_STEPS[cell.task])
+    steps = {medium: FIXED_STEPS.get(medium, FIRST_STEPS[cell.task]) for medium in media}
     results: dict[str, list[Result]] = {medium: [] for medium in media}
     skipped: dict[str, str] = {}
     for round_ in range(rounds + 1):
@@ -248,6 +250,8 @@ def measure(
             got = result(taken)
             if round_ > 0:
                 results[medium].append(got)
+            if medium in FIXED_STEPS:
+                continue
             # A first turn is short, and its rate may be far off.
             fitting = min(GROWTH * steps[medium], round(got.steps_per_s * turn_s))
             steps[medium] = max(FIRST_STEPS[cell.task], fitting)

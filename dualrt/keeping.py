@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,10 @@ class Wish:
     resume: bool = False
     """Whether the run goes on from the newest in the folder that can be used."""
     preemption: Preemption = field(default_factory=Preemption)
+    where: str = "--checkpoint"
+    """What names the folder, for messages."""
+    how: str = "--resume"
+    """What says that a run goes on."""
 
 
 def check(scenario: Scenario, layout: Layout, wish: Wish) -> None:
@@ -66,20 +71,26 @@ def check(scenario: Scenario, layout: Layout, wish: Wish) -> None:
             "algorithm.name",
             "it does not say how its learners pause, so that their states can be kept",
             "Have its layout name a `pause`, and await `between_steps` (docs/checkpoints.md), or "
-            "use no --checkpoint.",
+            f"use no {wish.where}.",
         )
-    found = _of(scenario, wish, 0).numbers()
+    check_folder(scenario, wish)
+
+
+def check_folder(scenario: Scenario, wish: Wish) -> None:
+    """Raise UsageError for a folder that is none, or that holds what it should not, or nothing."""
+    found = checkpoints_of(scenario, wish, 0).numbers()
+    told = f"{wish.where} {wish.folder}"
     if wish.folder.exists() and not wish.folder.is_dir():
-        raise UsageError(f"--checkpoint {wish.folder} is no folder. Name one, or a new one")
+        raise UsageError(f"{told} is no folder. Name one, or a new one")
     if found and not wish.resume:
         raise UsageError(
-            f"--checkpoint {wish.folder} holds checkpoints already. Go on from them with --resume, "
-            "or name a new folder"
+            f"{told} holds checkpoints already. Go on from them with {wish.how}, or name a new "
+            "folder"
         )
     if wish.resume and not found:
         raise UsageError(
-            f"--checkpoint {wish.folder} holds no checkpoint to --resume from. Leave --resume out "
-            "to begin, or name the folder of an earlier run"
+            f"{told} holds no checkpoint to {wish.how} from. Leave {wish.how} out to begin, or "
+            "name the folder of an earlier run"
         )
 
 
@@ -93,7 +104,7 @@ def begin(
     """
     from dualrt.real.truce import Keeping
 
-    checkpoints = _of(scenario, wish, learner.rank)
+    checkpoints = checkpoints_of(scenario, wish, learner.rank)
     # What cannot be kept is found now.
     learner.state()
     again = learner.seat.incarnation > 0
@@ -101,41 +112,49 @@ def begin(
     if again:
         number = max(checkpoints.numbers(), default=0)
     elif wish.resume:
-        number, absent = _restored(session, learner, checkpoints, wish.folder)
+        number, absent = newest(
+            checkpoints, wish, learner.rank, partial(_try, learner, checkpoints), session.exchange
+        )
     real = scenario.real
     steps, seconds_s = real.checkpoint_interval()
     kept = real.checkpoints_kept
     return Keeping(checkpoints, steps, seconds_s, kept, number), absent
 
 
-def _restored(
-    session: Session,
-    learner: Learner,
+def newest(
     checkpoints: Checkpoints,
-    folder: Path,
+    wish: Wish,
+    rank: int,
+    restore: Callable[[int], tuple[str, bool]],
+    exchange: Callable[[str, str], Sequence[str]],
 ) -> tuple[int, bool]:
-    """The number of the newest that every process can use, and whether it is without this one."""
+    """The number of the newest that every process can use, and whether it is without this one.
+
+    `restore` goes back to one, and returns what is wrong with it, if anything is, and whether it is
+    without this process; `exchange` tells what all processes say. Raises UsageError if there is
+    none that can be used.
+    """
     from dualrt.real.events import Events
 
-    refused, events = [], Events(learner.rank)
+    refused, events = [], Events(rank)
     # The folder may look different elsewhere, by a moment.
     numbers: Sequence[int] = json.loads(
-        session.exchange("checkpoints", json.dumps(checkpoints.numbers()))[0]
+        exchange("checkpoints", json.dumps(checkpoints.numbers()))[0]
     )
     for number in numbers:
-        problem, absent = _try(learner, checkpoints, number)
-        said = session.exchange(f"checkpoint {number}", problem)
+        problem, absent = restore(number)
+        said = exchange(f"checkpoint {number}", problem)
         problem = next((one for one in said if one), "")
         path = str(checkpoints.path(number))
         if not problem:
-            events.info("resumed", f"learner {learner.rank} goes on from {path}", path=path)
+            events.info("resumed", f"learner {rank} goes on from {path}", path=path)
             return number, absent
         refused.append(f"{path}: {problem}")
-        if learner.rank == 0 and number != numbers[-1]:
+        if rank == 0 and number != numbers[-1]:
             told = f"checkpoint {refused[-1]}; the one before it is tried"
             events.warning("checkpoint_refused", told, path=path, why=problem)
     listed = "".join(f"\n  {one}" for one in refused)
-    raise UsageError(f"no checkpoint in {folder} can be used:{listed}")
+    raise UsageError(f"no checkpoint in {wish.folder} can be used:{listed}")
 
 
 def _try(learner: Learner, checkpoints: Checkpoints, number: int) -> tuple[str, bool]:
@@ -152,7 +171,8 @@ def _try(learner: Learner, checkpoints: Checkpoints, number: int) -> tuple[str, 
     return "", True
 
 
-def _of(scenario: Scenario, wish: Wish, rank: int) -> Checkpoints:
+def checkpoints_of(scenario: Scenario, wish: Wish, rank: int) -> Checkpoints:
+    """Those in the folder, as process `rank` sees them."""
     from dualrt.real.checkpoint import Checkpoints
 
     return Checkpoints(wish.folder, rank, _run(scenario))

@@ -12,6 +12,9 @@ algorithm, exchange or end.
     logbook       the records of a loop
     parameters    a model's parameters as views into one flat buffer
     leftovers     what else belongs to a model: buffers, frozen parameters
+    belongings    what of a loop goes into a checkpoint
+    nested        the form of that
+    solo          checkpoints of a loop that trains alone
     handover      how one thread gives something to another
 
 Part of the composition root: it knows the real driver and the algorithms' names. Importing it loads

@@ -19,18 +19,26 @@ from dualrt.core.effects import Packet
 from dualrt.core.errors import DualrtError, UsageError
 from dualrt.core.progress import Progress
 from dualrt.core.records import Span, Update
+from dualrt.keeping import begin
+from dualrt.loop.belongings import Belongings
 from dualrt.loop.leftovers import Buffers, Leftovers
 from dualrt.loop.logbook import Logbook
 from dualrt.loop.parameters import FlatParameters
+from dualrt.loop.solo import Kept, Solo
 from dualrt.loop.workload import OwnLoop
+from dualrt.observe.meter import Transport
 from dualrt.parting import Final, Whole, gather
 from dualrt.real.rendezvous import Launch
 from dualrt.real.session import Contribution, Session
+from dualrt.real.truce import Keeping
 from dualrt.terms import terms
 
 
 class Company(Protocol):
     """What a loop's group does beside it. All methods are the loop's thread's."""
+
+    going: bool
+    """Whether the loop has a step to make; False at once where a checkpoint is of the end."""
 
     @property
     def updates(self) -> int:
@@ -53,11 +61,23 @@ class Company(Protocol):
 class Alone:
     """One process: there is nobody to average with, and the loop is as it would be without us."""
 
-    def __init__(self, parameters: FlatParameters, logbook: Logbook, progress: Progress) -> None:
+    def __init__(
+        self,
+        parameters: FlatParameters,
+        logbook: Logbook,
+        progress: Progress,
+        belongings: Belongings,
+        kept: Kept | None,
+    ) -> None:
         self._parameters, self._logbook, self._progress = parameters, logbook, progress
         self._began_s = time.monotonic()
         self._turn_s = 0.0
         self.updates = 0
+        self._solo: Solo | None = None
+        if kept is not None:
+            self._solo = Solo(kept, parameters.vector, belongings)
+            self.updates = self._solo.updates
+        self.going = not progress.finished(self.updates)
 
     def step(self) -> bool:
         """Count."""
@@ -66,6 +86,8 @@ class Alone:
         self.updates, self._turn_s = self.updates + 1, now_s
         samples = self._progress.samples_per_update
         self._logbook.update(now_s, Update(0, self.updates, epoch, 0.0, None, 0, 0, samples))
+        if self._solo is not None:
+            self._solo.keep_in_time(self.updates)
         return not self._progress.finished(self.updates)
 
     def mean_gradient(self, gradient: Tensor) -> Tensor:
@@ -101,6 +123,7 @@ class Others:
         logbook: Logbook,
         progress: Progress,
         number: int,
+        kept: Kept | None,
     ) -> None:
         self._rank, self._loop, self._logbook = launch.rank, loop, logbook
         self._parameters, self._leftovers, self._buffers = parameters, leftovers, buffers
@@ -116,9 +139,15 @@ class Others:
         try:
             self._begin_alike()
             self._learner = ensemble.seated(loop, loop.weights(launch.rank), progress, 0)
-            self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
+            keeping, absent = None, False
+            if kept is not None:
+                keeping, absent = begin(kept.scenario, self._session, self._learner, kept.wish)
+            logbook.watch(lambda: Transport(len(self._session.lost), self._session.rejected))
+            self._thread = threading.Thread(
+                target=self._run, args=(keeping, absent), name="learner", daemon=True
+            )
             self._thread.start()
-            self._going = loop.await_turn()
+            self.going = loop.await_turn()
         except BaseException as error:
             self.fail(f"{type(error).__name__}: {error}")
             raise
@@ -134,8 +163,8 @@ class Others:
             self._loop.give_step()
         else:
             self._loop.give_update()
-        self._going = self._loop.await_turn()
-        return self._going
+        self.going = self._loop.await_turn()
+        return self.going
 
     def mean_gradient(self, gradient: Tensor) -> Tensor:
         """The mean over all learners."""
@@ -145,7 +174,7 @@ class Others:
         """The learner ends when all others have; then all models become their mean."""
         try:
             self._logbook.close_updates()
-            if self._going:
+            if self.going:
                 self._loop.leave()
                 self._loop.await_turn()
             self._thread.join()
@@ -200,9 +229,9 @@ class Others:
         spreads = self._rank == self._session.collector
         return self._session.spread(packet() if spreads else None)
 
-    def _run(self) -> None:
+    def _run(self, keeping: Keeping | None, absent: bool) -> None:
         try:
-            self._session.run(self._learner, self._logbook)
+            self._session.run(self._learner, self._logbook, keeping=keeping, rejoins=absent)
         except BaseException as error:
             # Whatever it is: the loop's thread waits, and is the one that can raise it.
             self._loop.close(error)

@@ -91,6 +91,8 @@ def scenario(
     shared_memory: bool,
     wire: str,
     wire_fraction: float | None,
+    checkpoint_every: str | None,
+    checkpoints_kept: int | None,
 ) -> Scenario:
     """The scenario of a run whose workload is the caller's loop.
 
@@ -119,6 +121,8 @@ def scenario(
                 "curve": curve,
                 "keys": keys,
                 "shared_memory": shared_memory,
+                **({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}),
+                **({} if checkpoints_kept is None else {"checkpoints_kept": checkpoints_kept}),
             },
         },
         SOURCE,

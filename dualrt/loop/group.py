@@ -7,26 +7,32 @@ called out of turn. Must not know how averaging is done.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, final, get_args
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from dualrt import keeping
 from dualrt.algorithms.ssgd import SSGD
 from dualrt.api import check_reachable
 from dualrt.composition import Ensemble
 from dualrt.core.errors import UsageError
 from dualrt.loop import course
+from dualrt.loop.belongings import Belongings, Stateful
 from dualrt.loop.company import Alone, Company, Others
 from dualrt.loop.leftovers import Buffers, Leftovers
 from dualrt.loop.logbook import Logbook
 from dualrt.loop.parameters import FlatParameters
+from dualrt.loop.solo import Kept
 from dualrt.loop.workload import OwnLoop
+from dualrt.observe.metrics import parse
 from dualrt.observe.summary import Summary, summarise
 from dualrt.parting import Whole, hashed, imbalance
 from dualrt.real.rendezvous import Launch
@@ -58,6 +64,12 @@ def join(
     wire_fraction: float | None = None,
     audit: bool = False,
     out: str | Path | None = None,
+    metrics: str | Sequence[str] = (),
+    checkpoint: str | Path | None = None,
+    checkpoint_every: str | None = None,
+    checkpoints_kept: int | None = None,
+    resume: bool = False,
+    keep: Mapping[str, Stateful] = MappingProxyType({}),
     **settings: Any,
 ) -> Group:
     """Average a model with those of the other processes, inside a loop of one's own.
@@ -92,6 +104,12 @@ def join(
       `wire_fraction`, `audit`: those of a scenario. What a loop does between two steps counts as
       waiting for those who wait for it, evaluation too.
     - `out`: a folder for records and results, as `dualrt train --out` keeps them.
+    - `metrics`: "tensorboard:DIR" or "prometheus:HOST:PORT", or several, as `--metrics`.
+    - `checkpoint`: a folder, the same for all processes, in which the state of all of them is kept
+      every so often (`checkpoint_every`: "100 steps", "30 s", "10 min"), and the newest
+      `checkpoints_kept` stay. With `resume` the run goes on from the newest that can be used. In it
+      are the learner's state and, of each process, the optimizer, followed schedulers, buffers,
+      `group.steps`, and `keep`: further objects with `state_dict` and `load_state_dict`, by names.
 
     Raises UsageError for what cannot be, when it is entered also for models that differ; then
     RunError if another process is not there.
@@ -119,12 +137,46 @@ def join(
         shared_memory=shared_memory,
         wire=wire,
         wire_fraction=wire_fraction,
+        checkpoint_every=checkpoint_every,
+        checkpoints_kept=checkpoints_kept,
     )
     check_reachable(scenario, launch)
     course.check_algorithm(scenario)
     ensemble = Ensemble(scenario, launch.learners_per_node) if launch.learners > 1 else None
+    kept = _kept(scenario, ensemble, launch, checkpoint, resume=resume)
+    belongings = Belongings(model, optimizer, keep)
+    targets = [parse(one) for one in ([metrics] if isinstance(metrics, str) else metrics)]
+    for target in targets:
+        target.check()
     folder = None if out is None else Path(out)
-    return Group(model, optimizer, launch, scenario, ensemble, pool, buffers, folder)
+    records = partial(Logbook, launch, algorithm, folder, targets)
+    return Group(
+        model, optimizer, launch, scenario, ensemble, pool, buffers, records, belongings, kept
+    )
+
+
+def _kept(
+    scenario: Scenario,
+    ensemble: Ensemble | None,
+    launch: Launch,
+    folder: str | Path | None,
+    *,
+    resume: bool,
+) -> Kept | None:
+    """The wish for checkpoints, checked by rank 0. Raises UsageError for one that cannot be."""
+    if folder is None:
+        if resume:
+            raise UsageError(
+                f"{course.SOURCE}: resume = True, and no checkpoint. Name the folder of the "
+                "earlier run"
+            )
+        return None
+    wish = keeping.Wish(Path(folder), resume, where="checkpoint", how="resume=True")
+    if ensemble is None:
+        keeping.check_folder(scenario, wish)
+    elif launch.rank == 0 and not launch.incarnation:
+        keeping.check(scenario, ensemble.layout, wish)
+    return Kept(scenario, wish)
 
 
 @final
@@ -143,14 +195,17 @@ class Group:
         ensemble: Ensemble | None,
         pool: course.Pool,
         buffers: Buffers,
-        out: Path | None,
+        records: Callable[[], Logbook],
+        belongings: Belongings,
+        kept: Kept | None,
     ) -> None:
         self.rank, self.learners = launch.rank, launch.learners
         self.summary: Summary | None = None
         """The figures of the run, at rank 0, once the `with` was left in good order."""
         self._model, self._optimizer, self._launch = model, optimizer, launch
         self._scenario, self._ensemble, self._pool = scenario, ensemble, pool
-        self._buffers, self._out = buffers, out
+        self._buffers, self._records = buffers, records
+        self._belongings, self._kept = belongings, kept
         self._gives_gradients = ensemble is not None and issubclass(ensemble.algorithm, SSGD)
         self._schedulers: list[tuple[LRScheduler, int]] = []
         self._going = False
@@ -171,18 +226,19 @@ class Group:
             samples_per_epoch=self._pool.samples,
             gradients=self._gives_gradients,
             audit=self._scenario.training.audit,
+            belongings=self._belongings,
         )
         batches = 1 if self._ensemble is None else self._ensemble.layout.batches_per_update
         self._progress = course.progress(self._pool, batches, lambda: self._loop.left)
         with ExitStack() as stack:
             stack.callback(self._parameters.release)
-            self._logbook = stack.enter_context(Logbook(self.rank, self.learners, self._out))
+            self._logbook = stack.enter_context(self._records())
             self._company = self._gathered()
             if self._gives_gradients:
                 hook = self._optimizer.register_step_pre_hook(self._before_step)
                 stack.callback(hook.remove)
             self._resources = stack.pop_all()
-        self._going = True
+        self._going = self._company.going
         return self
 
     def __exit__(
@@ -208,6 +264,11 @@ class Group:
     def updates(self) -> int:
         """Updates by all learners together, as far as this process knows."""
         return self._company.updates
+
+    @property
+    def steps(self) -> int:
+        """Steps that this process's loop has made, those before a checkpoint included."""
+        return self._belongings.steps
 
     @property
     def epoch(self) -> float:
@@ -245,6 +306,7 @@ class Group:
         rate = float(self._optimizer.param_groups[0].get("lr", 0.0))
         self._logbook.tell(loss.item() if isinstance(loss, Tensor) else loss, rate)
         self._stepping = False
+        self._belongings.steps += 1
         self._going = self._company.step()
         self._schedule()
 
@@ -263,6 +325,7 @@ class Group:
                 "group.follow: ReduceLROnPlateau follows a figure, and not the epoch; step it "
                 "yourself"
             )
+        self._belongings.follow(scheduler)
         self._schedulers.append((scheduler, steps_per_epoch))
         self._schedule()
 
@@ -310,7 +373,9 @@ class Group:
 
     def _gathered(self) -> Company:
         if self._ensemble is None:
-            return Alone(self._parameters, self._logbook, self._progress)
+            return Alone(
+                self._parameters, self._logbook, self._progress, self._belongings, self._kept
+            )
         return Others(
             self._launch,
             self._ensemble,
@@ -321,6 +386,7 @@ class Group:
             self._logbook,
             self._progress,
             next(_meetings),
+            self._kept,
         )
 
     def _summed_up(self, whole: Whole) -> Summary:

@@ -6,38 +6,53 @@ knows. Must not know how many processes there are beside this one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from dualrt.core.records import Span, Update
+from dualrt.core.records import Observer, Span, Update
+from dualrt.modes.observers import shown
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.fan import fan
+from dualrt.observe.meter import Meter, Transport
+from dualrt.observe.metrics import Target
 from dualrt.observe.recorder import SECONDS_PER_FLUSH, Recorder
 from dualrt.observe.summary import Summary
 from dualrt.observe.tally import Tally
+from dualrt.real.rendezvous import Launch
 
 
 class Logbook:
     """An observer, of one record at a time: what it adds to an update is of that moment.
 
-    With a folder `out`, records and results are kept there as `--out` keeps them.
+    With a folder `out`, records and results are kept there as `--out` keeps them; `metrics` show
+    the figures of this process, named after the `algorithm`.
 
-    Use as a context: leaving it closes the file. Raises UsageError if there are records already.
+    Use as a context: leaving it closes files and ports. Raises UsageError if there are records
+    already, or where figures cannot be shown.
     """
 
-    def __init__(self, rank: int, learners: int, out: Path | None) -> None:
-        self.tally, self.digest = Tally(learners), TimingDigest()
+    def __init__(
+        self, launch: Launch, algorithm: str, out: Path | None, metrics: Sequence[Target] = ()
+    ) -> None:
+        self.tally, self.digest = Tally(launch.learners), TimingDigest()
+        self._meter = Meter(launch.learners, [launch.rank])
         self.staleness: int | None = None
         """Of the last update; None before the first."""
         self._out = out
-        self._recorder = (
-            None if out is None else Recorder(out, rank=rank, seconds_per_flush=SECONDS_PER_FLUSH)
-        )
-        listening = (self.tally, self.digest)
-        self._listening = fan(*listening, *([self._recorder] if self._recorder else []))
+        listening: list[Observer] = [self.tally, self.digest]
+        with ExitStack() as opened:
+            if out is not None:
+                recorder = Recorder(out, rank=launch.rank, seconds_per_flush=SECONDS_PER_FLUSH)
+                listening.append(opened.enter_context(recorder))
+            if metrics:
+                listening += shown(metrics, opened, self._meter, algorithm, launch, [])
+            self._listening = fan(*listening)
+            self._opened = opened.pop_all()
         self._loss: float | None = None
         self._rate = 0.0
         self._closed = False
@@ -51,8 +66,11 @@ class Logbook:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._recorder is not None:
-            self._recorder.close()
+        self._opened.close()
+
+    def watch(self, transport: Callable[[], Transport]) -> None:
+        """Have metrics show what the transport says of itself."""
+        self._meter.attach(transport)
 
     def tell(self, loss: float | None, learning_rate: float) -> None:
         """What the loop knows of the update that comes next."""

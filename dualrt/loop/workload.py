@@ -26,8 +26,10 @@ import torch
 from torch import Tensor
 
 from dualrt.core.effects import Cost
+from dualrt.core.keeping import State
 from dualrt.core.versions import Staleness
 from dualrt.core.weights import Gradient, Weights
+from dualrt.loop.belongings import Belongings
 from dualrt.loop.handover import Handover
 from dualrt.loop.parameters import FlatParameters
 from dualrt.real.gate import Gate
@@ -39,7 +41,8 @@ from dualrt.workloads.torch_weights import TorchWeights, consensus, digest, fres
 class OwnLoop:
     """A `Workload` of which another thread of the process does the work.
 
-    `gradients` says whether it gives gradients, and not updates.
+    `gradients` says whether it gives gradients, and not updates; `belongings` are kept with the
+    weights.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class OwnLoop:
         samples_per_epoch: int,
         gradients: bool,
         audit: bool,
+        belongings: Belongings,
     ) -> None:
+        self.belongings = belongings
         self.batch, self.samples_per_epoch = batch, samples_per_epoch
         self.gradient_cost = Cost("gradient", samples=batch)
         self.gives_gradients = gradients
@@ -165,6 +170,16 @@ class LoopWeights(TorchWeights):
     ) -> None:
         super().__init__(rank, learners, initial, tensors=tensors, audit=audit)
         self.loop = loop
+
+    def _kept(self) -> State:
+        # Between two steps: the loop's thread waits for its turn.
+        state = super()._kept()
+        self.loop.belongings.add_to(state)
+        return state
+
+    def _take_back(self, state: State) -> None:
+        super()._take_back(state)
+        self.loop.belongings.take_from(state)
 
     def descend(self, gradient: Tensor, learning_rate: float, read: Sequence[int]) -> Staleness:
         """As any weights; what a loop gives that was left is nothing, and does not count."""

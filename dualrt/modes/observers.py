@@ -61,7 +61,8 @@ class Watch:
                 )
                 listening.append(opened.enter_context(recorder))
             if metrics:
-                listening += self._shown(metrics, opened, scenario.algorithm.name, launch)
+                name = scenario.algorithm.name
+                listening += shown(metrics, opened, self.meter, name, launch, self.complaints)
             if observer is not None:
                 listening.append(observer)
             if on_progress is not None:
@@ -71,38 +72,48 @@ class Watch:
             self.observer = fan(*listening)
             self._opened = opened.pop_all()
 
-    def _shown(
-        self, metrics: Sequence[Target], opened: ExitStack, algorithm: str, launch: Launch | None
-    ) -> list[Observer]:
-        """Open all that is to show figures; who is told records for its sake."""
-        if launch is None:
-            watched = Watched(algorithm, None, 0, lambda time_s: time_s, 0.0)
-            complain: Complain = self.complaints.append
-        else:
-            from dualrt.real.events import Events
-
-            rank = launch.rank
-            events = Events(rank, launch.incarnation)
-            watched = Watched(
-                algorithm, rank, launch.local_rank, lambda _: time.time(), SECONDS_PER_FLUSH
-            )
-            complain = partial(events.warning, "metrics_stopped")
-        shown: list[Observer] = [self.meter]
-        for target in metrics:
-            exporter = target.open(self.meter, watched, complain)
-            opened.callback(exporter.close)
-            if exporter.observer is not None:
-                shown.append(exporter.observer)
-            if launch is not None:
-                said = f"learner {rank} shows its figures at {exporter.where}"
-                events.info("metrics", said, where=exporter.where)
-        return shown if launch else [OneByOne(one) for one in shown]
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
+
+
+def shown(
+    metrics: Sequence[Target],
+    opened: ExitStack,
+    meter: Meter,
+    algorithm: str,
+    launch: Launch | None,
+    complaints: list[str],
+) -> list[Observer]:
+    """Open all that is to show a meter's figures; who is told records for its sake.
+
+    `launch` is the process's of a real run, and None for a simulation, of which `complaints` say
+    why figures are shown no more.
+    """
+    if launch is None:
+        watched = Watched(algorithm, None, 0, lambda time_s: time_s, 0.0)
+        complain: Complain = complaints.append
+    else:
+        from dualrt.real.events import Events
+
+        rank = launch.rank
+        events = Events(rank, launch.incarnation)
+        watched = Watched(
+            algorithm, rank, launch.local_rank, lambda _: time.time(), SECONDS_PER_FLUSH
+        )
+        complain = partial(events.warning, "metrics_stopped")
+    told: list[Observer] = [meter]
+    for target in metrics:
+        exporter = target.open(meter, watched, complain)
+        opened.callback(exporter.close)
+        if exporter.observer is not None:
+            told.append(exporter.observer)
+        if launch is not None:
+            said = f"learner {rank} shows its figures at {exporter.where}"
+            events.info("metrics", said, where=exporter.where)
+    return told if launch else [OneByOne(one) for one in told]
 
 
 class _Progress:

@@ -179,7 +179,7 @@ def test_a_model_that_was_moved_is_noticed() -> None:
     [
         ({"algorithm": "adpsgdd"}, r"dualrt.join: algorithm.name = 'adpsgdd': there is none"),
         ({"algorithm": "asgd"}, r"each loop has an optimizer of its own"),
-        ({"period": 3}, r"dualrt.join: algorithm.period = 3: is no setting of ADPSGD"),
+        ({"groups": 3}, r"dualrt.join: algorithm.groups = 3: is no setting of ADPSGD"),
         (
             {"algorithm": "ssgd", "bucket_bytes": 1024},
             r"dualrt.join: algorithm.bucket_bytes = 1024: a loop of one's own gives its gradient",
