@@ -32,9 +32,10 @@ def main() -> None:
 
 
 def _answer() -> None:
-    from dualrt.cli.app import app
-
     try:
+        # A signal may come while this is loaded.
+        from dualrt.cli.app import app
+
         app()
     except SystemExit as end:
         # Here, where it can still be told, and not in the interpreter's last moments.

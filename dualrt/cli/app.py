@@ -7,6 +7,8 @@ command needs it: `dualrt --help` is to be there at once.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,16 +27,27 @@ from dualrt.real import watchdog
 class Group(TyperGroup):
     """Commands that a signal ends alike under every version of typer."""
 
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """Read the command line."""
+        with _as_asked():
+            return super().make_context(*given, **named)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        try:
+        with _as_asked():
             return super().invoke(ctx)
-        except KeyboardInterrupt as asked:
-            # Typer would make a code of its own of it.
-            from dualrt.cli import show
 
-            show.fail(watchdog.words(asked), "stopped")
-            sys.exit(watchdog.exit_code(asked))
+
+@contextmanager
+def _as_asked() -> Iterator[None]:
+    """End as a signal asks, of which typer would make a code of its own."""
+    try:
+        yield
+    except KeyboardInterrupt as asked:
+        from dualrt.cli import show
+
+        show.fail(watchdog.words(asked), "stopped")
+        sys.exit(watchdog.exit_code(asked))
 
 
 app = typer.Typer(

@@ -350,8 +350,9 @@ class Collectives:
             if not initialised:
                 self._ours = False
                 _forget_groups()
-            if isinstance(error, DistNetworkError):
-                raise lost(self._rank, error) from error
+            gone = _gone(store, error)
+            if gone is not None:
+                raise lost(self._rank, gone) from error
             raise RunError(
                 f"learner {self._rank} could not join its groups: {first_line(error)}. The library "
                 "chooses its ports itself: let all between these hosts through, see that no "
@@ -421,6 +422,17 @@ class _Whole:
 
     def tensor(self, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
         return self._memory.view(dtype).reshape(shape)
+
+
+def _gone(store: Store, error: Exception) -> Exception | None:
+    """What says that the store answers no more: it may be hidden in what a library says."""
+    if isinstance(error, DistNetworkError):
+        return error
+    try:
+        store.check(["whether it answers"])
+    except DistNetworkError as silence:
+        return silence
+    return None
 
 
 def _forget_groups() -> None:

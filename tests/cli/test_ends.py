@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from typer.core import TyperGroup
 
 from tests.support import commands
 
@@ -104,6 +107,32 @@ def test_a_run_that_a_signal_ends_leaves_nothing(
     assert leaves_nothing(started)
 
 
+class Loading(ModuleType):
+    """A module that a signal interrupts as it is loaded."""
+
+    def __getattr__(self, name: str) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        raise AttributeError(name)
+
+
+def test_a_signal_that_comes_while_it_begins_is_told_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While modules are loaded, and while the command line is read."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as loading:
+        loading.setitem(sys.modules, "dualrt.cli.app", Loading("dualrt.cli.app"))
+        ends = [commands.here("scenarios")]
+    monkeypatch.setattr(TyperGroup, "make_context", interrupted)
+    ends.append(commands.here("scenarios"))
+    for end in ends:
+        assert (end.returncode, end.stdout) == (143, "")
+        assert end.stderr == "dualrt: ended by SIGTERM\n"
+
+
 def test_a_killed_parent_leaves_nothing(started: Started) -> None:
     started.parent.kill()
     started.parent.wait(commands.PATIENCE_S)
@@ -150,18 +179,22 @@ LOCK_STEP = commands.settings("algorithm.name=ssgd", "real.timeout_s=12")
 
 @pytest.mark.parametrize("started", [LOCK_STEP], indirect=True)
 @pytest.mark.parametrize(
-    ("number", "said"),
-    [(signal.SIGKILL, "learner 0 was killed by SIGKILL"), (signal.SIGSTOP, "")],
-    ids=["killed", "stopped"],
+    ("rank", "number", "said"),
+    [
+        (0, signal.SIGKILL, "learner 0 was killed by SIGKILL"),
+        (0, signal.SIGSTOP, ""),
+        (2, signal.SIGSTOP, ""),
+    ],
+    ids=["first killed", "first stopped", "last stopped"],
 )
-def test_a_group_that_loses_its_first_stops_and_names_it(
-    started: Started, number: signal.Signals, said: str
+def test_a_group_that_loses_a_member_stops_and_names_it(
+    started: Started, rank: int, number: signal.Signals, said: str
 ) -> None:
-    os.kill(started.pid(0), number)
+    os.kill(started.pid(rank), number)
     out, err = started.parent.communicate(timeout=commands.PATIENCE_S)
     assert (started.parent.returncode, out) == (1, "")
     assert said in err
-    assert "PeerLostError: learner 0 is lost" in err
+    assert f"PeerLostError: learner {rank} is lost" in err
     assert "Traceback" not in err
     assert leaves_nothing(started)
 

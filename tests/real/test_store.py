@@ -1,9 +1,19 @@
-"""The store by which processes met is needed no more once they have."""
+"""The store by which processes meet: lost before they have, it is named; after that, not needed."""
 
 from __future__ import annotations
 
 import json
+import threading
+from datetime import timedelta
 
+import pytest
+import torch
+from torch.distributed import PrefixStore, TCPStore
+
+from dualrt.core.effects import Group
+from dualrt.core.errors import RunError
+from dualrt.real.collectives import Collectives
+from tests.support.commands import await_
 from tests.support.processes import ended, started
 
 
@@ -19,3 +29,33 @@ def test_who_serves_the_store_may_die_and_the_others_gossip_on() -> None:
     # 6 epochs of 1,437 samples are 538 mini-batches of 16, of which the dead one made about 20.
     assert min(told["steps_by_learner"][1:]) > 100
     assert told["accuracy"] > 0.8
+
+
+def test_one_that_is_lost_while_groups_are_joined_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)]
+    port, keys = held[0].port, held[0].num_keys()
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    ours = TCPStore("127.0.0.1", port, timeout=timedelta(seconds=60))
+    pair = Group("pair", (0, 1))
+
+    def lose() -> None:
+        # Learner 1 has said where it is, and waits for learner 0.
+        await_(lambda: held[0].num_keys() > keys)
+        held.clear()
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    said = rf"learner 1 lost the rendezvous at 127\.0\.0\.1:{port} before.*Start again"
+    with pytest.raises(RunError, match=said):
+        Collectives(
+            PrefixStore("groups", ours),
+            1,
+            2,
+            (pair,),
+            device=torch.device("cpu"),
+            timeout_s=60.0,
+            max_body_bytes=1,
+            interface="127.0.0.1",
+        )
+    losing.join()
