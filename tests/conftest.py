@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -49,6 +50,22 @@ def pytest_runtest_protocol(
     finally:
         if not (alone(item) and nextitem is not None and alone(nextitem)):
             FLOOR.leave()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """What a test leaves in this process's environment and loggers would reach all after it.
+
+    So does a library's choice of interface (GLOO_SOCKET_IFNAME), which children inherit.
+    """
+    environment, logger = dict(os.environ), logging.getLogger("dualrt")
+    handlers, level, propagates = list(logger.handlers), logger.level, logger.propagate
+    yield
+    if dict(os.environ) != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+    logger.handlers[:], logger.propagate, logger.disabled = handlers, propagates, False
+    logger.setLevel(level)
 
 
 def alone(item: pytest.Item) -> bool:

@@ -44,8 +44,7 @@ class Gossiper(Learner):
         super().__init__(seat)
         check_period(period)
         self.exchange = WAYS[exchange](self)
-        self.period = period
-        """Steps from one exchange to the next."""
+        self._period = period
         self.vertex = self.rank
         """The gossiper of the layout that it is, or stands for."""
         self.standing: dict[int, int] = {}
@@ -71,8 +70,8 @@ class Gossiper(Learner):
 
         There are such in the last step of each period, a round of the graph.
         """
-        round_, place = divmod(step, self.period)
-        if place + 1 < self.period:
+        round_, place = divmod(step, self._period)
+        if place + 1 < self._period:
             return NOTHING
         shares = self.mixing.initiates(round_)
         lost = self.lost()

@@ -424,10 +424,6 @@ class RealDriver:
 
         forked = []
         for place, child in enumerate(children[1:], 1):
-            if isinstance(child, Together) and not child.children:
-                # No thread for nothing: so it is in each step of who starts no exchange.
-                results[place] = ()
-                continue
             lane = self._lanes.fork(course.lane)
             forked.append((lane, self._helpers.start(partial(run, place, child, lane))))
         for child in children[:1]:

@@ -73,6 +73,6 @@ def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
             _, err = parent.communicate(timeout=commands.PATIENCE_S)
         finally:
             parent.kill()
-    assert parent.returncode == 130
+    assert parent.returncode == 130, err
     assert "Traceback" not in err
     assert commands.await_(lambda: not commands.alive(processes))

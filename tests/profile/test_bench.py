@@ -88,7 +88,7 @@ def test_a_workload_without_numbers_is_refused() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="there are 0"):
+    with pytest.raises(UsageError, match="and sees 0"):
         bench(device="cuda")
 
 
