@@ -144,7 +144,8 @@ def test_what_cannot_be_kept_is_found_at_the_start(tmp_path: Path) -> None:
     model = normalised()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = LambdaLR(optimizer, lambda epoch: 1.0)
-    scheduler.odd = object()  # type: ignore[attr-defined]  # as a scheduler of the user's own may
+    # As a scheduler of the user's own may have.
+    vars(scheduler)["odd"] = object()
     with (
         pytest.raises(RunError, match=r"loop\.keep\.rate\.odd is a object"),
         dualrt.join(model, optimizer, checkpoint=tmp_path, keep={"rate": scheduler}),

@@ -39,10 +39,13 @@ def test_no_number_is_one_afterwards() -> None:
 
 
 def test_tensors_keep_type_shape_and_bits_even_if_their_names_are_alike() -> None:
-    value = {"a": {"b": torch.arange(6.0).view(2, 3).bfloat16()}, "a.b": torch.tensor(7)}
+    value: dict[str, Any] = {
+        "a": {"b": torch.arange(6.0).view(2, 3).bfloat16()},
+        "a.b": torch.tensor(7),
+    }
     found = there_and_back(value)
     assert found["a"]["b"].dtype == torch.bfloat16
-    assert torch.equal(found["a"]["b"], value["a"]["b"])  # type: ignore[index]  # a table
+    assert torch.equal(found["a"]["b"], value["a"]["b"])
     assert found["a.b"].item() == 7
 
 
