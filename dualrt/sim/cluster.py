@@ -39,7 +39,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from dualrt.core.errors import UsageError
-from dualrt.sim.network import Link, Network
+from dualrt.sim.flows import Link
+from dualrt.sim.network import Network
 
 if TYPE_CHECKING:
     import networkx

@@ -1,14 +1,11 @@
 """The network: bytes that flow over shared links as a fluid, in virtual time.
 
-Owns links, flows, who gets which rate, and the bytes that each link has carried. Must not know
-what a message, a learner or a cluster is: a route is a sequence of links, an end is a callback.
+Owns when flows begin, change and end. Must not know what a message, a learner or a cluster is: a
+route is a sequence of links, an end is a callback.
 
-Theory of operation. A flow waits out its latency and then moves at its *weighted max-min fair*
-rate: no flow can go faster without slowing one that, for its weight, is no faster (Bertsekas and
-Gallager, Data Networks, 2nd ed., sec. 6.5.2). Progressive filling finds the rates: raise one common
-level, rate = level * weight, until a link is full or a flow meets its own cap; fix the flows that
-this stops; go on with the others. Between two changes every rate is constant, so an end is known
-exactly and nothing is integrated step by step.
+Theory of operation. A flow waits out its latency and then moves at its weighted max-min fair rate
+(`filling`). Between two changes every rate is constant, so an end is known exactly and nothing is
+integrated step by step.
 
 A flow may also run in *lockstep* over many links, some of which it crosses several times: the edges
 of a collective, which all move at one pace. It takes its rate from a link once for each crossing,
@@ -29,142 +26,28 @@ Five things keep a change cheap:
   comes up. A call that is no longer wanted stays in the environment's queue and does nothing when
   its time comes; so the clock of an environment that is run until nothing is left may stand later
   than the last event that meant something.
-- A link is *contested* only if its flows could together ask for more than it has, each going as
-  fast as its own cap and its route allow. Any other link connects nothing: it slows no flow, or
-  bounds its only one as a cap does. Most links of a cluster are wider than the few connections
-  that cross them, so most changes need no filling (AD-PSGD on 64 learners: none, and 2.8 a step
-  if every shared link were taken for contested).
+- Only contested links connect flows (`flows`), and most links are wider than the few connections
+  that cross them. So most changes need no filling.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple, TypeAlias
-
-import msgspec
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.clock import Clock
+from dualrt.sim.filling import fill
+from dualrt.sim.flows import Crossings, Flow, Link
 
 _CLOCK_SLACK = 4
 """Ends closer than this many units in the last place of the clock are one instant: `now + delay`
 rounds, so the same end reached by two sums may differ in the last bits."""
 
-_CONTESTED_FROM = 1 - 1e-9
-"""Part of a link from which on its flows contest it. Below 1, because demands are added and taken
-away in floating point, and a link that is taken for contested by mistake costs time and no more."""
-
-_OVERRUN_FROM = 1 + 1e-9
-"""Part of a link from which on a flow contests it alone: by crossing it often, or because it is
-throttled."""
-
 _COMPACT_ABOVE = 64
 """Smallest heap of ends that is worth clearing of stale entries."""
-
-
-class Link:
-    """One direction of something that bytes cross, shared by all flows that cross it.
-
-    Parameters: `capacity_bytes_per_s` is finite and positive, `latency_s` finite and not negative.
-    A link belongs to the one `Network` that its flows are given to.
-
-    Raises `UsageError` for other values.
-    """
-
-    __slots__ = (
-        "_carried_bytes",
-        "_contested",
-        "_demand",
-        "_flows",
-        "_free",
-        "_full",
-        "_load",
-        "_mark",
-        "_open",
-        "available_bytes_per_s",
-        "capacity_bytes_per_s",
-        "latency_s",
-        "name",
-    )
-
-    def __init__(self, name: str, capacity_bytes_per_s: float, latency_s: float) -> None:
-        if not 0 < capacity_bytes_per_s < math.inf:
-            raise UsageError(
-                f"link {name}: capacity {capacity_bytes_per_s!r} bytes/s is not positive and "
-                f"finite. Leave out a link that limits nothing"
-            )
-        if not 0 <= latency_s < math.inf:
-            raise UsageError(
-                f"link {name}: latency {latency_s!r} s is not a finite number from 0. "
-                f"Give seconds: 1 us is 1e-6"
-            )
-        self.name = name
-        self.capacity_bytes_per_s = capacity_bytes_per_s
-        self.latency_s = latency_s
-        self.available_bytes_per_s = capacity_bytes_per_s
-        """What is left of the capacity while the link is throttled; see `Network.throttle`."""
-        self._full = _full(capacity_bytes_per_s)
-        self._carried_bytes = 0.0
-        self._flows: dict[_Flow, None] = {}
-        """A set in order of arrival. On a contested link, flows whose latency is over."""
-        self._demand = 0.0
-        self._contested = False
-        # Scratch of one filling, valid where `_mark` is that filling's.
-        self._mark = 0
-        self._free = 0.0
-        self._load = 0.0
-        self._open = 0
-
-    def __repr__(self) -> str:
-        return f"Link({self.name!r}, {self.capacity_bytes_per_s:g} B/s, {self.latency_s:g} s)"
-
-    def _reassess(self) -> None:
-        """Say anew whether its flows contest it: after each change of these or of the capacity."""
-        flows = len(self._flows)
-        self._contested = flows > 0 and self._demand >= self._full[flows > 1]
-
-
-def _full(bytes_per_s: float) -> tuple[float, float]:
-    """The demands from which on one flow contests a link of so much, and several do."""
-    return _OVERRUN_FROM * bytes_per_s, _CONTESTED_FROM * bytes_per_s
-
-
-Crossings: TypeAlias = "tuple[tuple[Link, int], ...]"
-"""The links of a flow, and how many times it crosses each."""
-
-
-def counted(links: Iterable[Link]) -> Crossings:
-    """Each link once, with how many times it is there."""
-    return tuple(Counter(links).items())
-
-
-class _Flow(msgspec.Struct, eq=False, gc=False):
-    """Bytes under way: `remaining` as of `settled_s`, leaving at `rate` since.
-
-    `settled_s` is in the future while the latency of a flow that nobody contests passes. `due_s` is
-    when such a flow ends, and NaN for all others, whose ends are in the heap.
-    """
-
-    order: int
-    crossings: Crossings
-    size: float
-    on_done: Callable[[], None]
-    cap: float
-    weight: float
-    demand: float
-    """The most that it could ever ask of a link."""
-    remaining: float
-    settled_s: float
-    rate: float = 0.0
-    due_s: float = math.nan
-    stamp: int = 0
-    mark: int = 0
-    ceiling: float = 0.0
-    share: float = 0.0
-    """Scratch of one filling, as `mark`: valid where that is the filling's."""
 
 
 class Way(NamedTuple):
@@ -175,7 +58,7 @@ class Way(NamedTuple):
     capacity_bytes_per_s: float
 
 
-_End: TypeAlias = tuple[float, int, int, _Flow]
+_End: TypeAlias = tuple[float, int, int, Flow]
 """End in seconds, the flow's order, the stamp that must still be the flow's, the flow."""
 
 
@@ -259,7 +142,7 @@ class Network:
         cap = cap_bytes_per_s
         demand = cap if cap < capacity_bytes_per_s else capacity_bytes_per_s
         self._begin(
-            _Flow(
+            Flow(
                 self._transfers,
                 crossings,
                 size_bytes,
@@ -303,9 +186,7 @@ class Network:
             self._env.at(start_s, _call, on_done)
             return
         cap, order = cap_bytes_per_s, self._transfers
-        self._begin(
-            _Flow(order, crossings, edge_bytes, on_done, cap, 1.0, cap, edge_bytes, start_s)
-        )
+        self._begin(Flow(order, crossings, edge_bytes, on_done, cap, 1.0, cap, edge_bytes, start_s))
 
     def throttle(self, link: Link, factor: float) -> None:
         """Let `link` run at `factor` of its capacity from now on; 0 cuts it and 1 heals it.
@@ -318,17 +199,16 @@ class Network:
                 f"link {link.name}: factor {factor!r} is outside 0 (cut) to 1 (whole). "
                 f"Give the part of the capacity that is left"
             )
-        link.available_bytes_per_s = factor * link.capacity_bytes_per_s
-        link._full = _full(link.available_bytes_per_s)
+        link.leave(factor * link.capacity_bytes_per_s)
         self._hold_back(link)
-        link._reassess()
-        if link._flows:
+        link.reassess()
+        if link.flows:
             self._touched.append(link)
             self._settle_later()
 
     def charge(self, link: Link, size_bytes: float) -> None:
         """Count bytes that crossed `link` without being a flow: those of a closed-form cost."""
-        link._carried_bytes += size_bytes
+        link.carried_bytes += size_bytes
 
     def carried_bytes(self, link: Link) -> float:
         """Bytes that have crossed `link`: all charged and done, and what flows moved until now."""
@@ -336,10 +216,10 @@ class Network:
         under_way = (
             (flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s))
             * dict(flow.crossings)[link]
-            for flow in link._flows
+            for flow in link.flows
             if flow.settled_s < now_s
         )
-        return link._carried_bytes + math.fsum(under_way)
+        return link.carried_bytes + math.fsum(under_way)
 
     def utilisation(self, link: Link, elapsed_s: float) -> float:
         """Part of what `link` could have carried in `elapsed_s`, unthrottled, that it did carry."""
@@ -360,7 +240,7 @@ class Network:
         )
         return way
 
-    def _begin(self, flow: _Flow) -> None:
+    def _begin(self, flow: Flow) -> None:
         """Let a flow take its places now if nobody contests them, and else after its latency."""
         start_s = flow.settled_s
         contested = self._enter(flow)
@@ -374,7 +254,7 @@ class Network:
             self._contest(flow, contested)
             self._settle_later()
 
-    def _arrive(self, flow: _Flow) -> None:
+    def _arrive(self, flow: Flow) -> None:
         """The latency of a flow has passed that could not take its places before."""
         contested = self._enter(flow)
         if contested is None:
@@ -384,7 +264,7 @@ class Network:
             self._contest(flow, contested)
             self._settle_soon()
 
-    def _enter(self, flow: _Flow) -> Link | None:
+    def _enter(self, flow: Flow) -> Link | None:
         """Put a flow on its links. Returns one that is contested now, or None; then it has a rate.
 
         What is contested is for `_contest` to find out.
@@ -392,10 +272,10 @@ class Network:
         rate, demand = flow.cap, flow.demand
         contested: Link | None = None
         for link, times in flow.crossings:
-            flows = link._flows
+            flows = link.flows
             flows[flow] = None
-            link._demand = asked = link._demand + times * demand
-            if asked >= link._full[len(flows) > 1]:
+            link.demand = asked = link.demand + times * demand
+            if asked >= link.full[len(flows) > 1]:
                 contested = link
             elif link.available_bytes_per_s < rate:
                 rate = link.available_bytes_per_s
@@ -403,27 +283,27 @@ class Network:
             flow.rate = rate
         return contested
 
-    def _contest(self, flow: _Flow, contested: Link) -> None:
+    def _contest(self, flow: Flow, contested: Link) -> None:
         """Let a flow that has just entered its links contest those that it overruns."""
         for link, _ in flow.crossings:
-            link._reassess()
-            if link._contested:
+            link.reassess()
+            if link.contested:
                 self._hold_back(link)
         self._touched.append(contested)
 
     def _hold_back(self, link: Link) -> None:
         """Let flows whose latency is not over come back after it: rates on a link may change."""
         now_s = self._env.now
-        early = [flow for flow in link._flows if flow.settled_s > now_s]
+        early = [flow for flow in link.flows if flow.settled_s > now_s]
         for flow in early:
             _withdraw(flow)
             flow.due_s = math.nan
             flow.rate = 0.0
             self._env.at(flow.settled_s, self._arrive, flow)
         if early:
-            link._reassess()
+            link.reassess()
 
-    def _end(self, flow: _Flow) -> None:
+    def _end(self, flow: Flow) -> None:
         """A flow is through whose rate has never changed."""
         if flow.due_s != self._env.now:
             return
@@ -453,15 +333,15 @@ class Network:
         self._mark += 1
         touched, self._touched = self._touched, []
         for link in touched:
-            if link._mark != self._mark and link._flows:
-                self._apply(_fill(link, self._mark))
+            if link.mark != self._mark and link.flows:
+                self._apply(fill(link, self._mark))
         if len(self._ends) > self._most_ends:
             self._ends = [end for end in self._ends if end[2] == end[3].stamp]
             self._most_ends = _COMPACT_ABOVE + 4 * len(self._ends)
             heapify(self._ends)
         self._arm()
 
-    def _apply(self, flows: Sequence[_Flow]) -> None:
+    def _apply(self, flows: Sequence[Flow]) -> None:
         """Account for what moved at the old rates, and let the flows run on at their new shares."""
         now_s = self._env.now
         for flow in flows:
@@ -500,7 +380,7 @@ class Network:
         now_s = self._env.now
         horizon_s = now_s + _CLOCK_SLACK * math.ulp(now_s)
         ends = self._ends
-        done: list[_Flow] = []
+        done: list[Flow] = []
         while ends and ends[0][0] <= horizon_s:
             _, _, stamp, flow = heappop(ends)
             if stamp == flow.stamp:
@@ -519,141 +399,32 @@ class Network:
         else:
             self._arm()
 
-    def _retire(self, flow: _Flow) -> None:
+    def _retire(self, flow: Flow) -> None:
         """Take a flow that is through off its links."""
         flow.stamp += 1
         flow.due_s = math.nan
         size, demand = flow.size, flow.demand
         for link, times in flow.crossings:
-            flows = link._flows
+            flows = link.flows
             del flows[flow]
-            link._carried_bytes += times * size
+            link.carried_bytes += times * size
             if flows:
-                link._demand -= times * demand
-                if link._contested:
+                link.demand -= times * demand
+                if link.contested:
                     self._touched.append(link)
-                    link._reassess()
+                    link.reassess()
             else:
-                link._demand = 0.0
-                link._contested = False
+                link.demand = 0.0
+                link.contested = False
 
 
-def _withdraw(flow: _Flow) -> None:
+def _withdraw(flow: Flow) -> None:
     """Take a flow whose latency is not over off its links."""
     for link, times in flow.crossings:
-        flows = link._flows
+        flows = link.flows
         del flows[flow]
-        link._demand = link._demand - times * flow.demand if flows else 0.0
+        link.demand = link.demand - times * flow.demand if flows else 0.0
 
 
 def _call(on_done: Callable[[], None]) -> None:
     on_done()
-
-
-def _fill(seed: Link, mark: int) -> Sequence[_Flow]:
-    """The flows that share links with `seed`, however indirectly, each with its fair `share`.
-
-    `mark` is one that no link or flow has had in an earlier filling.
-    """
-    flows, contested = _component(seed, mark)
-    if not contested:
-        for flow in flows:
-            flow.share = flow.ceiling
-        return flows
-    if contested == [seed]:
-        _fill_one(seed, flows)
-        return flows
-    # What may stop the rising level: a contested link when it is full, a flow at its ceiling. The
-    # number breaks ties, so that links and flows are never compared.
-    stops: list[tuple[float, int, Link | None, _Flow | None]] = [
-        (link._free / link._load, number, link, None) for number, link in enumerate(contested)
-    ]
-    stops += [
-        (flow.ceiling / flow.weight, number, None, flow)
-        for number, flow in enumerate(flows, len(stops))
-        if flow.ceiling < math.inf
-    ]
-    heapify(stops)
-    unfixed = len(flows)
-    while unfixed:
-        level, number, link, capped = stops[0]
-        if capped is not None:
-            heappop(stops)
-            if capped.share < 0:
-                _fix(capped, capped.ceiling)
-                unfixed -= 1
-            continue
-        assert link is not None
-        if not link._open:
-            heappop(stops)
-            continue
-        # Fixing others below its own level leaves a link more for the rest: its level only rises.
-        risen = link._free / link._load
-        if risen > level:
-            heapreplace(stops, (risen, number, link, None))
-            continue
-        heappop(stops)
-        for flow in link._flows:
-            if flow.share < 0:
-                _fix(flow, max(risen, 0.0) * flow.weight)
-                unfixed -= 1
-    return flows
-
-
-def _fill_one(link: Link, flows: list[_Flow]) -> None:
-    """Fill a component whose flows all meet on its one link, as nearly always: in one pass.
-
-    Flows whose ceilings are low leave what they do not take to the others; from the first that
-    could take its part, all do.
-    """
-    flows.sort(key=lambda flow: flow.ceiling / flow.weight)
-    for place, flow in enumerate(flows):
-        level = max(link._free / link._load, 0.0)
-        if flow.ceiling > level * flow.weight:
-            for other in flows[place:]:
-                other.share = level * other.weight
-            return
-        _fix(flow, flow.ceiling)
-
-
-def _component(seed: Link, mark: int) -> tuple[list[_Flow], list[Link]]:
-    """All flows that contested links connect with `seed`, and these links.
-
-    `seed` itself may be contested no longer. Then its flows are all there, though nothing connects
-    them: to fill several components together gives each what it would get alone.
-    """
-    flows: list[_Flow] = []
-    seed._mark = mark
-    seed._free, seed._load, seed._open = seed.available_bytes_per_s, 0.0, 0
-    reached = [seed]
-    for source in reached:  # grows while it is walked
-        for flow in source._flows:
-            if flow.mark == mark:
-                continue
-            flow.mark = mark
-            flow.share = -1.0
-            flows.append(flow)
-            weight = flow.weight
-            ceiling = flow.cap
-            for link, times in flow.crossings:
-                if not link._contested:
-                    ceiling = min(ceiling, link.available_bytes_per_s)
-                elif link._mark == mark:
-                    link._load += times * weight
-                    link._open += 1
-                else:
-                    link._mark = mark
-                    link._free, link._open = link.available_bytes_per_s, 1
-                    link._load = times * weight
-                    reached.append(link)
-            flow.ceiling = ceiling
-    return flows, reached if seed._contested else reached[1:]
-
-
-def _fix(flow: _Flow, rate: float) -> None:
-    """Settle on a share, and take it from what the flow's links have left for others."""
-    flow.share = rate
-    for link, times in flow.crossings:
-        link._free -= times * rate
-        link._load -= times * flow.weight
-        link._open -= 1

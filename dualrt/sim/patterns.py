@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.cluster import Cluster
-from dualrt.sim.network import counted
+from dualrt.sim.flows import counted
 
 Edge: TypeAlias = tuple[int, int]
 """Sender and receiver of the same number of bytes as every other edge of its pattern."""

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.clock import Clock
-from dualrt.sim.network import Link, Network, counted
+from dualrt.sim.flows import Link, counted
+from dualrt.sim.network import Network
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import pytest
 
 from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster
-from dualrt.sim.network import Link, Network
+from dualrt.sim.flows import Link
+from dualrt.sim.network import Network
 from tests.support import oracle
 from tests.support.fabrics import FLOWS, Fabric, Flow, description, fabric, racks
 
