@@ -47,7 +47,7 @@ KEYS = {
     "restart_cpu_s": "mean processor time of a process that is started again, until then",
     "steps_per_s": "updates a second of a learner in calm phases",
     "rate_ratio": "the same of those that live while one is away / in calm phases",
-    "import_ratio": "the same where nobody is killed, and a process loads what one that returns loads",
+    "import_ratio": "the same where nobody is killed, and another process loads what one does",
     "longest_gap_calm_s": "longest time without an update of a learner in a calm phase",
     "longest_gap_s": "the same of those that live while one is away",
     "accuracy_percent": "of the delivered model, with kills",
@@ -138,9 +138,9 @@ def started(learners: int, seconds: float, folder: Path) -> subprocess.Popen[str
         f"real.timeout_s={TIMEOUT_S}",
     ]
     words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "dualrt", "train", "digits-adpsgd", "--json"]
     return subprocess.Popen(
-        [sys.executable, "-m", "dualrt", "train", "digits-adpsgd", "--json"]
-        + ["--local", str(learners), "--out", str(folder / "out"), *words],
+        [*command, "--local", str(learners), "--out", str(folder / "out"), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -159,7 +159,8 @@ def disturbed(
 ) -> list[Phase]:
     """Disturb a run now and then, until it is nearly over."""
     draw = random.Random(seed)
-    until_s, phases = time.monotonic() + 0.9 * seconds, []
+    until_s = time.monotonic() + 0.9 * seconds
+    phases: list[Phase] = []
     while True:
         time.sleep(calm_s * draw.uniform(0.7, 1.3))
         if parent.poll() is not None or time.monotonic() + calm_s > until_s:
@@ -207,8 +208,10 @@ def values(file: Path) -> list[float]:
 
 def between(phases: Sequence[Phase], began_s: float, ended_s: float) -> list[Phase]:
     """The calm times: before, between and after what disturbed a run."""
-    edges = [began_s, *(edge for phase in phases for edge in phase[:2]), ended_s]
-    return [Phase(*edges[place : place + 2], None) for place in range(0, len(edges), 2)]
+    inner = (edge for phase in phases for edge in (phase.start_s, phase.end_s))
+    edges = [began_s, *inner, ended_s]
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return [Phase(start_s, end_s, None) for start_s, end_s in pairs]
 
 
 def ratio(run: Run) -> float:

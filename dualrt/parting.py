@@ -6,8 +6,8 @@ follow from all replicas' leavings alone. Must not know how a run was made or wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +16,7 @@ import msgspec
 
 from dualrt.core.errors import RunError
 from dualrt.core.learner import Learner
+from dualrt.core.weights import Partner
 from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.lives import dead
@@ -33,16 +34,41 @@ class Final:
 
     weights: Any
     unexplained: Any = None
+    itself: Partner | None = None
+    """The learner and its life; None where no learner is lost."""
+    dealings: Mapping[Partner, Any] = field(default_factory=dict)
+    """What of the second came from whom; without the vectors (None) where nobody was lost."""
+    since_losses: bool = False
+    """Whether it goes on from a checkpoint, of which no dealings are known, and somebody was lost
+    before or after."""
 
     @classmethod
-    def of(cls, learner: Learner) -> Final:
-        """What this learner leaves."""
-        return cls(learner.weights.snapshot().vector, learner.weights.unexplained())
+    def of(cls, learner: Learner, *, losses: bool = True) -> Final:
+        """What this learner leaves, with all that is known of dealings if there were `losses`."""
+        weights = learner.weights
+        first = learner.rank in learner.seat.layout.replicas
+        return cls(
+            weights.snapshot().vector,
+            # Of one that has come to stand for another, whose count it has not.
+            weights.unexplained() if first else None,
+            Partner(learner.rank, learner.life),
+            {who: moved if losses else None for who, moved in weights.dealings().items()},
+            learner.restored and losses,
+        )
 
     @property
     def vectors(self) -> tuple[Any, ...]:
-        """Both, as far as they are there."""
-        return (self.weights,) if self.unexplained is None else (self.weights, self.unexplained)
+        """All that are there."""
+        found = (self.weights, self.unexplained, *self.dealings.values())
+        return tuple(vector for vector in found if vector is not None)
+
+    def explained(self, there: Collection[Partner | None]) -> Any:
+        """What averaging moved in, but from those that are not there; None if that is unknown."""
+        known = self.unexplained
+        for who, moved in self.dealings.items():
+            if who not in there:
+                known = None if known is None or moved is None else known - moved
+        return known
 
 
 class Whole(NamedTuple):
@@ -65,6 +91,36 @@ class Whole(NamedTuple):
     timing_digest: str | None
 
 
+class _Rest(msgspec.Struct):
+    """What a replica leaves beside vectors, and which of these there are."""
+
+    itself: Partner
+    audited: bool
+    partners: list[Partner]
+    has_dealings: bool
+    since_losses: bool
+
+    @classmethod
+    def of(cls, final: Final) -> _Rest:
+        """What is to be sent of it."""
+        assert final.itself is not None
+        return cls(
+            final.itself,
+            final.unexplained is not None,
+            list(final.dealings),
+            any(moved is not None for moved in final.dealings.values()),
+            final.since_losses,
+        )
+
+    def and_vectors(self, vectors: Sequence[Any]) -> Final:
+        """The replica again."""
+        weights, *more = vectors
+        unexplained = more.pop(0) if self.audited else None
+        moved = more if self.has_dealings else [None] * len(self.partners)
+        dealings = dict(zip(self.partners, moved, strict=True))
+        return Final(weights, unexplained, self.itself, dealings, self.since_losses)
+
+
 class _Figures(msgspec.Struct):
     """What each process of a real run sends to rank 0 beside its weights."""
 
@@ -73,6 +129,8 @@ class _Figures(msgspec.Struct):
     incarnation: int
     abandoned: int
     versions: list[int]
+    rest: _Rest | None
+    """None of one that is no replica."""
 
 
 def gather(
@@ -90,7 +148,9 @@ def gather(
     """
     from dualrt.real.session import Contribution
 
-    vectors = Final.of(learner).vectors if learner.is_replica else ()
+    losses = learner.saw_losses or bool(session.lost)
+    final = Final.of(learner, losses=losses) if learner.is_replica else None
+    vectors = final.vectors if final else ()
     figures = msgspec.msgpack.encode(
         _Figures(
             tally.to_builtins(),
@@ -98,6 +158,7 @@ def gather(
             learner.seat.incarnation,
             learner.abandoned,
             list(learner.weights.known()),
+            _Rest.of(final) if final else None,
         )
     )
     gathered = session.gather(Contribution(tuple(vector.cpu() for vector in vectors), figures))
@@ -116,9 +177,9 @@ def gather(
         uncounted += max(0, known - its.updates)
         total.merge(its)
     finals = [
-        Final(*(vector.to(device) for vector in part.vectors))
-        for part in gathered.values()
-        if part.vectors
+        rest.and_vectors([vector.to(device) for vector in part.vectors])
+        for rank, part in gathered.items()
+        if (rest := parts[rank].rest) is not None
     ]
     if not finals:
         raise RunError("every learner with weights of its own was lost at the end")
@@ -140,10 +201,12 @@ def gather(
 def imbalance(workload: Workload[Any], finals: Sequence[Final]) -> float | None:
     """The largest entry of the sum over replicas of what no gradient explains; 0 is ideal.
 
-    None where that was not audited.
+    What replicas had of those that are not left, or in an earlier life of theirs, does not count:
+    these took the other half of it with them. None where that was not audited, or is not known.
     """
-    unexplained = [final.unexplained for final in finals if final.unexplained is not None]
-    if not unexplained:
+    there = {final.itself for final in finals}
+    unexplained = [final.explained(there) for final in finals]
+    if any(one is None for one in unexplained) or any(final.since_losses for final in finals):
         return None
     mean, _ = workload.consensus(unexplained)
     return float(abs(mean).max()) * len(unexplained)

@@ -31,7 +31,7 @@ from dualrt.algorithms.exchange import NOTHING, Exchange
 from dualrt.core.effects import Awaited, Body, Packet, Recv, Send, Together
 from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.core.learner import Learner, Shares
-from dualrt.core.weights import Gradient, Snapshot
+from dualrt.core.weights import Gradient, Partner, Snapshot
 
 KEPT = 8
 """Offers that a learner gave up and keeps for a late answer, each of a model's size."""
@@ -76,30 +76,33 @@ class Delta(Exchange):
         """Offer, wait for the answer, apply the difference."""
         mine = self.weights.offer(peer)
         number = self._next_number(peer)
-        await Send(peer, "offer", Packet(mine.versions, mine.vector, (number, share)))
+        note = number, share, self.learner.life
+        await Send(peer, "offer", Packet(mine.versions, mine.vector, note))
         try:
-            theirs = await self._answer_to(peer, number)
+            theirs, partner = await self._answer_to(peer, number)
         except PeerLostError as lost:
             self._give_up(peer, number, _Offer(mine, share, lost.loss))
             return
         # One that has just been started again has nothing to average with.
         if theirs is not None:
             self.weights.heed(peer, theirs.vector)
-            await self.learner.blend(mine, theirs, share)
+            await self.learner.blend(mine, theirs, share, partner=partner)
 
     async def answer(self) -> None:
         """Answer first, so that the initiator waits for no blend."""
         while True:
             initiator, offer = await Recv("offer")
-            number, share = offer.note
+            number, share, life = offer.note
             if number <= self._passed.get(initiator, 0):
                 continue
             self._passed[initiator] = number
             asked = offer.body
             mine = self.weights.sent() if asked is None else self.weights.answer(asked)
-            await Send(initiator, "answer", Packet(mine.versions, mine.vector, number))
+            note = number, self.learner.life
+            await Send(initiator, "answer", Packet(mine.versions, mine.vector, note))
             if asked is not None:
-                await self.learner.blend(mine, Snapshot(asked, offer.versions), share)
+                theirs, partner = Snapshot(asked, offer.versions), Partner(initiator, life)
+                await self.learner.blend(mine, theirs, share, partner=partner)
 
     def update(self, gradient: Gradient[Any], read: Snapshot[Any]) -> Body[None]:
         """At once: a difference that is under way stays right."""
@@ -115,9 +118,9 @@ class Delta(Exchange):
                 continue
             if offer.note is None:
                 return
-            number, _ = offer.note
+            number, *_ = offer.note
             self._passed[initiator] = max(number, self._passed.get(initiator, 0))
-            await Send(initiator, "answer", Packet(note=number))
+            await Send(initiator, "answer", Packet(note=(number, self.learner.life)))
 
     async def have_weights(self) -> None:
         """A message to oneself, as what awaits a message heeds nothing else."""
@@ -126,8 +129,9 @@ class Delta(Exchange):
     async def ask(self, peer: int) -> Snapshot[Any] | None:
         """An offer of nothing, which is answered like any other."""
         number = self._next_number(peer)
-        await Send(peer, "offer", Packet(note=(number, 0.0)))
-        return await self._answer_to(peer, number)
+        await Send(peer, "offer", Packet(note=(number, 0.0, self.learner.life)))
+        theirs, _ = await self._answer_to(peer, number)
+        return theirs
 
     @property
     def given_up(self) -> int:
@@ -146,20 +150,24 @@ class Delta(Exchange):
         self.learner.abandoned += len(self._given_up)
         self._given_up.clear()
 
-    async def _answer_to(self, peer: int, number: int) -> Snapshot[Any] | None:
-        """What the peer had when it was made that offer; None if it was nothing yet."""
+    async def _answer_to(self, peer: int, number: int) -> tuple[Snapshot[Any] | None, Partner]:
+        """What the peer had when it was made that offer, and in which life; None if nothing yet."""
         while True:
             _, answer = await Recv("answer", peer)
-            if answer.note == number:
-                return None if answer.body is None else Snapshot(answer.body, answer.versions)
+            answered, life = answer.note
+            if answered == number:
+                body = answer.body
+                theirs = None if body is None else Snapshot(body, answer.versions)
+                return theirs, Partner(peer, life)
             await self._take_late(peer, answer)
 
     async def _take_late(self, peer: int, answer: Packet) -> None:
         """The answer to an offer that was given up, or one that was taken already."""
-        offer = self._given_up.pop((peer, answer.note), None)
+        number, life = answer.note
+        offer = self._given_up.pop((peer, number), None)
         if offer is not None and answer.body is not None:
-            theirs = Snapshot(answer.body, answer.versions)
-            await self.learner.blend(offer.mine, theirs, offer.share)
+            theirs, partner = Snapshot(answer.body, answer.versions), Partner(peer, life)
+            await self.learner.blend(offer.mine, theirs, offer.share, partner=partner)
 
     def _next_number(self, peer: int) -> int:
         number = self._offered[peer] = self._offered.get(peer, self._before_first) + 1

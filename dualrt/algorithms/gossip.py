@@ -75,6 +75,8 @@ class Gossiper(Learner):
             return NOTHING
         shares = self.mixing.initiates(round_)
         lost = self.lost()
+        if lost:
+            self.saw_losses = True
         if lost and self.exchange.outlives_peers:
             shares = self._around(lost, round_)
         elif self.standing:
@@ -159,7 +161,8 @@ class Gossiper(Learner):
                 continue
             if theirs is None:
                 continue
-            self.weights.adopt(theirs)
+            self.weights.begin_from(theirs)
+            self.life, self.saw_losses = self.seat.incarnation + 1, True
             # Its dead self has drawn as many mini-batches as it had updates; none is drawn again.
             self.draws = self.step
             return True

@@ -27,7 +27,7 @@ from dualrt.core.errors import RunError
 from dualrt.core.keeping import Keeper, Pause, State
 from dualrt.core.progress import Progress
 from dualrt.core.records import Update
-from dualrt.core.weights import Gradient, Snapshot, Weights
+from dualrt.core.weights import Gradient, Partner, Snapshot, Weights
 from dualrt.core.workload import GradientOf, Workload
 
 _KEEPING = Cost("checkpoint")
@@ -132,6 +132,14 @@ class Learner(ABC):
         self.abandoned = 0
         """Exchanges that it gave up for good, though the peer may have averaged: each may have
         moved the sum over learners."""
+        self.life = 0
+        """0 for one whose weights are those of the beginning, or a checkpoint's; another number
+        each time that it is started again with another's, which are no continuation of its own."""
+        self.saw_losses = False
+        """Whether a learner was lost, as far as this one has noticed, in this run or before it went
+        on from a checkpoint."""
+        self.restored = False
+        """Whether it goes on from a checkpoint."""
         self.keeper: Keeper | None = None
         """Who keeps its state now and then; a driver's affair."""
         self.lost: Callable[[], frozenset[int]] = frozenset
@@ -177,13 +185,14 @@ class Learner(ABC):
         to the values, and takes it back in `restore`.
         """
         state = self.weights.state()
-        state.values.update(draws=self.draws, abandoned=self.abandoned)
+        state.values.update(draws=self.draws, abandoned=self.abandoned, saw_losses=self.saw_losses)
         return state
 
     def restore(self, state: State) -> None:
         """Be as when that state was kept; before the strands run. Raises RunError if it cannot."""
         self.weights.restore(state)
         self.draws, self.abandoned = state.values["draws"], state.values["abandoned"]
+        self.saw_losses, self.restored = state.values.get("saw_losses", False), True
 
     @property
     def holds(self) -> bool:
@@ -274,7 +283,8 @@ class Learner(ABC):
         theirs: Snapshot[Any],
         share: float,
         on: Place = Place.HOST,
+        partner: Partner | None = None,
     ) -> Compute[None]:
-        """w <- w + share * (theirs - mine)."""
+        """w <- w + share * (theirs - mine); `partner` as `Weights.blend` has it."""
         weights = self.weights
-        return Compute(lambda: weights.blend(mine, theirs, share), self._blend_cost, on)
+        return Compute(lambda: weights.blend(mine, theirs, share, partner), self._blend_cost, on)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from dualrt.core.errors import RunError, UsageError
@@ -36,6 +36,13 @@ class Snapshot(NamedTuple, Generic[V]):
 
     vector: V
     versions: Sequence[int]
+
+
+class Partner(NamedTuple):
+    """A learner that is averaged with, in one of its lives: see `Learner.life`."""
+
+    rank: int
+    life: int
 
 
 class Gradient(NamedTuple, Generic[V]):
@@ -157,6 +164,21 @@ class Weights(ABC, Generic[V]):
         """
         return None
 
+    def dealings(self) -> Mapping[Partner, V]:
+        """What each partner's averaging moved in, as far as `blend` was told of partners.
+
+        What one end has of a life of the other is what the other has of it, but for the sign. So
+        what those that live have of the dead is what the dead took with them. Empty unless the
+        weights keep count.
+        """
+        return {}
+
+    def _note(self, partner: Partner, share: float, theirs: V, mine: V) -> None:
+        """Count share * (theirs - mine) among the dealings with a partner."""
+
+    def _begin_anew(self) -> None:
+        """Count from the present weights on: no gradient and no dealing has changed them yet."""
+
     def sent(self) -> Snapshot[V]:
         """The weights now, as they are sent to a peer: a snapshot, narrowed if `wire` says so.
 
@@ -224,12 +246,23 @@ class Weights(ABC, Generic[V]):
         finally:
             self._lock.release()
 
-    def blend(self, mine: Snapshot[V], theirs: Snapshot[V], share: float) -> None:
-        """w += share * (theirs - mine), where `mine` is what the peer was or will be sent."""
+    def blend(
+        self,
+        mine: Snapshot[V],
+        theirs: Snapshot[V],
+        share: float,
+        partner: Partner | None = None,
+    ) -> None:
+        """w += share * (theirs - mine), where `mine` is what the peer was or will be sent.
+
+        Where learners may die, `partner` says whose dealing it is.
+        """
         self._lock.acquire()
         try:
             self._copied = self._taken = None
             self._add(share, theirs.vector, mine.vector)
+            if partner is not None:
+                self._note(partner, share, theirs.vector, mine.vector)
             self.versions.merge(theirs.versions)
         finally:
             self._lock.release()
@@ -239,6 +272,14 @@ class Weights(ABC, Generic[V]):
         with self._lock:
             self._copied = self._taken = None
             self._replace(theirs.vector)
+            self.versions.merge(theirs.versions)
+
+    def begin_from(self, theirs: Snapshot[V]) -> None:
+        """w = theirs: what one that is started again does, as if that were its beginning."""
+        with self._lock:
+            self._copied = self._taken = None
+            self._replace(theirs.vector)
+            self._begin_anew()
             self.versions.merge(theirs.versions)
 
     def known(self) -> Sequence[int]:

@@ -149,6 +149,9 @@ def _run(plan: Plan, scenario: Scenario, drawn: Mapping[str, object]) -> Evidenc
         detection=Detection(field.detect_s, field.timeout_s),
         healed_s=healed_s(dict(drawn)),
         loses=any(key in drawn for key in LOSING),
+        crashes_alone=not (
+            scenario.faults.partitions or scenario.faults.links or scenario.faults.messages
+        ),
         outlives_peers=plan.outlives_peers,
         error=error,
         summary=None if outcome is None else outcome.summary,

@@ -27,7 +27,7 @@ from torch import Tensor
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.keeping import State
 from dualrt.core.pool import SMALLEST_BYTES, Pool
-from dualrt.core.weights import Snapshot, Weights
+from dualrt.core.weights import Partner, Snapshot, Weights
 from dualrt.workloads.torch_order import Order, order_on
 from dualrt.workloads.torch_parts import Part, Parts
 
@@ -88,11 +88,12 @@ class TorchWeights(Weights[Tensor]):
     any optimizer of torch that treats each weight alone (SGD with momentum, Adam; not LBFGS, nor
     one that looks at a matrix or a layer), and its learning rate is set before every step; without
     one a step is w <- w - a g. `order` is by default that of their device. With `audit`, `applied`
-    holds in float64 the sum of all changes that descent made, so that over any number of learners
+    holds in float64 the sum of all changes that descent made, and `dealings` as much for each
+    partner that is told of, so that over any number of learners
 
         sum_i w_i = sum_i initial_i + sum_i applied_i
 
-    to within rounding: averaging conserves the sum.
+    to within rounding: averaging conserves the sum. Each partner is a vector more.
 
     Raises:
         UsageError: `initial` is not flat or not floating-point, `tensors` are not of its size, or
@@ -131,6 +132,7 @@ class TorchWeights(Weights[Tensor]):
         self.optimizer = None if optimizer is None else _checked(optimizer([self._flat]))
         self.applied = torch.zeros_like(self._flat, dtype=torch.float64) if audit else None
         self._start = self._flat.clone() if audit else None
+        self._dealings: dict[Partner, Tensor] = {}
         self._order = order_on(initial.device) if order is None else order
         self._fused = fused_blend(initial.device.type)
         self._order.end()
@@ -153,6 +155,33 @@ class TorchWeights(Weights[Tensor]):
             return None
         self._order.begin(self._flat, self.applied)
         return self._flat.double() - self._start - self.applied
+
+    def dealings(self) -> Mapping[Partner, Tensor]:
+        """In float64, by partner; empty without `audit`."""
+        self._order.begin(*self._dealings.values())
+        return dict(self._dealings)
+
+    def _note(self, partner: Partner, share: float, theirs: Tensor, mine: Tensor) -> None:
+        if self.applied is None:
+            return
+        moved = self._dealings.get(partner)
+        if moved is None:
+            moved = self._dealings[partner] = torch.zeros_like(self.applied)
+        self._order.begin(moved, theirs, mine)
+        if self._parts is None:
+            moved.add_(self._difference(theirs, mine), alpha=share)
+        else:
+            part = self._parts.differences(theirs, mine)
+            moved.index_add_(0, part.places, part.values.double(), alpha=share)
+        self._order.end()
+
+    def _begin_anew(self) -> None:
+        self._dealings.clear()
+        if self.applied is not None and self._start is not None:
+            self._order.begin(self._flat, self.applied, self._start)
+            self._start.copy_(self._flat)
+            self.applied.zero_()
+            self._order.end()
 
     def snapshot(self) -> Snapshot[Tensor]:
         """As of any weights, for what this thread asks for from now on."""
@@ -198,6 +227,7 @@ class TorchWeights(Weights[Tensor]):
         if self.applied is not None and self._start is not None:
             if _APPLIED not in tensors:
                 raise RunError("it was kept without training.audit, which is on here")
+            self._dealings.clear()
             self.applied.copy_(tensors[_APPLIED])
             self._start.copy_(tensors[_START])
         if any(name.startswith(_PARTS) for name in tensors):

@@ -26,7 +26,7 @@ def pair(incarnation: int = 0) -> list[ADPSGD]:
 
 
 def answer(value_: int, of: int) -> Delivery:
-    return Delivery(1, Packet((0, 0), number(value_), of))
+    return Delivery(1, Packet((0, 0), number(value_), (of, 0)))
 
 
 def lost(loss: Loss = Loss.SILENT) -> PeerLostError:
@@ -40,7 +40,7 @@ def give_up(initiator: ADPSGD, loss: Loss = Loss.SILENT) -> int:
     assert exchange.send(None) == HERE
     with pytest.raises(StopIteration):
         exchange.throw(lost(loss))
-    of, _ = offer.note
+    of, *_ = offer.note
     return int(of)
 
 
@@ -91,7 +91,7 @@ def test_an_offer_that_comes_twice_or_was_overtaken_is_not_answered() -> None:
     assert first(serve) == Recv("offer")
 
     def offer(of: int) -> Delivery:
-        return Delivery(0, Packet((0, 0), number(10), (of, 0.5)))
+        return Delivery(0, Packet((0, 0), number(10), (of, 0.5, 0)))
 
     sent(serve.send(offer(2)), 0, "answer")
     computed(serve.send(None), "blend")
@@ -108,12 +108,12 @@ def test_the_offers_of_another_incarnation_are_answered_again() -> None:
     again, _ = pair(incarnation=1)
     serve = responder.exchange.answer()
     first(serve)
-    sent(serve.send(Delivery(0, Packet((0, 0), number(1), (7, 0.5)))), 0, "answer")
+    sent(serve.send(Delivery(0, Packet((0, 0), number(1), (7, 0.5, 0)))), 0, "answer")
     computed(serve.send(None), "blend")
     serve.send(None)
     exchange = again.exchange.initiate(1, 0.5)
     offer = sent(first(exchange), 1, "offer")
-    assert offer.note == ((1 << INCARNATION_BITS) + 1, 0.5)
+    assert offer.note == ((1 << INCARNATION_BITS) + 1, 0.5, 0)
     sent(serve.send(Delivery(0, offer)), 0, "answer")
     exchange.close()
     serve.close()
@@ -194,7 +194,7 @@ class TestRejoin:
             assert asking.send(None) == Recv("answer", 0)
             sent(asking.throw(PeerLostError(0, "it crashed")), 2, "offer")
             assert asking.send(None) == Recv("answer", 2)
-            told = asking.send(Delivery(2, Packet((5, 7, 6, 4), number(11), 1)))
+            told = asking.send(Delivery(2, Packet((5, 7, 6, 4), number(11), (1, 0))))
             assert sent(told, 1, "offer") == Packet()
         assert value(returning) == 11
         assert returning.weights.versions.freeze() == (5, 7, 6, 4)
@@ -204,7 +204,7 @@ class TestRejoin:
         _, asked = pair()
         serve = asked.exchange.answer()
         first(serve)
-        told = sent(serve.send(Delivery(0, Packet(note=(1, 0.0)))), 0, "answer")
+        told = sent(serve.send(Delivery(0, Packet(note=(1, 0.0, 0)))), 0, "answer")
         assert told.body == number(2)
         assert serve.send(None) == Recv("offer")
         serve.close()
@@ -238,7 +238,7 @@ class TestRejoin:
         with rejoining(returning) as (asking, _):
             sent(first(asking), 0, "offer")
             asking.send(None)
-            sent(asking.send(Delivery(0, Packet(note=1))), 2, "offer")
+            sent(asking.send(Delivery(0, Packet(note=(1, 0)))), 2, "offer")
             asking.close()
 
     def test_with_the_lock_nobody_comes_back(self) -> None:

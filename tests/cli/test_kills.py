@@ -20,8 +20,16 @@ LEARNERS = 4
 
 KILLS = 3
 
-UPDATES = 40 * (1437 // 16)
-"""Of all learners: 40 epochs, in whole mini-batches of 16."""
+EPOCHS = 60
+
+UPDATES = EPOCHS * (1437 // 16)
+"""Of all learners, in whole mini-batches of 16."""
+
+SCHEDULE = "{kind='warmup-anneal', base=0.2, peak=0.4, warmup_epochs=10, decay=0.93}"
+"""So that accuracy at the end is not that of a moment: at a constant rate of 0.1 for 40 epochs it
+was 93.9 to 95.0 % in eight runs that nobody disturbed, though their seed was the same."""
+
+SETTINGS = commands.settings(f"training.epochs={EPOCHS}", f"training.schedule={SCHEDULE}")
 
 NEIGHBOURS = 2
 """Of each learner, on a ring."""
@@ -44,8 +52,8 @@ def begun(folder: Path) -> int:
 def test_a_run_bears_random_kills_and_all_return(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     (tmp_path / "hold").touch()
-    words = ["train", HELD, "--local", LEARNERS, "--json", "--set", "real.restarts=100"]
-    words += ["--out", tmp_path / "out"]
+    words = ["train", HELD, "--local", LEARNERS, "--json", "--out", tmp_path / "out", *SETTINGS]
+    words += commands.settings("real.restarts=100", "training.audit=true")
     with commands.start(*map(str, words), env={"DUALRT_TEST_HELD": str(tmp_path)}) as parent:
         try:
             assert commands.await_(lambda: begun(tmp_path) == LEARNERS)
@@ -70,6 +78,7 @@ def test_a_run_bears_random_kills_and_all_return(tmp_path: Path, seed: int) -> N
     assert told["updates"] + faults["updates_uncounted"] >= UPDATES
     # A learner writes its records after a second and a step, of which each takes a tenth.
     assert faults["updates_uncounted"] <= KILLS * 13
-    undisturbed = commands.result_here("simulate", HELD)
-    # Loosely, as the run is short; benchmarks/kills.py looks at a minute.
-    assert told["accuracy"] > undisturbed["accuracy"] - 0.02
+    # Of those that live, but for what the dead took with them.
+    assert told["conservation_error"] < 1e-5
+    undisturbed = commands.result_here("simulate", HELD, *SETTINGS)
+    assert told["accuracy"] > undisturbed["accuracy"] - 0.01

@@ -59,12 +59,12 @@ class Pedantic(_Trains):
         expected: dict[int, int] = {}
         while True:
             initiator, offer = await Recv("offer")
-            of, share = offer.note
+            of, share, life = offer.note
             if of != expected.get(initiator, of):
                 continue
             expected[initiator] = of + 1
             mine = self.weights.snapshot()
-            await Send(initiator, "answer", Packet(mine.versions, mine.vector, of))
+            await Send(initiator, "answer", Packet(mine.versions, mine.vector, (of, life)))
             await self.blend(mine, Snapshot(offer.body, offer.versions), share)
 
 
@@ -75,9 +75,9 @@ class Gullible(_Trains):
     async def answer(self) -> None:
         while True:
             initiator, offer = await Recv("offer")
-            of, share = offer.note
+            of, share, life = offer.note
             mine = self.weights.snapshot()
-            await Send(initiator, "answer", Packet(mine.versions, mine.vector, of))
+            await Send(initiator, "answer", Packet(mine.versions, mine.vector, (of, life)))
             if offer.body is not None:
                 await self.blend(mine, Snapshot(offer.body, offer.versions), share)
 

@@ -41,6 +41,7 @@ def sound() -> Evidence:
         detection=Detection(1e-4, 2e-3),
         healed_s=0.01,
         loses=False,
+        crashes_alone=False,
         outlives_peers=True,
         error=None,
         summary=outcome.summary,
@@ -96,7 +97,14 @@ def test_what_was_lost_may_be_missing_from_the_sum(sound: Evidence) -> None:
     for toll in (Toll(lost=1), Toll(crashed=((0, 0.1),))):
         findings, untold = judge(replace(off, toll=toll))
         assert findings == []
-        assert untold["conservation"] == "a learner or a message was lost"
+        assert "a message was lost" in untold["conservation"]
+
+
+def test_what_the_dead_took_is_known_where_messages_go_their_way(sound: Evidence) -> None:
+    assert sound.summary is not None
+    off = replace(sound, summary=replace(sound.summary, conservation_error=1e-3))
+    crashed = Toll(crashed=((0, 0.1),), lost=1)
+    assert violated(replace(off, toll=crashed, crashes_alone=True)) == {"conservation"}
 
 
 def test_news_may_find_no_way_where_learners_are_gone_for_good(sound: Evidence) -> None:
