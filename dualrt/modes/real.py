@@ -62,6 +62,7 @@ def train(
     another process is gone, PreemptedError when the run was asked to end and has.
     """
     began_s = time.perf_counter()
+    from dualrt.real.memory import keep_what_is_freed
     from dualrt.real.reports import REPORTS
     from dualrt.real.session import Session
 
@@ -71,6 +72,7 @@ def train(
     check_processes(scenario, launch)
     composition = Composition(scenario, scenario.training.epochs, launch.learners_per_node)
     device = _device(scenario, launch)
+    keep_what_is_freed()
     workload = composition.workload(device=str(device))
     set_threads(scenario)
     learner = composition.learner(launch.rank, workload, launch.incarnation)

@@ -13,7 +13,7 @@ from itertools import count
 
 from dualrt.core.effects import Delivery
 from dualrt.core.errors import Loss, PeerLostError, StalledError
-from dualrt.real.gate import Gate
+from dualrt.real.gate import Bell, Gate
 
 
 class Mailbox:
@@ -26,8 +26,8 @@ class Mailbox:
         self._gate = Gate()
         self._arrivals = count()
         self._queues: dict[str, dict[int, deque[tuple[int, Delivery]]]] = {}
-        self._wanted: Counter[tuple[str, int | None]] = Counter()
-        """What the threads that wait in `get` wait for."""
+        self._wanted: dict[tuple[str, int | None], list[Bell]] = {}
+        """What the threads that wait in `get` wait for, and at which bell each of them."""
         self._lost: dict[int, str] = {}
         """Who is lost, and why."""
         self._losses: Counter[int] = Counter()
@@ -38,7 +38,9 @@ class Mailbox:
         with self._gate:
             senders = self._queues.setdefault(tag, {})
             senders.setdefault(delivery.sender, deque()).append((next(self._arrivals), delivery))
-            self._gate.announce()
+            for peer in (delivery.sender, None):
+                for bell in self._wanted.get((tag, peer), ()):
+                    self._gate.announce(bell)
 
     def get(
         self,
@@ -53,15 +55,20 @@ class Mailbox:
         `PeerLostError` when none is there and `peer` is lost, or is while it is waited for, and
         what the mailbox was closed with. `slow` is told of a long wait, as `Gate.wait` says.
         """
-        with self._gate, self._wanting(tag, peer):
-            before = 0 if peer is None else self._losses[peer]
-            if peer in self._lost and self._oldest(tag, peer) is None:
+        with self._gate:
+            self._gate.check()
+            if self._oldest(tag, peer) is not None:
+                return self._take(tag, peer)
+            before = self._losses_of(peer)
+            if peer is not None and peer in self._lost:
                 raise PeerLostError(peer, self._lost[peer], Loss.KNOWN)
 
             def over() -> bool:
                 return self._oldest(tag, peer) is not None or self._losses_of(peer) > before
 
-            if not self._gate.wait(over, timeout_s, slow):
+            with self._wanting(tag, peer) as bell:
+                came = self._gate.wait(over, timeout_s, slow, bell)
+            if not came:
                 whom = "anyone" if peer is None else f"learner {peer}"
                 raise StalledError(f"no {tag!r} came from {whom} within {timeout_s:g} s")
             if peer is not None and self._oldest(tag, peer) is None:
@@ -74,7 +81,10 @@ class Mailbox:
         with self._gate:
             self._lost[peer] = why
             self._losses[peer] += 1
-            self._gate.announce()
+            for (_, awaited), bells in self._wanted.items():
+                if awaited == peer:
+                    for bell in bells:
+                        self._gate.announce(bell)
 
     def find(self, peer: int) -> None:
         """It can be waited for again."""
@@ -91,14 +101,16 @@ class Mailbox:
         self._gate.close(error)
 
     @contextmanager
-    def _wanting(self, tag: str, peer: int | None) -> Iterator[None]:
-        self._wanted[tag, peer] += 1
+    def _wanting(self, tag: str, peer: int | None) -> Iterator[Bell]:
+        bell, bells = self._gate.bell(), self._wanted.setdefault((tag, peer), [])
+        bells.append(bell)
+        # For who waits until it is quiet.
         self._gate.announce()
         try:
-            yield
+            yield bell
         finally:
-            self._wanted[tag, peer] -= 1
-            if not self._wanted[tag, peer]:
+            bells.remove(bell)
+            if not bells:
                 del self._wanted[tag, peer]
 
     def _losses_of(self, peer: int | None) -> int:
@@ -107,7 +119,7 @@ class Mailbox:
     def _quiet(self, takers: int) -> bool:
         # Who waits for one peer in particular is in the midst of something with it, and what it
         # waits for may be on the wire.
-        at_rest = sum(number for (_, peer), number in self._wanted.items() if peer is None)
+        at_rest = sum(len(bells) for (_, peer), bells in self._wanted.items() if peer is None)
         served = any(self._oldest(tag, peer) is not None for tag, peer in self._wanted)
         return at_rest >= takers and not served
 

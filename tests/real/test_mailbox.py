@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
-from dualrt.real.gate import ClosedError
+from dualrt.real.gate import Bell, ClosedError
 from dualrt.real.mailbox import Mailbox
 
 
@@ -17,10 +18,14 @@ def letter(sender: int, note: object) -> Delivery:
     return Delivery(sender, Packet(note=note))
 
 
+def waiting(mailbox: Mailbox) -> list[Bell]:
+    return [bell for bells in mailbox._wanted.values() for bell in bells]
+
+
 def await_takers(mailbox: Mailbox, number: int) -> None:
     """Until so many threads wait, for anyone or for one peer."""
     with mailbox._gate:
-        assert mailbox._gate.wait(lambda: mailbox._wanted.total() >= number, 20)
+        assert mailbox._gate.wait(lambda: len(waiting(mailbox)) >= number, 20)
 
 
 def test_a_sender_s_deliveries_come_in_order() -> None:
@@ -115,6 +120,29 @@ def test_who_waits_for_one_peer_is_in_the_midst_of_something() -> None:
         assert not mailbox.await_quiet(1, 0.01)
         mailbox.put(letter(1, None), "t")
         taker.result(20)
+
+
+def test_a_message_wakes_nobody_who_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox, looked = Mailbox(), Counter[str]()
+    oldest = mailbox._oldest
+
+    def counted(tag: str, peer: int | None) -> int | None:
+        looked[tag] += 1
+        return oldest(tag, peer)
+
+    monkeypatch.setattr(mailbox, "_oldest", counted)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(mailbox.get, "other", None, 20)
+        await_takers(mailbox, 1)
+        with mailbox._gate:
+            before = looked["other"]
+        for note in range(20):
+            mailbox.put(letter(1, note), "t")
+            mailbox.get("t", 1, 20)
+        with mailbox._gate:
+            assert looked["other"] == before
+        mailbox.put(letter(1, None), "other")
+        other.result(20)
 
 
 def test_a_wait_for_a_peer_ends_when_it_is_lost_and_one_for_anyone_goes_on() -> None:
