@@ -66,6 +66,12 @@ class Wish:
 
 def check(scenario: Scenario, layout: Layout, wish: Wish) -> None:
     """Raise UsageError for checkpoints that cannot be taken, or gone on from."""
+    check_pause(scenario, layout, wish)
+    check_folder(scenario, wish)
+
+
+def check_pause(scenario: Scenario, layout: Layout, wish: Wish) -> None:
+    """Raise UsageError for an algorithm whose learners come to no common instant."""
     if layout.pause is None:
         raise scenario.error(
             "algorithm.name",
@@ -73,7 +79,6 @@ def check(scenario: Scenario, layout: Layout, wish: Wish) -> None:
             "Have its layout name a `pause`, and await `between_steps` (docs/checkpoints.md), or "
             f"use no {wish.where}.",
         )
-    check_folder(scenario, wish)
 
 
 def check_folder(scenario: Scenario, wish: Wish) -> None:

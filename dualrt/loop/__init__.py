@@ -14,6 +14,7 @@ algorithm, exchange or end.
     leftovers     what else belongs to a model: buffers, frozen parameters
     belongings    what of a loop goes into a checkpoint
     nested        the form of that
+    preemption    SIGTERM, and what a loop is told of it
     solo          checkpoints of a loop that trains alone
     handover      how one thread gives something to another
 

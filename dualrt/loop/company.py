@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, final
 
+import torch
 from torch import Tensor
 
 from dualrt.composition import Ensemble
 from dualrt.core.effects import Packet
-from dualrt.core.errors import DualrtError, UsageError
+from dualrt.core.errors import DualrtError, PreemptedError, UsageError
 from dualrt.core.progress import Progress
 from dualrt.core.records import Span, Update
 from dualrt.keeping import begin
@@ -24,6 +25,7 @@ from dualrt.loop.belongings import Belongings
 from dualrt.loop.leftovers import Buffers, Leftovers
 from dualrt.loop.logbook import Logbook
 from dualrt.loop.parameters import FlatParameters
+from dualrt.loop.preemption import told
 from dualrt.loop.solo import Kept, Solo
 from dualrt.loop.workload import OwnLoop
 from dualrt.observe.meter import Transport
@@ -53,6 +55,12 @@ class Company(Protocol):
     def leave(self) -> Whole | None:
         """Come to the common end, with the delivered model; rank 0 gets the run as a whole."""
 
+    def preempt(self) -> None:
+        """Have the loop's next steps end with `PreemptedError`, once its state is kept.
+
+        Any thread may call this. A loop that comes to its end meanwhile ends as always.
+        """
+
     def fail(self, why: str) -> None:
         """End because the loop has raised; returns once everything of ours is gone."""
 
@@ -73,6 +81,7 @@ class Alone:
         self._began_s = time.monotonic()
         self._turn_s = 0.0
         self.updates = 0
+        self._asked = threading.Event()
         self._solo: Solo | None = None
         if kept is not None:
             self._solo = Solo(kept, parameters.vector, belongings)
@@ -86,9 +95,12 @@ class Alone:
         self.updates, self._turn_s = self.updates + 1, now_s
         samples = self._progress.samples_per_update
         self._logbook.update(now_s, Update(0, self.updates, epoch, 0.0, None, 0, 0, samples))
+        going = not self._progress.finished(self.updates)
         if self._solo is not None:
+            if going and self._asked.is_set():
+                raise told(0, self._solo.last(self.updates))
             self._solo.keep_in_time(self.updates)
-        return not self._progress.finished(self.updates)
+        return going
 
     def mean_gradient(self, gradient: Tensor) -> Tensor:
         """The same."""
@@ -100,8 +112,19 @@ class Alone:
         digest = self._logbook.digest.hexdigest()
         return Whole([final], [0], 0, 0, 0, self._logbook.tally, 0, digest)
 
+    def preempt(self) -> None:
+        """In the loop's own thread, after its next step."""
+        self._asked.set()
+
     def fail(self, why: str) -> None:
         """Nobody has to be told."""
+
+
+def refuse(launch: Launch, ensemble: Ensemble, number: int, why: UsageError) -> None:
+    """Have all processes end with what this one cannot go on for, as they would wait for it."""
+    device, layout = torch.device("cpu"), ensemble.layout
+    with suppress(DualrtError):
+        Session(launch, terms(ensemble.scenario, layout, device), (), 0, number, str(why)).close()
 
 
 @final
@@ -187,6 +210,10 @@ class Others:
             self._session.close()
         return whole
 
+    def preempt(self) -> None:
+        """All learners together; whichever process was asked, all end."""
+        self._session.preempt()
+
     def fail(self, why: str) -> None:
         """Tell the others."""
         # If ours was the learner that failed, or another's, the transport is closed already.
@@ -232,6 +259,8 @@ class Others:
     def _run(self, keeping: Keeping | None, absent: bool) -> None:
         try:
             self._session.run(self._learner, self._logbook, keeping=keeping, rejoins=absent)
+        except PreemptedError as error:
+            self._loop.close(told(self._rank, error))
         except BaseException as error:
             # Whatever it is: the loop's thread waits, and is the one that can raise it.
             self._loop.close(error)

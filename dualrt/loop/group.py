@@ -26,10 +26,11 @@ from dualrt.composition import Ensemble
 from dualrt.core.errors import UsageError
 from dualrt.loop import course
 from dualrt.loop.belongings import Belongings, Stateful
-from dualrt.loop.company import Alone, Company, Others
+from dualrt.loop.company import Alone, Company, Others, refuse
 from dualrt.loop.leftovers import Buffers, Leftovers
 from dualrt.loop.logbook import Logbook
 from dualrt.loop.parameters import FlatParameters
+from dualrt.loop.preemption import asked_by_sigterm
 from dualrt.loop.solo import Kept
 from dualrt.loop.workload import OwnLoop
 from dualrt.observe.metrics import parse
@@ -110,9 +111,12 @@ def join(
       `checkpoints_kept` stay. With `resume` the run goes on from the newest that can be used. In it
       are the learner's state and, of each process, the optimizer, followed schedulers, buffers,
       `group.steps`, and `keep`: further objects with `state_dict` and `load_state_dict`, by names.
+      Inside the `with`, a first SIGTERM to any of the processes asks for a last one: once it is
+      there, the next `group.step()` raises `PreemptedError` in all of them, which ends a script
+      that does not catch it with exit code 143. A second does what it did before.
 
-    Raises UsageError for what cannot be, when it is entered also for models that differ; then
-    RunError if another process is not there.
+    Raises UsageError for what cannot be; when it is entered also for a folder that is refused and
+    for models that differ, in all processes; then RunError if another process is not there.
     """
     launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
     if buffers not in get_args(Buffers):
@@ -143,7 +147,7 @@ def join(
     check_reachable(scenario, launch)
     course.check_algorithm(scenario)
     ensemble = Ensemble(scenario, launch.learners_per_node) if launch.learners > 1 else None
-    kept = _kept(scenario, ensemble, launch, checkpoint, resume=resume)
+    kept = _kept(scenario, ensemble, checkpoint, resume=resume)
     belongings = Belongings(model, optimizer, keep)
     targets = [parse(one) for one in ([metrics] if isinstance(metrics, str) else metrics)]
     for target in targets:
@@ -158,12 +162,11 @@ def join(
 def _kept(
     scenario: Scenario,
     ensemble: Ensemble | None,
-    launch: Launch,
     folder: str | Path | None,
     *,
     resume: bool,
 ) -> Kept | None:
-    """The wish for checkpoints, checked by rank 0. Raises UsageError for one that cannot be."""
+    """The wish for checkpoints. Raises UsageError for one that cannot be, whatever the folder."""
     if folder is None:
         if resume:
             raise UsageError(
@@ -172,10 +175,8 @@ def _kept(
             )
         return None
     wish = keeping.Wish(Path(folder), resume, where="checkpoint", how="resume=True")
-    if ensemble is None:
-        keeping.check_folder(scenario, wish)
-    elif launch.rank == 0 and not launch.incarnation:
-        keeping.check(scenario, ensemble.layout, wish)
+    if ensemble is not None:
+        keeping.check_pause(scenario, ensemble.layout, wish)
     return Kept(scenario, wish)
 
 
@@ -215,7 +216,30 @@ class Group:
 
     def __enter__(self) -> Self:
         self._began_s = time.perf_counter()
+        with ExitStack() as stack:
+            try:
+                self._prepare(stack)
+            except UsageError as error:
+                if self._ensemble is not None:
+                    refuse(self._launch, self._ensemble, next(_meetings), error)
+                raise
+            self._company = self._gathered()
+            if self._kept is not None:
+                # Not before: until all have met there is nothing to keep.
+                stack.enter_context(asked_by_sigterm(self._company.preempt))
+            if self._gives_gradients:
+                hook = self._optimizer.register_step_pre_hook(self._before_step)
+                stack.callback(hook.remove)
+            self._resources = stack.pop_all()
+        self._going = self._company.going
+        return self
+
+    def _prepare(self, stack: ExitStack) -> None:
+        """All that can be refused before the processes have met."""
+        if self._kept is not None and self._launch.rank == 0 and not self._launch.incarnation:
+            keeping.check_folder(self._scenario, self._kept.wish)
         self._parameters = FlatParameters(self._model)
+        stack.callback(self._parameters.release)
         self._parameters.require(
             [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
         )
@@ -230,16 +254,7 @@ class Group:
         )
         batches = 1 if self._ensemble is None else self._ensemble.layout.batches_per_update
         self._progress = course.progress(self._pool, batches, lambda: self._loop.left)
-        with ExitStack() as stack:
-            stack.callback(self._parameters.release)
-            self._logbook = stack.enter_context(self._records())
-            self._company = self._gathered()
-            if self._gives_gradients:
-                hook = self._optimizer.register_step_pre_hook(self._before_step)
-                stack.callback(hook.remove)
-            self._resources = stack.pop_all()
-        self._going = self._company.going
-        return self
+        self._logbook = stack.enter_context(self._records())
 
     def __exit__(
         self,

@@ -13,7 +13,7 @@ from typing import final
 from torch import Tensor
 
 from dualrt import keeping
-from dualrt.core.errors import RunError
+from dualrt.core.errors import PreemptedError, RunError
 from dualrt.core.keeping import State
 from dualrt.loop.belongings import Belongings
 from dualrt.real.events import Events
@@ -61,13 +61,24 @@ class Solo:
         if not due:
             return
         self._last, self._last_s = updates, now_s
-        # It may have been there before, and not fit for use.
         try:
-            part = self._checkpoints.write(updates, self._state(updates))
-            self._checkpoints.complete(updates, {0: part}, self._copies)
+            self._keep(updates)
         except RunError as error:
             why = str(error)
             Events(0).warning("checkpoint_failed", f"no checkpoint was kept: {why}", why=why)
+
+    def last(self, updates: int) -> PreemptedError:
+        """Write one after so many steps, whatever the time; what the run ends with."""
+        try:
+            self._keep(updates)
+        except RunError as error:
+            return PreemptedError(None, str(error))
+        return PreemptedError(str(self._checkpoints.path(updates)))
+
+    def _keep(self, updates: int) -> None:
+        # It may have been there before, and not fit for use.
+        part = self._checkpoints.write(updates, self._state(updates))
+        self._checkpoints.complete(updates, {0: part}, self._copies)
 
     def _state(self, updates: int) -> State:
         values = {"versions": [updates], "draws": updates, "abandoned": 0}

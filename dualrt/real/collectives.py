@@ -59,6 +59,28 @@ PATIENCE = 2
 """By how much NCCL's bound of a call is longer than ours: who waits is to be the one to give up."""
 
 
+_left_behind: list[threading.Thread] = []
+"""Threads of groups that were closed, and were not through with leaving them when last seen."""
+
+
+def in_use(rank: int, timeout_s: float) -> bool:
+    """Whether torch.distributed has groups already, by whoever uses it beside us.
+
+    Waits until our own of before are left: what came after would take them for another's, and in
+    this process alone. Raises StalledError if they are not within `timeout_s`.
+    """
+    end_s = time.monotonic() + timeout_s
+    for thread in _left_behind:
+        thread.join(max(0.0, end_s - time.monotonic()))
+    _left_behind[:] = [thread for thread in _left_behind if thread.is_alive()]
+    if _left_behind:
+        raise StalledError(
+            f"learner {rank} has not left the groups of its last run within {timeout_s:g} s: a "
+            "call of theirs hangs in the library. Start the process again"
+        )
+    return dist.is_initialized()
+
+
 Introduce: TypeAlias = Callable[[Group, int | None], str]
 """Tells the other members of a group at which port the first one's store is, or with None hears of
 it; returns its address, host:port."""
@@ -169,7 +191,10 @@ class Collectives:
                 partial(self._say_slow, call),
             )
             if not over:
-                raise StalledError(f"a collective was not over within {self._timeout_s:g} s")
+                raise StalledError(
+                    f"learner {self._rank}: a collective {self._whose(call)} was not over within "
+                    f"{self._timeout_s:g} s"
+                )
             if call.over and call.error is None:
                 return call.result
             if call.error is not None and call.members:
@@ -185,16 +210,21 @@ class Collectives:
     def _say_slow(self, call: Call, waited_s: float) -> None:
         if not self._slow_waits.count(tuple(call.members)):
             return
-        others = [rank for rank in call.members if rank != self._rank]
-        whom = f"of the group with {others}" if others else "to be set up"
         self._events.warning(
             "slow_wait",
-            f"learner {self._rank} has waited {waited_s:g} s for a collective {whom}, and gives up "
-            f"after {self._timeout_s:g} s",
-            peers=others,
+            f"learner {self._rank} has waited {waited_s:g} s for a collective {self._whose(call)}, "
+            f"and gives up after {self._timeout_s:g} s",
+            peers=self._others(call),
             waited_s=waited_s,
             patience_s=self._timeout_s,
         )
+
+    def _others(self, call: Call) -> list[int]:
+        return [rank for rank in call.members if rank != self._rank]
+
+    def _whose(self, call: Call) -> str:
+        others = self._others(call)
+        return f"of the group with {others}" if others else "that sets up the groups of all"
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
         """The packet of the rank `root`; its body is nobody else's, save at the root."""
@@ -233,6 +263,8 @@ class Collectives:
                 abort = partial(self._abort_all, self._abort)
                 threading.Thread(target=abort, name="abort", daemon=True).start()
             self._thread.join(LEAVING_S)
+        if self._thread.is_alive() and self._thread not in _left_behind:
+            _left_behind.append(self._thread)
 
     def _abort_all(self, abort: Callable[[dist.ProcessGroup | None], object]) -> None:
         for group in [None] if self._ours else self._joined:

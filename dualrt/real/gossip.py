@@ -181,7 +181,11 @@ class Gossip:
         greeted = [rank for rank in greet if rank != self.rank]
         for peer in greeted:
             self._courier.post(partial(self._courier.greet, peer))
-        self._roster.await_greeted(greeted, self._timeout_s)
+
+        def slow(waited_s: float, silent: list[int]) -> None:
+            self._say_slow(f"learners {silent} to answer", self._timeout_s, silent, waited_s)
+
+        self._roster.await_greeted(greeted, self._timeout_s, slow)
 
     def send(self, peer: int, tag: str, packet: Packet, lane: Lane = HOST) -> None:
         """Send a packet, whose body must not be written to any more; returns when it is queued.

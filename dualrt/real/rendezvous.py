@@ -22,6 +22,8 @@ from torch.distributed import DistNetworkError, FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from dualrt.core.errors import RunError, StalledError, UsageError
+from dualrt.real.events import Events
+from dualrt.real.gate import SLOW_SHARE
 from dualrt.real.launcher import INCARNATION, STORE
 
 Answer = TypeVar("Answer")
@@ -84,11 +86,16 @@ class Launch:
 class Rendezvous:
     """The store that all processes of a run share. Raises StalledError if it is not reached.
 
-    `number` tells apart the runs of one launch, whose store is the same.
+    `number` tells apart the runs of one launch, whose store is the same. Every wait for another
+    process takes `timeout_s` at most, and is told to `events` when it is long; its StalledError
+    names the process, and what it was to say.
     """
 
-    def __init__(self, launch: Launch, timeout_s: float, number: int = 0) -> None:
+    def __init__(
+        self, launch: Launch, timeout_s: float, number: int = 0, events: Events | None = None
+    ) -> None:
         self._launch, self._timeout = launch, timedelta(seconds=timeout_s)
+        self._events = events or Events(launch.rank, launch.incarnation)
         self.store: Store | None = None
         if launch.learners > 1:
             store = self._shared()
@@ -117,7 +124,7 @@ class Rendezvous:
         if self._launch.rank == 0:
             # Unless its dead self has.
             self._ask("run", lambda store: store.compare_set("run", "", secrets.token_hex(8)))
-        return self._get("run")
+        return self._get("run", 0, "the name of the run")
 
     def began_ago_s(self) -> float:
         """Seconds since the run began: for its first processes it begins now."""
@@ -127,21 +134,21 @@ class Rendezvous:
             self._ask("began", lambda store: store.compare_set("began", "", repr(time.time())))
         if self._launch.incarnation == 0:
             return 0.0
-        return max(0.0, time.time() - float(self._get("began")))
+        began = self._get("began", 0, "when the run began")
+        return max(0.0, time.time() - float(began))
 
     def publish(self, address: str) -> Mapping[int, str]:
         """Tell all others our address, and learn theirs."""
         if self.store is None:
             return {self._launch.rank: address}
-        self._set(f"address/{self._launch.rank}", address)
-        return {rank: self._get(f"address/{rank}") for rank in range(self._launch.learners)}
+        return dict(enumerate(self.exchange("address", address)))
 
     def exchange(self, what: str, ours: str) -> list[str]:
         """What all processes say of `what`, by rank."""
         if self.store is None:
             return [ours]
         self._set(f"{what}/{self._launch.rank}", ours)
-        return [self._get(f"{what}/{peer}") for peer in range(self._launch.learners)]
+        return [self._of(peer, what) for peer in range(self._launch.learners)]
 
     def agree(self, what: str, ours: str, remedy: str) -> None:
         """Raise UsageError in every process unless all say the same of `what`."""
@@ -174,17 +181,49 @@ class Rendezvous:
                 break
             except RuntimeError:
                 continue
-            said[peer] = self._get(key)
+            said[peer] = self._of(peer, what)
         return said
+
+    def _of(self, peer: int, what: str) -> str:
+        return self._get(f"{what}/{peer}", peer, f"its {what}")
 
     def _set(self, key: str, value: str) -> None:
         self._ask(key, lambda store: store.set(key, value))
 
-    def _get(self, key: str) -> str:
+    def _get(self, key: str, peer: int, what: str) -> str:
+        """What stands there, once it does. Raises StalledError that says who has not told what."""
+        timeout_s = self._timeout.total_seconds()
+        first_s = SLOW_SHARE * timeout_s
+        if not self._there(key, first_s):
+            self._events.warning(
+                "slow_wait",
+                f"learner {self._launch.rank} has waited {first_s:g} s for process {peer} to "
+                f"say {what}, and gives up after {timeout_s:g} s",
+                peers=[peer],
+                waited_s=first_s,
+                patience_s=timeout_s,
+            )
+            if not self._there(key, timeout_s - first_s):
+                raise StalledError(
+                    f"process {peer} has not said {what} within {timeout_s:g} s: it is not there, "
+                    "or does something else. See what it says; all processes of a run start "
+                    "together, and join the same groups in the same order"
+                )
         return self._ask(key, lambda store: store.get(key)).decode()
 
+    def _there(self, key: str, timeout_s: float) -> bool:
+        """Wait until something stands there; whether it came in time."""
+        assert self.store is not None
+        try:
+            self.store.wait([key], timedelta(seconds=max(timeout_s, LEAST_WAIT_S)))
+        except DistNetworkError as error:
+            raise lost(self._launch.rank, error) from error
+        except RuntimeError:
+            return False
+        return True
+
     def _ask(self, key: str, question: Callable[[Store], Answer]) -> Answer:
-        """Raises StalledError if nobody publishes the key in time, RunError without the store."""
+        """Raises StalledError if the store does not answer in time, RunError without it."""
         assert self.store is not None
         try:
             return question(self.store)
@@ -192,7 +231,9 @@ class Rendezvous:
             raise lost(self._launch.rank, error) from error
         except RuntimeError as error:
             seconds = self._timeout.total_seconds()
-            raise StalledError(f"nobody published {key!r} within {seconds:g} s") from error
+            raise StalledError(
+                f"the rendezvous at {_served()} has not answered about {key!r} within {seconds:g} s"
+            ) from error
 
 
 def lost(rank: int, error: Exception) -> RunError:
@@ -209,4 +250,6 @@ def first_line(error: Exception) -> str:
 
 
 def _served() -> str:
+    if STORE in os.environ:
+        return os.environ[STORE]
     return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"

@@ -89,10 +89,16 @@ class Roster:
         with self._gate:
             return frozenset(rank for rank, peer in self._peers.items() if peer.lost)
 
-    def await_greeted(self, ranks: Iterable[int], timeout_s: float) -> None:
+    def await_greeted(
+        self,
+        ranks: Iterable[int],
+        timeout_s: float,
+        slow: Callable[[float, list[int]], None] = lambda *_: None,
+    ) -> None:
         """Wait until all of `ranks` have answered, or are lost.
 
-        Raises `SilentError` that names the silent, and `UsageError` as soon as one refuses us.
+        `slow` is told of a long wait, and for whom. Raises `SilentError` that names the silent, and
+        `UsageError` as soon as one refuses us.
         """
         with self._gate:
             peers = {rank: self._peer(rank) for rank in ranks}
@@ -100,13 +106,15 @@ class Roster:
             def over() -> bool:
                 return all(_known(peer) or peer.refusal for peer in peers.values())
 
-            answered = self._gate.wait(over, timeout_s)
+            def silent() -> list[int]:
+                return sorted(rank for rank, peer in peers.items() if not _known(peer))
+
+            answered = self._gate.wait(over, timeout_s, lambda waited_s: slow(waited_s, silent()))
             refusals = [peer.refusal for peer in peers.values() if peer.refusal]
             if refusals:
                 raise UsageError(refusals[0])
             if not answered:
-                silent = sorted(rank for rank, peer in peers.items() if not _known(peer))
-                raise SilentError(silent, timeout_s)
+                raise SilentError(silent(), timeout_s)
 
     def reserve(
         self,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
 from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
-from dualrt.real.collectives import Collectives
+from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import FAILURE, RealDriver
 from dualrt.real.events import Events
 from dualrt.real.gossip import Gossip
@@ -74,9 +75,10 @@ class Session:
     """The transport of one process. Use as a context: leaving it frees every port and thread.
 
     `body_bytes` is the most that a message carries, `number` how many sessions these processes had
-    before. Raises UsageError for groups that cannot do what is asked of them, StalledError if the
-    others are not there within the timeout, RunError for a learner that was started again and that
-    the algorithm cannot take back, or that is back too late (OverError).
+    before, `objection` why this process refuses to take part, if it does: that ends all of them.
+    Raises UsageError for that, and for groups that cannot do what is asked of them, StalledError if
+    the others are not there within the timeout, RunError for a learner that was started again and
+    that the algorithm cannot take back, or that is back too late (OverError).
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Session:
         groups: Sequence[Group],
         body_bytes: int,
         number: int = 0,
+        objection: str = "",
     ) -> None:
         if terms.outlives_peers and groups and terms.device.type == "cuda":
             raise UsageError(
@@ -98,6 +101,9 @@ class Session:
         self.collector = 0
         """Who has everything in the end."""
         self._driver: RealDriver | None = None
+        self._asked_to_end = False
+        self._under_way = threading.Lock()
+        """Guards these two: whoever asks may do so just when the run begins."""
         newcomer = launch.incarnation > 0
         if newcomer and not terms.takes_back:
             raise RunError(
@@ -106,12 +112,15 @@ class Session:
             )
         if newcomer and is_over():
             raise OverError(launch.rank)
-        meeting = self._meeting = Rendezvous(launch, terms.timeout_s, number)
+        meeting = self._meeting = Rendezvous(launch, terms.timeout_s, number, self._events)
         meeting.agree(
             "dualrt versions",
             f"{__version__} (protocol {PROTOCOL})",
             "install the same version on all hosts",
         )
+        refused = next((one for one in meeting.exchange("objections", objection) if one), "")
+        if refused:
+            raise UsageError(refused)
         meeting.agree(
             "keys",
             "none" if terms.keys is None else f"those that begin with {terms.keys.fingerprint}",
@@ -128,6 +137,12 @@ class Session:
                 "kinds of device",
                 terms.device.type,
                 "set real.device to cpu, or start as many processes on each host as it has GPUs",
+            )
+            # Groups are made within those that are there already, or else by all from scratch.
+            meeting.agree(
+                "torch.distributed's groups",
+                "there" if in_use(launch.rank, terms.timeout_s) else "not there",
+                "call torch.distributed.init_process_group in all processes, or in none",
             )
         # The audit's vectors are float64, twice as large.
         max_body_bytes = 2 * body_bytes + SLACK_BYTES
@@ -192,7 +207,7 @@ class Session:
         rejoins: bool = False,
     ) -> float:
         """Run the learner to its end; returns its seconds. Raises as `RealDriver.run` does."""
-        self._driver = RealDriver(
+        driver = RealDriver(
             learner,
             self._gossip,
             self._collectives,
@@ -206,7 +221,11 @@ class Session:
             keeping=keeping,
             rejoins=rejoins,
         )
-        took_s = self._driver.run()
+        with self._under_way:
+            self._driver, asked = driver, self._asked_to_end
+        if asked:
+            driver.preempt()
+        took_s = driver.run()
         rejected = {reason: count for reason, count in self.rejected.items() if count}
         self._events.info(
             "ended",
@@ -236,8 +255,10 @@ class Session:
 
     def preempt(self) -> None:
         """Keep the state of all learners and end, once the run is under way; from any thread."""
-        if self._driver is not None:
-            self._driver.preempt()
+        with self._under_way:
+            self._asked_to_end, driver = True, self._driver
+        if driver is not None:
+            driver.preempt()
 
     def exchange(self, what: str, ours: str) -> list[str]:
         """What all processes say of `what`, by rank; before the run, and of each thing once.

@@ -122,6 +122,13 @@ class Asking(Log):
             self.preemption.ask()
 
 
+def test_a_word_that_comes_before_the_run_is_under_way_is_heeded(tmp_path: Path) -> None:
+    preemption = Preemption()
+    preemption.ask()
+    with pytest.raises(PreemptedError, match="its checkpoint is "):
+        train("training.epochs=100000", folder=tmp_path, preemption=preemption)
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     """A run's two newest checkpoints."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -16,8 +18,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, StepLR
 
 import dualrt
-from dualrt.core.errors import RunError, UsageError
+from dualrt.core.errors import PreemptedError, RunError, UsageError
 from dualrt.loop.group import Group
+from tests.support.commands import await_
 from tests.support.loops import BATCH, batches, flat, loss_of
 from tests.support.processes import ended, started
 
@@ -35,7 +38,7 @@ def normalised() -> nn.Sequential:
         return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
 
 
-def trained(breaks_at: int = 0, **settings: Any) -> list[float]:
+def trained(breaks_at: int = 0, told_at: int = 0, **settings: Any) -> list[float]:
     """A model after all twelve steps, whoever made them."""
     model = normalised()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
@@ -51,6 +54,10 @@ def trained(breaks_at: int = 0, **settings: Any) -> list[float]:
             scaler.scale(loss_of(model, batch)).backward()
             scaler.step(optimizer)
             scaler.update()
+            if group.steps + 1 == told_at:
+                signal.raise_signal(signal.SIGTERM)
+                # The signal is heeded by a thread.
+                assert await_(lambda: not named("preemption"))
             group.step()
             if group.steps == breaks_at:
                 raise BrokenError
@@ -68,6 +75,38 @@ def test_a_loop_that_goes_on_alone_ends_with_the_same_bits(tmp_path: Path, break
     kept: Any = {"checkpoint": tmp_path / "kept", "checkpoint_every": "3 steps"}
     broken(breaks_at=breaks_at, **kept)
     assert trained(**kept, resume=True) == trained()
+
+
+def named(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def test_a_loop_that_is_told_to_end_goes_on_from_there(tmp_path: Path) -> None:
+    kept: Any = {"checkpoint": tmp_path, "checkpoint_every": "1 h"}
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(PreemptedError, match=r"its checkpoint is .*step-00000005") as told:
+        trained(told_at=5, **kept)
+    # As the signal itself would have it.
+    assert isinstance(told.value, SystemExit)
+    assert told.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert trained(**kept, resume=True) == trained()
+
+
+def test_a_loop_that_comes_to_its_end_meanwhile_ends_as_always(tmp_path: Path) -> None:
+    assert trained(told_at=12, checkpoint=tmp_path) == trained()
+
+
+def test_a_script_that_is_told_to_end_says_where_its_state_is(tmp_path: Path) -> None:
+    with started("tests.support.kept_loops", str(tmp_path), "until_told", processes=1) as running:
+        [process] = running
+        assert process.stdout is not None
+        assert process.stdout.readline() == "going\n"
+        process.send_signal(signal.SIGTERM)
+        code, _, err = ended(process)
+    [kept] = tmp_path.iterdir()
+    assert (code, err) == (143, f"the run was asked to end; its checkpoint is {kept}\n")
+    assert (kept / "manifest.json").exists()
 
 
 def test_a_run_that_was_over_is_over(tmp_path: Path) -> None:
@@ -137,7 +176,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
 
 def test_a_folder_without_checkpoints_is_not_gone_on_from(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no checkpoint to resume=True from"):
-        joined(tmp_path)
+        entered(lambda: joined(tmp_path))
 
 
 def test_what_cannot_be_kept_is_found_at_the_start(tmp_path: Path) -> None:
@@ -169,11 +208,19 @@ def test_metrics_that_cannot_be_are_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("pair")
-    names = ("kept_in_lock_step", "kept_apart", "kept_of_another_model")
+    names = (
+        "kept_in_lock_step",
+        "kept_apart",
+        "kept_of_another_model",
+        "refused_by_one",
+        "told_to_end",
+    )
     with started("tests.support.kept_loops", str(folder), *names, processes=2) as running:
         ends = [ended(process) for process in running]
     for code, _, err in ends:
-        assert (code, err) == (0, "")
+        # Each of them is told to end twice, and says so.
+        assert (code, err.count("\n")) == (0, 2), err
+        assert err.count("the run was asked to end; its checkpoint is ") == 2
     return [json.loads(out) for _, out, _ in ends]
 
 
@@ -196,6 +243,27 @@ def test_asynchronous_learners_go_on_from_one_instant(pair: list[dict[str, Any]]
         assert one["moments"] == [one["steps"]] * 4
         assert one["steps"] == one["began_at"] + 8 > 8
         assert one["updates_at_the_start"] <= first["began_at"] + second["began_at"]
+
+
+def test_all_end_with_what_one_process_refuses(pair: list[dict[str, Any]]) -> None:
+    for one in pair:
+        folder, model = one["refused_by_one"]
+        assert folder.startswith("UsageError: checkpoint ")
+        assert "lock-step holds checkpoints already. Go on from them with resume=True" in folder
+        assert model == "UsageError: Sequential has no parameter that requires a gradient"
+
+
+@pytest.mark.parametrize("algorithm", ["adpsgd", "ssgd"])
+def test_all_end_with_a_checkpoint_when_one_process_is_told_to(
+    pair: list[dict[str, Any]], algorithm: str
+) -> None:
+    first, second = (one["told_to_end"][algorithm] for one in pair)
+    assert first["said"] == second["said"]
+    assert first["said"].startswith("the run was asked to end; its checkpoint is ")
+    for one in (first, second):
+        assert one["began_at"] == one["steps"] >= 1
+        assert one["ended_at"] == one["began_at"] + 3
+    assert second["steps"] >= 5
 
 
 def test_all_processes_refuse_what_one_cannot_use(pair: list[dict[str, Any]]) -> None:

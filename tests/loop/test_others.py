@@ -21,7 +21,7 @@ PAIR = (
     "buffers",
     "periodic",
 )
-FAILING = ("an_error", "another_model")
+FAILING = ("an_error", "another_model", "used_by_one")
 LAST = "beside_torch_distributed"
 
 Told = list[dict[str, Any]]
@@ -180,6 +180,14 @@ def test_models_that_differ_are_refused(pair: Told) -> None:
     spared, guilty = (one["another_model"] for one in pair)
     assert guilty.startswith("UsageError: the model of process 1 is not the one of process 0")
     assert spared.startswith("FailedElsewhereError: learner 1 failed")
+
+
+def test_all_use_torch_distributed_or_none(pair: Told) -> None:
+    for one in pair:
+        assert one["used_by_one"] == (
+            "UsageError: torch.distributed's groups are not there in process 0 and there in "
+            "process 1; call torch.distributed.init_process_group in all processes, or in none"
+        )
 
 
 def test_a_signal_to_one_process_ends_all() -> None:

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 
+from dualrt.core.errors import StalledError
 from dualrt.real import collectives
 from dualrt.real.collectives import Collectives
 from tests.support.many_askers import CALLS
@@ -74,6 +75,29 @@ def test_a_call_that_hangs_is_aborted_when_the_collectives_are_closed(
     made._thread.join(30)
     assert not made._thread.is_alive()
     assert aborted == [None]
+
+
+def test_groups_of_before_are_left_before_others_are_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collectives, "LEAVING_S", 0.05)
+    called, hangs = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        called.set()
+        hangs.wait()
+
+    made = alone()
+    made._begin(hang, ())
+    assert called.wait(30)
+    made.close()
+    try:
+        with pytest.raises(StalledError, match=r"learner 3 has not left the groups of its last"):
+            collectives.in_use(3, 0.05)
+    finally:
+        hangs.set()
+    assert not collectives.in_use(3, 30.0)
+    assert not made._thread.is_alive()
 
 
 def test_what_does_not_hang_is_not_aborted() -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 from torch.distributed import TCPStore
 
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import StalledError, UsageError
 from dualrt.real.rendezvous import Launch, Rendezvous
 
 
@@ -55,13 +55,29 @@ def test_torchrun_s_variables_say_how_many_nodes_there_are(monkeypatch: pytest.M
     assert Launch.from_environment() == Launch(3, 6, 1, 2, 3)
 
 
-def test_all_processes_hear_that_they_do_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
+    """Of two processes."""
+    served = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    monkeypatch.setenv("MASTER_PORT", str(served.port))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    return served
+
+
+@pytest.mark.usefixtures("store")
+def test_who_does_not_come_is_named_with_what_was_awaited(caplog: pytest.LogCaptureFixture) -> None:
+    meeting = Rendezvous(launched((2,))[0], timeout_s=0.4)
+    with pytest.raises(StalledError, match=r"process 1 has not said its keys within 0\.4 s: "):
+        meeting.exchange("keys", "none")
+    said = "learner 0 has waited 0.1 s for process 1 to say its keys, and gives up after 0.4 s"
+    assert caplog.messages == [said]
+
+
+@pytest.mark.usefixtures("store")
+def test_all_processes_hear_that_they_do_not_agree() -> None:
     meetings = [Rendezvous(launch, 30.0) for launch in launched((2,))]
     heard: list[str] = []
 

@@ -372,6 +372,17 @@ def a_signal() -> Any:
     endless(network(), lambda step: print("going", flush=True) if step == 3 else None)
 
 
+def used_by_one() -> Any:
+    """ssgd where process 1 uses torch.distributed besides, by itself, and process 0 does not."""
+    if RANK == 1:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        return said_by(synchronous)
+    finally:
+        if RANK == 1:
+            dist.destroy_process_group()
+
+
 def said_by(loop: Callable[[], object]) -> str:
     try:
         loop()
