@@ -1,4 +1,4 @@
-"""The two modes as two functions: what the command line calls, and what a program can.
+"""The modes as functions: what the command line calls, and what a program can.
 
 Owns these names alone; what they do is in `dualrt.modes`. Neither torch nor a driver is imported
 before it is needed.
@@ -10,16 +10,20 @@ from dualrt.modes.demands import check_reachable, check_real, check_returns, cra
 from dualrt.modes.observers import OnProgress
 from dualrt.modes.outcome import Outcome
 from dualrt.modes.real import train
+from dualrt.modes.replayed import Replays, Stop, replay
 from dualrt.modes.simulated import check, simulate
 
 __all__ = [
     "OnProgress",
     "Outcome",
+    "Replays",
+    "Stop",
     "check",
     "check_reachable",
     "check_real",
     "check_returns",
     "crashes_of",
+    "replay",
     "simulate",
     "train",
 ]

@@ -20,6 +20,7 @@ ELSEWHERE = {
     "topology": {"cvxpy", "networkx", "numpy", "scipy"},
     "sim": {"simpy", "numpy", "networkx", "msgspec"},
     "real": {"torch", "zmq", "msgspec", "xxhash", "numpy", "safetensors"},
+    "replay": {"torch"},
     "scenario": {"pydantic", "pydantic_core"},
 }
 """Beside the standard library and ours; wherever in a module the import stands."""

@@ -158,6 +158,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint that is whole.")
     ] = False,
+    keep_order: Annotated[
+        bool,
+        typer.Option("--keep-order", help="With --out, keep what `dualrt replay` needs as well."),
+    ] = False,
 ) -> None:
     """Run a scenario for real: with --local, or in each process that torchrun starts.
 
@@ -178,8 +182,40 @@ def train(
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
         resume=resume,
+        keep_order=keep_order,
     )
     runs.train(request, local)
+
+
+@app.command(short_help="Run a real run again, in the order that it had.")
+def replay(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="What train --out DIR --keep-order kept.")
+    ],
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="[LEARNER:]STEP",
+            help="End when that learner, or the first of any, has applied so many updates.",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", metavar="FILE", help="Write the model as it is there (.safetensors)."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a real, asynchronous run again in this process, every step in the order that it had.
+
+    It comes to the same weights, to the bit, on the same machine; else exit code 1. Of a run that
+    did not end well it goes as far as the order is known.
+    """
+    from dualrt.cli import replays
+
+    replays.replay(replays.Request(folder, until, model, json))
 
 
 @app.command(short_help="Set kept runs side by side.")

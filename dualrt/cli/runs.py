@@ -56,6 +56,7 @@ class Request:
     checkpoint: Path | None = None
     checkpoint_every: str | None = None
     resume: bool = False
+    keep_order: bool = False
 
     def scenario(self) -> Scenario:
         """The scenario as asked for."""
@@ -83,6 +84,24 @@ class Request:
             target.check(processes)
         return targets
 
+    def check_order(self, scenario: Scenario) -> None:
+        """Raise UsageError where the order of a run cannot be kept."""
+        if not self.keep_order:
+            return
+        if self.out is None:
+            raise UsageError("--keep-order goes with --out DIR, the folder to keep it in")
+        if self.resume:
+            raise UsageError(
+                "--keep-order: a run that goes on from a checkpoint cannot be replayed, as its "
+                "order begins in the midst of it. Leave out --resume or --keep-order"
+            )
+        if scenario.real.restarts:
+            raise scenario.error(
+                "real.restarts",
+                "learners that are started again have no place in an order (--keep-order)",
+                "Set it to 0, or leave out --keep-order.",
+            )
+
     def arguments(self) -> list[str]:
         """The same options for another process."""
         words = [self.file, *written(self.overrides)]
@@ -98,6 +117,8 @@ class Request:
             words += ["--checkpoint-every", self.checkpoint_every]
         if self.resume:
             words.append("--resume")
+        if self.keep_order:
+            words.append("--keep-order")
         for one in self.metrics:
             words += ["--metrics", one]
         # In which form is for whoever writes them.
@@ -141,6 +162,7 @@ def _train_locally(request: Request, learners: int) -> None:
     processes.refuse_local_inside()
     scenario = request.scenario()
     request.targets(learners)
+    request.check_order(scenario)
     api.check_real(scenario)
     if learners != scenario.learners:
         show.note(f"{scenario.learners} learners in the scenario, {learners} with --local")
@@ -216,6 +238,7 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
     launch = Launch.from_environment() or Launch(rank=0, learners=1, local_rank=0, local_learners=1)
     try:
         scenario, targets = request.scenario(), request.targets()
+        request.check_order(scenario)
         check_picture(request.picture)
         # Once for all processes; a parent of local ones has looked already.
         if launch.rank == 0 and not heard:
@@ -262,6 +285,7 @@ def _train_gently(
         out=request.out,
         on_progress=on_progress,
         metrics=targets,
+        keep_order=request.keep_order,
     )
     wish = request.wish()
     if wish is None:

@@ -21,6 +21,9 @@ from dualrt.observe.tally import Tally
 from dualrt.parting import Final, hashed, imbalance
 from dualrt.scenario import Scenario
 
+SCENARIO, MODEL = "scenario.toml", "model.safetensors"
+"""What they are called in the folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -70,14 +73,19 @@ def summed_up(
 def keep(scenario: Scenario, outcome: Outcome, out: Path | None) -> Outcome:
     """Write what was run and what came of it beside the records in `out`; returns the outcome."""
     if out is not None:
-        (out / "scenario.toml").write_text(scenario.to_toml())
+        keep_scenario(scenario, out)
         (out / "summary.json").write_text(outcome.summary.to_json() + "\n")
         (out / "tally.json").write_bytes(msgspec.json.encode(outcome.tally.to_builtins()))
-        _keep_model(outcome.model, out / "model.safetensors")
+        keep_model(outcome.model, out / MODEL)
     return outcome
 
 
-def _keep_model(model: Any, file: Path) -> None:
+def keep_scenario(scenario: Scenario, out: Path) -> None:
+    """Write what is run."""
+    (out / SCENARIO).write_text(scenario.to_toml())
+
+
+def keep_model(model: Any, file: Path) -> None:
     """Write the delivered model as the tensor "weights", if the workload has numbers.
 
     For a torch module that is all its parameters in their order:

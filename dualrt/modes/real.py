@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,11 @@ from dualrt.modes.demands import (
     crashes_of,
 )
 from dualrt.modes.observers import OnProgress, Watch
-from dualrt.modes.outcome import Outcome, keep, summed_up
+from dualrt.modes.outcome import Outcome, keep, keep_scenario, summed_up
 from dualrt.modes.threads import set_threads
 from dualrt.observe.meter import Transport
 from dualrt.observe.metrics import Target
+from dualrt.observe.order import Header, OrderWriter
 from dualrt.observe.summary import FaultFigures
 from dualrt.parting import Whole, gather
 from dualrt.scenario import Scenario
@@ -51,12 +53,14 @@ def train(
     on_progress: OnProgress | None = None,
     checkpoints: keeping.Wish | None = None,
     metrics: Sequence[Target] = (),
+    keep_order: bool = False,
 ) -> Outcome | None:
     """Run one process's part of a scenario for real; the outcome is rank 0's.
 
     `faults` come on top of the scenario's own, the same in all processes: crashes, after which
     nobody comes back. `observer` is told this process's records as well, and `metrics` show its
-    figures. With `checkpoints` the state of all learners is kept now and then.
+    figures. With `checkpoints` the state of all learners is kept now and then. With `keep_order`
+    the order of the run is kept in `out`, so that it can be replayed.
 
     Raises UsageError for what cannot be run, StrandError when this learner raised, RunError when
     another process is gone, PreemptedError when the run was asked to end and has.
@@ -81,6 +85,7 @@ def train(
     if checkpoints is not None and launch.rank == 0 and not learner.seat.incarnation:
         keeping.check(scenario, composition.layout, checkpoints)
     with (
+        ExitStack() as kept_open,
         Watch(
             scenario,
             composition.epochs,
@@ -103,7 +108,12 @@ def train(
                 # It has happened in the life that the checkpoint is of.
                 crash = None
             checkpoints.preemption.heeded_by(session.preempt)
-        session.run(learner, watch.observer, slowdowns, crash, kept, absent)
+        writer: OrderWriter | None = None
+        if keep_order and out is not None:
+            writer = kept_open.enter_context(_order(scenario, launch, device, out))
+        session.run(learner, watch.observer, slowdowns, crash, kept, absent, writer)
+        if writer is not None:
+            writer.ended(workload.digest(learner.weights.snapshot().vector).hex())
         whole = gather(session, learner, watch.tally, watch.digest, device, out)
     if whole is None:
         return None
@@ -120,6 +130,21 @@ def train(
     )
     outcome = Outcome(summary, whole.tally, model, tuple(composition.warnings()))
     return keep(scenario, outcome, out)
+
+
+def _order(scenario: Scenario, launch: Launch, device: torch.device, out: Path) -> OrderWriter:
+    """Where the order of this process's learner is kept, beside the scenario that it is of."""
+    if launch.rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        keep_scenario(scenario, out)
+    header = Header(
+        rank=launch.rank,
+        learners=launch.learners,
+        learners_per_node=launch.learners_per_node,
+        device=device.type,
+        folder=str(scenario.folder.resolve()),
+    )
+    return OrderWriter(out, header)
 
 
 def _device(scenario: Scenario, launch: Launch) -> torch.device:

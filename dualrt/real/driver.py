@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ from dualrt.core.errors import (
 from dualrt.core.faults import Crash, Slowdown, slowness
 from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
+from dualrt.core.order import Witness, put_in_order
 from dualrt.core.records import Lane, Observer, Update
 from dualrt.real.collectives import Call, Collectives
 from dualrt.real.events import Events
@@ -97,15 +99,18 @@ class _Course(NamedTuple):
     """A strand under way, or a part of one that runs beside the others on a thread of its own."""
 
     name: str
+    path: str | None
+    """What it is called in the order that is kept of the run; None if it is not in there."""
     patience_s: float
     """How long it waits for a message."""
     story: deque[Effect[Any]]
     lane: DeviceLane
     """What its thread asks of the device."""
 
-    def part(self, lane: DeviceLane) -> _Course:
+    def part(self, place: int, lane: DeviceLane) -> _Course:
         """A part, which has a story of its own: no other thread appends while it is told."""
-        return self._replace(story=deque(maxlen=STORY_LENGTH), lane=lane)
+        path = None if self.path is None else f"{self.path}.{place}"
+        return self._replace(path=path, story=deque(maxlen=STORY_LENGTH), lane=lane)
 
 
 class RealDriver:
@@ -115,8 +120,8 @@ class RealDriver:
     the learner's vectors live, and `lanes` what threads ask of it, by default the device's own;
     `slowdowns` make it a straggler, and `crash` ends its process. The run began `began_ago_s` ago,
     for a learner that is started again, and takes the weights of another before all else; so does
-    one that `rejoins`. With `keeping` its state is kept now and then. The driver closes neither
-    gossip nor collectives, but stops both when the run fails.
+    one that `rejoins`. With `keeping` its state is kept now and then. `witness` keeps the order of
+    its turns. The driver closes neither gossip nor collectives, but stops both when the run fails.
     """
 
     def __init__(
@@ -135,11 +140,16 @@ class RealDriver:
         events: Events | None = None,
         rejoins: bool = False,
         keeping: Keeping | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._lanes = Lanes.of(device) if lanes is None else lanes
         self._events = events or Events(learner.rank)
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
-        learner.lost = lambda: gossip.lost
+        learner.lost = self._lost
+        self._witness = witness
+        if witness is not None:
+            put_in_order(learner, witness)
+            gossip.tell_what_is_taken(witness.took)
         # Guards the journal, into which all strands write.
         self._journal, self._writing = Journal(observer), threading.Lock()
         self._flushed_s = 0.0
@@ -172,7 +182,9 @@ class RealDriver:
         Raises StrandError when a strand raised, StalledError when another learner does not end,
         StoppedError when `stop` was called, OverError for a learner that is back too late.
         """
-        strands = (*self._learner.strands(), Strand("heed", _heed, daemon=True))
+        strands = self._learner.strands()
+        self._in_order = frozenset(strand.name for strand in strands)
+        strands = (*strands, Strand("heed", _heed, daemon=True))
         if self._truce is not None:
             strands = (*strands, Strand("keep", self._truce.attend, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
@@ -287,10 +299,11 @@ class RealDriver:
     def _strand(self, strand: Strand) -> None:
         # What a daemon waits for may never come, and nobody waits for the daemon.
         patience_s = math.inf if strand.daemon else self._timeout_s
-        course = _Course(strand.name, patience_s, deque(maxlen=STORY_LENGTH), HOST)
+        path = strand.name if strand.name in self._in_order else None
+        course = _Course(strand.name, path, patience_s, deque(maxlen=STORY_LENGTH), HOST)
         try:
             lane = self._lanes.of_strand(daemon=strand.daemon)
-            with lane.use():
+            with lane.use(), self._on(course):
                 self._exhaust(course._replace(lane=lane), strand.body())
         except StoppedError:
             return
@@ -357,7 +370,7 @@ class RealDriver:
                 self._span(course, "recv " + tag, start_s, packet.nbytes, sender)
                 return Delivery(sender, self._here(packet))
             case Send(peer=peer, tag=tag, packet=packet):
-                self._gossip.send(peer, tag, packet, course.lane)
+                self._send(course, effect)
                 self._span(course, "send " + tag, start_s, packet.nbytes, peer)
                 return None
             case Report(update=update):
@@ -380,7 +393,7 @@ class RealDriver:
                     raise StoppedError()
                 return None
             case Now():
-                return start_s
+                return start_s if self._witness is None else self._witness.knew("now", start_s)
             case _:
                 raise RunError(f"the real runtime does not know the effect {effect!r}")
 
@@ -409,9 +422,9 @@ class RealDriver:
         results: list[Any] = [None] * len(children)
 
         def run(place: int, child: Awaited[Any], lane: DeviceLane) -> None:
-            part = course.part(lane)
+            part = course.part(place, lane)
             try:
-                with lane.use():
+                with lane.use(), self._on(part):
                     if isinstance(child, Effect):
                         part.story.append(child)
                         results[place] = self._answer(part, child)
@@ -445,11 +458,33 @@ class RealDriver:
         except (StalledError, PeerLostError) as error:
             if peer is None:
                 raise
+            if self._witness is not None:
+                self._witness.lost(peer)
             self._span(course, "recv " + tag, start_s, 0, peer)
             if isinstance(error, PeerLostError):
                 raise
             why = f"it was silent for {course.patience_s:g} s"
             raise PeerLostError(peer, why, Loss.SILENT) from error
+
+    def _send(self, course: _Course, effect: Send) -> None:
+        peer, tag = effect.peer, effect.tag
+        send = partial(self._gossip.send, peer, tag, effect.packet, course.lane)
+        if self._witness is None:
+            send()
+        else:
+            self._witness.sent(tag, peer, send)
+
+    def _on(self, course: _Course) -> AbstractContextManager[None]:
+        """Let this thread take that course's turns, if they are kept."""
+        if self._witness is None:
+            return nullcontext()
+        return self._witness.on(course.path)
+
+    def _lost(self) -> frozenset[int]:
+        lost = self._gossip.lost
+        if lost and self._witness is not None:
+            self._witness.lost(min(lost))
+        return lost
 
     @property
     def _groups(self) -> Collectives:

@@ -150,6 +150,13 @@ class Gossip:
         """
         self._watchers.append(watcher)
 
+    def tell_what_is_taken(self, taken: Callable[[str, int], None]) -> None:
+        """Tell `taken` the tag and the sender of each message, in the thread that takes it.
+
+        Nothing else is taken meanwhile.
+        """
+        self._mailbox.taken = taken
+
     def _tell(self, peer: int, why: str | None) -> None:
         who, fields = f"learner {self.rank}", {"peer": peer}
         if why is None:

@@ -32,6 +32,8 @@ class Mailbox:
         """Who is lost, and why."""
         self._losses: Counter[int] = Counter()
         """How often each was lost so far."""
+        self.taken: Callable[[str, int], None] | None = None
+        """Is told the tag and the sender of what a thread takes, by it, before the next is."""
 
     def put(self, delivery: Delivery, tag: str) -> None:
         """Add a delivery and wake whoever waits for it."""
@@ -141,4 +143,6 @@ class Mailbox:
             del self._queues[tag][sender]
         if not self._queues[tag]:
             del self._queues[tag]
+        if self.taken is not None:
+            self.taken(tag, sender)
         return delivery

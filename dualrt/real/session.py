@@ -26,6 +26,7 @@ from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
 from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
+from dualrt.core.order import Witness
 from dualrt.core.records import Observer
 from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import FAILURE, RealDriver
@@ -205,6 +206,7 @@ class Session:
         crash: Crash | None = None,
         keeping: Keeping | None = None,
         rejoins: bool = False,
+        witness: Witness | None = None,
     ) -> float:
         """Run the learner to its end; returns its seconds. Raises as `RealDriver.run` does."""
         driver = RealDriver(
@@ -220,6 +222,7 @@ class Session:
             events=self._events,
             keeping=keeping,
             rejoins=rejoins,
+            witness=witness,
         )
         with self._under_way:
             self._driver, asked = driver, self._asked_to_end

@@ -27,12 +27,19 @@ M = TypeVar("M", bound=BaseModel)
 DEFAULT_CLUSTER = "desk.toml"
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), seed: int | None = None) -> Scenario:
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    *,
+    beside: Path | None = None,
+) -> Scenario:
     """Read the scenario in a file, or the shipped one of that name ("digits-adpsgd").
 
     `overrides` are the texts of `--set` options, "training.epochs=2", applied in order; `seed`
     replaces the file's. A `cluster.file` among them brings its own device: what the scenario's file
-    says of the device does not apply to it, what other options say does.
+    says of the device does not apply to it, what other options say does. Relative paths start in
+    the file's folder, or `beside` whatever else it was written for.
 
     Raises ScenarioError, which names file, key, value and remedy, for anything that cannot be.
     """
@@ -48,7 +55,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), seed: int | None = Non
     if seed is not None:
         table["seed"] = seed
         options["seed"] = f"--seed {seed}"
-    origin = Origin(file, options, tuple(leaves(table)))
+    origin = Origin(file, options, tuple(leaves(table)), beside)
     scenario = _validated(Scenario, {**table, "cluster": _cluster(table, origin)}, origin)
     _check(scenario)
     return scenario

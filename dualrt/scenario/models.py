@@ -209,7 +209,7 @@ class Scenario(Table):
     @property
     def folder(self) -> Path:
         """Where relative paths in the scenario start."""
-        return self._origin.file.parent
+        return self._origin.folder or self._origin.file.parent
 
     def given_keys(self) -> tuple[str, ...]:
         """Dotted keys of the values that the file or the command line set; the rest are defaults.

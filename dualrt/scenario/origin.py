@@ -18,12 +18,14 @@ class Origin:
     """Where values came from.
 
     `file` is the file, `options` maps each dotted key that the command line set to the option as
-    it was written, and `given` lists the dotted keys that file and options set.
+    it was written, and `given` lists the dotted keys that file and options set. Relative paths
+    start in `folder`, by default the file's.
     """
 
     file: Path
     options: Mapping[str, str] = field(default_factory=dict)
     given: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def of(self, key: str) -> str:
         """Where the value at a dotted key was written."""

@@ -25,7 +25,8 @@ def test_core_imports_the_standard_library_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["algorithms", "topology", "sim", "real", "workloads", "scenario", "observe"]
+    "part",
+    ["algorithms", "topology", "sim", "real", "replay", "workloads", "scenario", "observe"],
 )
 def test_a_part_knows_nothing_of_ours_but_the_language(part: str) -> None:
     assert imported_by(part) & OURS == {"core"}
@@ -45,11 +46,11 @@ def test_topology_takes_nothing_from_core_but_the_errors() -> None:
 @pytest.mark.parametrize("heavy", ["torch", "zmq"])
 def test_only_workloads_and_the_real_runtime_load_what_is_slow(heavy: str) -> None:
     loading = {edge.importer for edge in EDGES if edge.imported == heavy and edge.when == LOADING}
-    assert loading <= {"doctor", "workloads", "real", "loop"}
+    assert loading <= {"doctor", "workloads", "real", "replay", "loop"}
 
 
 def test_drivers_are_imported_by_the_composition_root_alone() -> None:
-    importers = {edge.importer for edge in EDGES if edge.imported in ("sim", "real")}
+    importers = {edge.importer for edge in EDGES if edge.imported in ("sim", "real", "replay")}
     assert importers <= {
         "advice",
         "cli",
@@ -64,7 +65,10 @@ def test_drivers_are_imported_by_the_composition_root_alone() -> None:
     }
 
 
-@pytest.mark.parametrize(("mode", "driver"), [("simulated", "real"), ("real", "sim")])
+@pytest.mark.parametrize(
+    ("mode", "driver"),
+    [("simulated", "real"), ("real", "sim"), ("replayed", "sim"), ("replayed", "real")],
+)
 def test_a_mode_does_not_know_the_driver_of_the_other(mode: str, driver: str) -> None:
     """Beside the launch that both tell observers of, which is for type checkers alone."""
     text = (ROOT / "dualrt" / "modes" / f"{mode}.py").read_text()

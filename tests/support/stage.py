@@ -16,6 +16,7 @@ import torch
 
 from dualrt.core.effects import Body
 from dualrt.core.learner import Layout, Learner, Seat, Strand
+from dualrt.core.order import Witness
 from dualrt.core.progress import Constant, Progress
 from dualrt.real.driver import RealDriver, StoppedError
 from dualrt.real.gossip import Gossip
@@ -111,11 +112,13 @@ def train(
     *,
     log: Log | None = None,
     keeping: Keeping | None = None,
+    witness: Callable[[int], Witness | None] = lambda _: None,
     meet: Callable[[Sequence[RealDriver]], object] = lambda _: None,
 ) -> Log:
     """Run learners for real to their end; raises the error that ended the run first.
 
-    With `keeping` each keeps its state as it says; `meet` is shown the drivers before they run.
+    With `keeping` each keeps its state as it says, and `witness` keeps the order of a rank;
+    `meet` is shown the drivers before they run.
     """
     log = Log() if log is None else log
     with ExitStack() as open_:
@@ -143,6 +146,7 @@ def train(
                 device=device,
                 lanes=lanes(),
                 keeping=None if keeping is None else _for_rank(keeping, learner.rank),
+                witness=witness(learner.rank),
             )
             for learner, gossip in zip(learners, gossips, strict=True)
         ]

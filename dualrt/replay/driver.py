@@ -1,0 +1,224 @@
+"""The driver of a replay: answers effects at once, each in the turn that it had.
+
+Owns the answer to each effect, and the end. Must not know any algorithm, nor where turns come from.
+
+What was a time is none: a computation is done when it is asked for, and nothing is waited for but
+turns, messages and the others of a group. It goes on until nobody can, which is the end of the run,
+or of what is known of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from dualrt.core.effects import (
+    AllReduce,
+    Awaited,
+    Body,
+    Broadcast,
+    Compute,
+    Effect,
+    Group,
+    MeanGradient,
+    Now,
+    Packet,
+    Recv,
+    Report,
+    Send,
+    Sleep,
+    Together,
+)
+from dualrt.core.errors import RunError
+from dualrt.core.learner import Learner, Strand
+from dualrt.core.order import put_in_order
+from dualrt.core.records import Update
+from dualrt.replay.fibers import Fiber, Fibers
+from dualrt.replay.given import Given, Turn
+from dualrt.replay.sums import Sums
+
+
+class _Call(NamedTuple):
+    """A member's arrival at a collective."""
+
+    fiber: Fiber
+    brought: Any
+    answer: list[Any]
+    """To be filled when all are there."""
+
+
+class Replay:
+    """Runs learners once more.
+
+    Parameters: the `learners` in rank order, as they were in the beginning; the `turns` of each;
+    `report` is told of every update, and may call `stop`. `timeout_s` bounds what gloo does.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        turns: Sequence[Sequence[Turn]],
+        report: Callable[[Update], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        self._learners, self._report = learners, report
+        self._fibers, self._sums = Fibers(), Sums(timeout_s)
+        self.given = [
+            Given(learner.rank, its, self._fibers)
+            for learner, its in zip(learners, turns, strict=True)
+        ]
+        self._calls: dict[Group, dict[int, _Call]] = {}
+        self.ended: set[int] = set()
+        """Learners whose strands have all returned, but for those that only answer others."""
+
+    def run(self) -> None:
+        """Until nobody can go on, or `stop`.
+
+        Raises what a learner raised: DivergedError where one does not do what it did.
+        """
+        for learner, given in zip(self._learners, self.given, strict=True):
+            put_in_order(learner, given)
+            strands = learner.strands()
+            mains = [strand for strand in strands if not strand.daemon]
+            for strand in strands:
+                self._fibers.start(partial(self._strand, given, strand, mains))
+        try:
+            self._fibers.run()
+        finally:
+            self._sums.close()
+
+    def stop(self) -> None:
+        """End it where it is; from `report`."""
+        self._fibers.end()
+
+    def _strand(self, given: Given, strand: Strand, mains: list[Strand]) -> None:
+        with given.on(strand.name):
+            self._exhaust(given, strand.name, strand.body())
+        if not strand.daemon:
+            mains.remove(strand)
+            if not mains:
+                self.ended.add(given.rank)
+
+    def _exhaust(self, given: Given, course: str, body: Body[Any]) -> Any:
+        advance: Callable[[], Effect[Any]] = partial(body.send, None)
+        try:
+            while True:
+                try:
+                    effect = advance()
+                except StopIteration as returned:
+                    return returned.value
+                try:
+                    answer = self._answer(given, course, effect)
+                except Exception as error:
+                    # An error of awaited work arises at the await.
+                    advance = partial(body.throw, error)
+                else:
+                    advance = partial(body.send, answer)
+        finally:
+            body.close()
+
+    def _answer(self, given: Given, course: str, effect: Effect[Any]) -> Any:
+        match effect:
+            case Compute(work=work):
+                return work()
+            case Recv(tag=tag, peer=peer):
+                return given.take(tag, peer)
+            case Send(peer=peer, tag=tag, packet=packet):
+                given.send(tag, peer, self.given[peer], packet)
+            case Report(update=update):
+                self._report(update)
+            case Together(children=children):
+                return self._together(given, course, children)
+            case AllReduce(group=group, vector=vector, spent=spent):
+                mine = self._sum(given.rank, group, vector if spent else vector.clone())
+                return mine.div_(len(group.ranks))
+            case MeanGradient():
+                return self._mean_gradient(given.rank, effect)
+            case Broadcast(group=group, root=root, packet=packet):
+                return self._meet(given.rank, group, packet, partial(_spread, group, root))
+            case Now():
+                return given.knew("now", 0.0)
+            case Sleep():
+                pass
+            case _:
+                raise RunError(f"a replay does not know the effect {effect!r}")
+        return None
+
+    def _together(self, given: Given, course: str, children: Sequence[Awaited[Any]]) -> Any:
+        """All but the first in fibers of their own."""
+        results: list[Any] = [None] * len(children)
+        parent, left = self._fibers.running, len(children)
+
+        def part(place: int, child: Awaited[Any]) -> None:
+            nonlocal left
+            name = f"{course}.{place}"
+            with given.on(name):
+                if isinstance(child, Effect):
+                    results[place] = self._answer(given, name, child)
+                else:
+                    results[place] = self._exhaust(given, name, child)
+            left -= 1
+            if not left:
+                self._fibers.wake(parent)
+
+        for place, child in enumerate(children[1:], 1):
+            self._fibers.start(partial(part, place, child), partial(_close, child))
+        for child in children[:1]:
+            part(0, child)
+        while left:
+            self._fibers.pause()
+        return tuple(results)
+
+    def _mean_gradient(self, rank: int, effect: MeanGradient) -> Any:
+        """Piece by piece, as each was added by itself."""
+        pieces: list[Tensor] = []
+        group = effect.group
+        gradient = effect.work.in_pieces(effect.pieces, 1 / len(group.ranks), pieces.append)
+        for piece in pieces:
+            self._sum(rank, group, piece)
+        return gradient
+
+    def _sum(self, rank: int, group: Group, vector: Tensor) -> Tensor:
+        """The sum of the group's vectors, in this one."""
+
+        def add(vectors: Sequence[Tensor]) -> Sequence[Tensor]:
+            self._sums.add(group, vectors)
+            return vectors
+
+        summed: Tensor = self._meet(rank, group, vector, add)
+        return summed
+
+    def _meet(
+        self,
+        rank: int,
+        group: Group,
+        brought: Any,
+        collect: Callable[[Sequence[Any]], Sequence[Any]],
+    ) -> Any:
+        """Wait for the others of the group; the last to come collects for all."""
+        calls, answer = self._calls.setdefault(group, {}), list[Any]()
+        calls[rank] = _Call(self._fibers.running, brought, answer)
+        if len(calls) == len(group.ranks):
+            del self._calls[group]
+            members = [calls[member] for member in group.ranks]
+            results = collect([call.brought for call in members])
+            for call, result in zip(members, results, strict=True):
+                call.answer.append(result)
+                self._fibers.wake(call.fiber)
+        while not answer:
+            self._fibers.pause()
+        return answer[0]
+
+
+def _spread(group: Group, root: int, packets: Sequence[Packet | None]) -> Sequence[Packet | None]:
+    return [packets[group.ranks.index(root)]] * len(packets)
+
+
+def _close(child: Awaited[Any]) -> None:
+    """A body that nobody will begin: of one that is merely forgotten Python says so."""
+    if not isinstance(child, Effect):
+        child.close()
