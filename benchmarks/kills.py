@@ -133,7 +133,7 @@ def started(learners: int, seconds: float, folder: Path) -> subprocess.Popen[str
         "workload.name='benchmarks.paced:Paced'",
         f"workload.batch={BATCH}",
         f"training.epochs={epochs!r}",
-        "training.schedule={kind='constant', rate=0.1}",
+        f"training.schedule={schedule(epochs)}",
         "real.restarts=1000",
         f"real.timeout_s={TIMEOUT_S}",
     ]
@@ -147,6 +147,12 @@ def started(learners: int, seconds: float, folder: Path) -> subprocess.Popen[str
         cwd=Path(__file__).resolve().parents[1],
         env={**os.environ, MARKS: str(folder / "marks")},
     )
+
+
+def schedule(epochs: float) -> str:
+    """One that ends at a hundredth of its peak, so that accuracy is not that of a moment."""
+    decay = 0.01 ** (1 / epochs)
+    return f"{{kind='warmup-anneal', base=0.1, peak=0.4, warmup_epochs=10, decay={decay!r}}}"
 
 
 def disturbed(

@@ -41,15 +41,30 @@ def _answer() -> None:
         # Here, where it can still be told, and not in the interpreter's last moments.
         if not end.code and sys.stdout is not None:
             sys.stdout.flush()
+        if end.code == 1 and watchdog.asked_to_end() is not None:
+            # A signal between typer's own steps, of which it makes an abort.
+            _fail_unless_asked("")
         raise
     except UsageError as error:
         _fail(str(error), 2)
     except PreemptedError as error:
         _fail(str(error), 128 + signal.SIGTERM, "preempted")
     except DualrtError as error:
-        _fail(str(error), 1)
+        _fail_unless_asked(str(error))
     except KeyboardInterrupt as asked:
         _fail(watchdog.words(asked), watchdog.exit_code(asked), "stopped")
+    except Exception:
+        if watchdog.asked_to_end() is None:
+            raise
+        _fail_unless_asked("")
+
+
+def _fail_unless_asked(why: str) -> NoReturn:
+    """Fail, but for an error that a library has made of a signal, or of its own end by one."""
+    asked = watchdog.asked_to_end()
+    if asked is None:
+        _fail(why, 1)
+    _fail(watchdog.words(asked), watchdog.exit_code(asked), "stopped")
 
 
 def _fail(why: str, code: int, event: str = "failed") -> NoReturn:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from dualrt.cli import logs, show, talk
-from dualrt.core.errors import PreemptedError, UsageError
+from dualrt.core.errors import DualrtError, PreemptedError, UsageError
 from dualrt.real.reports import REPORTS
 from dualrt.scenario import Scenario
 
@@ -87,12 +87,17 @@ def one_of_them() -> Iterator[bool]:
         except KeyboardInterrupt as asked:
             if not heard:
                 show.fail(watchdog.words(asked), "stopped")
-            # Not through the interpreter's own end, which threads in native code may abort.
-            os._exit(watchdog.exit_code(asked))
+            watchdog.leave(watchdog.exit_code(asked))
         except PreemptedError as error:
             if not heard:
                 show.fail(str(error), "preempted")
-            os._exit(128 + signal.SIGTERM)
+            watchdog.leave(128 + signal.SIGTERM)
+        except DualrtError as error:
+            if "RANK" not in os.environ:
+                raise
+            # Threads of this learner may be in the middle of a gradient.
+            show.fail(str(error))
+            watchdog.leave(2 if isinstance(error, UsageError) else 1)
 
 
 @contextmanager

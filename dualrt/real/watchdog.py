@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -30,12 +31,21 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C; a launcher, or a scheduler that wants the machine; a terminal that is closed."""
 
 
+_heard: list[int] = []
+"""The signals that were raised, in the innermost of the contexts that raise them."""
+
+
 class Ended(KeyboardInterrupt):
     """A signal asks this process to end. Who catches Ctrl-C catches it too."""
 
     def __init__(self, number: int) -> None:
         self.number = signal.Signals(number)
         super().__init__(self.number.name)
+
+
+def asked_to_end() -> Ended | None:
+    """What `signals_raise` has raised first, whatever has become of it on its way."""
+    return Ended(_heard[0]) if _heard else None
 
 
 def exit_code(asked: KeyboardInterrupt) -> int:
@@ -53,6 +63,7 @@ def words(asked: KeyboardInterrupt) -> str:
 @contextmanager
 def signals_raise() -> Iterator[None]:
     """Meanwhile, signals that ask for an end raise `Ended`; each as often as it comes."""
+    _heard.clear()
     with _handling(_raise):
         yield
 
@@ -88,6 +99,19 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
         asked.put(False)
 
 
+def leave(code: int) -> NoReturn:
+    """End this process, but not through the interpreter's own end.
+
+    That would end daemon threads as they come back from native code, which C++ takes for an error
+    and aborts.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Nobody may read any more, and there may be none.
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def end_with(parent: int) -> None:
     """End this process when `parent`, which started it, is gone."""
     threading.Thread(target=_watch, args=(parent,), name="watchdog", daemon=True).start()
@@ -115,6 +139,7 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 
 
 def _raise(number: int, _: FrameType | None) -> None:
+    _heard.append(number)
     raise Ended(number)
 
 

@@ -79,6 +79,32 @@ def test_learners_that_all_die_at_once_go_on_from_what_they_kept(tmp_path: Path)
     assert commands.only_object(out)["accuracy"] > whole["accuracy"] - TOLERANCE
 
 
+def test_gossip_that_was_ended_goes_on_to_what_it_would_have_learnt(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    words: list[str | Path] = ["digits-adpsgd", *commands.settings("learners=2")]
+    endless = ["--checkpoint-every", "20 steps", *commands.settings("training.epochs=100000")]
+    asked = ["train", *words, "--local", "2", "--checkpoint", kept, *endless]
+    with commands.start(*asked) as parent:
+        try:
+            assert commands.await_(lambda: has_learnt(kept))
+            parent.terminate()
+            _, err = parent.communicate(timeout=commands.PATIENCE_S)
+        finally:
+            parent.kill()
+    assert parent.returncode == 128 + signal.SIGTERM, err
+    steps = step_of(sets(kept)[-1])
+    on = ["--local", "2", "--checkpoint", str(kept), "--resume"]
+    length = commands.settings(epochs(steps + MORE, 2))
+    resumed = commands.result("train", *words, *length, *on)
+    # The learning rate and the end are where they were: no step is taken twice, or left out.
+    assert abs(sum(resumed["steps_by_learner"]) - 2 * MORE) < 20
+    whole = commands.result_here("simulate", *words, *length)
+    assert abs(resumed["accuracy"] - whole["accuracy"]) < TOLERANCE
+    assert resumed["loss"] < 1.25 * whole["loss"]
+    anew = commands.result_here("simulate", *words, *commands.settings(epochs(MORE, 2)))
+    assert anew["loss"] > 1.5 * whole["loss"]
+
+
 TORCHRUN = [
     *[sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"],
     *["-m", "dualrt"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from dualrt.core.learner import Layout, Learner, Strand
@@ -34,6 +36,23 @@ class Sleepy(Quadratic):
             Path(os.environ[STARTED], str(rank)).write_text(str(os.getpid()))
         time.sleep(GRADIENT_S)
         return super().gradient(at, rank, draw)
+
+
+class Grinding(Quadratic):
+    """Fails while a thread of it goes in and out of native code, as that of another strand may."""
+
+    def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
+        began = threading.Event()
+        threading.Thread(target=_grind, args=(began,), daemon=True).start()
+        began.wait()
+        raise ArithmeticError("the other one grinds")
+
+
+def _grind(began: threading.Event) -> None:
+    matrix = torch.ones(200, 200)
+    for _ in range(10**6):
+        torch.mm(matrix, matrix)
+        began.set()
 
 
 class Late(Sleepy):
