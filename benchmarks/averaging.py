@@ -1,6 +1,6 @@
 """What is lost when a peer's weights are averaged with one's *current* weights.
 
-    python benchmarks/averaging.py
+    python benchmarks/averaging.py [--json]
 
 Runs AD-PSGD on the quadratic in the simulator, once with the delta blend, w += t (theirs - mine),
 and once with the average that earlier systems take, w += t (theirs - w), where w is what the
@@ -12,17 +12,25 @@ The message overhead is varied, because it decides how much lands during an exch
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from pathlib import Path
 from typing import Any
 
+from rich.table import Table
 from torch import Tensor
 
 from dualrt import api
 from dualrt.scenario import load
 from dualrt.workloads.quadratic import Quadratic
 from dualrt.workloads.torch_weights import TorchWeights
+
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import options, tell
+
+KEYS = {"unexplained": "a list, by overhead_s: what is unexplained with delta and with current"}
+"""What `--json` prints."""
 
 OVERHEADS_S = (1e-5, 1e-4, 3e-4, 1e-3)
 
@@ -61,9 +69,7 @@ def run(workload: str, overhead_s: float) -> Any:
 
 def main() -> None:
     """Print one row an overhead."""
-    parser = argparse.ArgumentParser(description="What averaging leaves unexplained by gradients.")
-    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
-    as_json = parser.parse_args().json
+    words = options("What averaging leaves unexplained by gradients.", KEYS).parse_args()
     # By name, so that the scenario finds the class in this file.
     sys.modules["averaging"] = sys.modules[__name__]
     rows = []
@@ -71,14 +77,21 @@ def main() -> None:
         ours = run("quadratic", overhead_s).conservation_error
         usual = run("averaging:WithCurrentAverage", overhead_s).conservation_error
         rows.append({"overhead_s": overhead_s, "delta": ours, "current": usual})
-    if as_json:
-        print(json.dumps({"unexplained": rows}))
-        return
-    print("message overhead   unexplained by gradients, largest entry of the sum over learners")
-    print("                   delta blend      average with current weights")
-    for row in rows:
+    tell({"unexplained": rows}, table, as_json=words.json)
+
+
+def table(figures: Any) -> Table:
+    """A row an overhead."""
+    made = Table(
+        "message overhead",
+        "delta blend",
+        "average with current weights",
+        title="Unexplained by gradients: largest entry of the sum over learners",
+    )
+    for row in figures["unexplained"]:
         overhead_ms = 1e3 * row["overhead_s"]
-        print(f"{overhead_ms:11.2f} ms   {row['delta']:11.1e}      {row['current']:11.1e}")
+        made.add_row(f"{overhead_ms:.2f} ms", f"{row['delta']:.1e}", f"{row['current']:.1e}")
+    return made
 
 
 if __name__ == "__main__":

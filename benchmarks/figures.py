@@ -11,7 +11,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 
@@ -28,12 +28,12 @@ def options(description: str, keys: Mapping[str, str]) -> ArgumentParser:
     return parser
 
 
-def tell(figures: Any, table: Callable[[Any], Table], *, as_json: bool) -> None:
-    """Print what was measured, as one JSON object or as a table."""
+def tell(figures: Any, shown: Callable[[Any], RenderableType], *, as_json: bool) -> None:
+    """Print what was measured, as one JSON object or as tables."""
     if as_json:
         print(json.dumps(figures))
     else:
-        Console().print(table(figures))
+        Console().print(shown(figures))
 
 
 def tabled(

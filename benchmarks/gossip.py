@@ -24,7 +24,6 @@ and as root: `chrt --rr 1 python benchmarks/gossip.py`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -40,12 +39,17 @@ from typing import Any, NamedTuple
 
 import torch
 import zmq
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 
 from dualrt.core.effects import Packet
 from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Keys
+
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import options, tell
 
 MEDIA = ("raw", "gloo", "zeromq", "dualrt", "tcp", "curve")
 LOOPBACK = "127.0.0.1"
@@ -406,11 +410,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--side"]:
         print(json.dumps(one_side(sys.argv[2], Side(**json.loads(sys.argv[3])))))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.epilog = "\n".join(f"{key}: {meaning}" for key, meaning in KEYS.items())
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = options(__doc__ or "", KEYS)
     parser.add_argument("--rounds", type=int, default=5, help="exchanges a turn")
     parser.add_argument("--turns", type=int, default=3, help="turns of every medium")
     parser.add_argument("--size-mb", type=float, default=164.62, help="the model, in MB")
@@ -424,11 +424,7 @@ def main() -> None:
         print("no shaped links: they need root, iproute2 and tbf", file=sys.stderr)
         links = [link for link in links if link is None]
     figures = measure(chosen.rounds, nbytes, links, chosen.turns)
-    if chosen.json:
-        print(json.dumps(figures))
-        return
-    for table in tables(figures):
-        Console().print(table)
+    tell(figures, lambda told: Group(*tables(told)), as_json=chosen.json)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ how to bring them to a machine that cannot download anything).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -38,8 +37,10 @@ sys.path.insert(0, str(ROOT))
 
 try:
     import torch
+    from rich.table import Table
     from torch import Tensor, nn
 
+    from benchmarks.figures import options, tell
     from dualrt.core.effects import Packet, Recv, Send
     from dualrt.core.learner import Layout, Learner, Seat, Strand
     from dualrt.core.progress import Constant, Progress
@@ -361,12 +362,7 @@ def _named(device: torch.device) -> str:
 
 def main() -> int:
     """Print the figures of both models."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n")[0],
-        epilog="keys of --json:\n" + "\n".join(f"  {key:30} {what}" for key, what in KEYS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
+    parser = options((__doc__ or "").partition("\n")[0], KEYS)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="models that a CPU steps in no time")
     parser.add_argument("--turns", type=int, default=5, help="of steps alone and steps beside")
@@ -388,15 +384,19 @@ def main() -> int:
         "small": plan.small,
         **{name: measured(name, plan) for name in MODELS},
     }
-    if words.json:
-        print(json.dumps(told))
-        return 0
-    print(f"{told['device']}, torch {told['torch']}{', small models' if plan.small else ''}")
-    for name in MODELS:
-        print(f"{name}")
-        for key, figure in told[name].items():
-            print(f"  {key:24} {figure:,.6g}")
+    tell(told, table, as_json=words.json)
     return 0
+
+
+def table(figures: dict[str, Any]) -> Table:
+    """A column a model."""
+    small = ", small models" if figures["small"] else ""
+    made = Table("", *MODELS, title=f"{figures['device']}, torch {figures['torch']}{small}")
+    keys = {key: None for name in MODELS for key in figures[name]}
+    for key in keys:
+        cells = (figures[name].get(key) for name in MODELS)
+        made.add_row(key, *("" if cell is None else f"{cell:,.6g}" for cell in cells))
+    return made
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What it costs to hand control to a learner and back, once an effect.
 
-    python benchmarks/switching.py
+    python benchmarks/switching.py [--json]
 
 Each row runs the same body, which awaits one effect after another, under another kind of driver
 (docs/decisions/0001-effects-without-an-event-loop.md, 0004-callbacks-not-processes.md). Prints
@@ -9,16 +9,28 @@ nanoseconds an effect, the best of several rounds, and the ratio to the cheapest
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
+import sys
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import simpy
+from rich.table import Table
 
 from dualrt.core import Now, Sleep
+
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import options, tell
+
+KEYS = {
+    "ns_per_effect": "by driver: nanoseconds an effect, the best of several rounds",
+    "ratios": "by driver: the same / that of the cheapest",
+}
+"""What `--json` prints."""
 
 EFFECTS = 100_000
 ROUNDS = 5
@@ -111,20 +123,21 @@ def seconds(run: Callable[[], None]) -> float:
 
 def main() -> None:
     """Print one row a driver."""
-    parser = argparse.ArgumentParser(description="What it costs to hand control over and back.")
-    parser.add_argument("--json", action="store_true", help="print one object on stdout alone")
-    as_json = parser.parse_args().json
+    words = options("What it costs to hand control over and back.", KEYS).parse_args()
     drivers = (by_send, by_callbacks, by_processes, by_parts, by_asyncio)
-    costs_ns = {run: 1e9 * seconds(run) / EFFECTS for run in drivers}
+    costs_ns = {run.__name__: 1e9 * seconds(run) / EFFECTS for run in drivers}
     cheapest = min(costs_ns.values())
-    if as_json:
-        figures = {run.__name__: cost_ns for run, cost_ns in costs_ns.items()}
-        ratios = {name: cost_ns / cheapest for name, cost_ns in figures.items()}
-        print(json.dumps({"ns_per_effect": figures, "ratios": ratios}))
-        return
-    for run, cost_ns in costs_ns.items():
-        name = run.__name__.replace("_", " ")
-        print(f"{name:14} {cost_ns:8.0f} ns an effect   {cost_ns / cheapest:5.1f} x")
+    ratios = {name: cost_ns / cheapest for name, cost_ns in costs_ns.items()}
+    tell({"ns_per_effect": costs_ns, "ratios": ratios}, table, as_json=words.json)
+
+
+def table(figures: Any) -> Table:
+    """A row a driver."""
+    made = Table("driver", "ns an effect", "of the cheapest", title="To hand over and back")
+    for name, cost_ns in figures["ns_per_effect"].items():
+        ratio = figures["ratios"][name]
+        made.add_row(name.replace("_", " "), f"{cost_ns:.0f}", f"{ratio:.1f}")
+    return made
 
 
 if __name__ == "__main__":
