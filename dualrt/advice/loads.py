@@ -43,13 +43,16 @@ def traffic(schedule: Schedule) -> Sparse:
     from scipy.sparse import csr_matrix
 
     rounds = schedule.rounds()
-    total = csr_matrix((schedule.learners, schedule.learners))
+    givers, getters = [], []
     for matrix in rounds:
         sent = matrix.tocoo()
         apart = (sent.row != sent.col) & (sent.data != 0)
-        ones = np.full(int(apart.sum()), 1.0 / len(rounds))
-        total = total + csr_matrix((ones, (sent.col[apart], sent.row[apart])), shape=total.shape)
-    return csr_matrix(total)
+        givers.append(sent.col[apart])
+        getters.append(sent.row[apart])
+    ways = np.concatenate(givers), np.concatenate(getters)
+    counts = np.full(len(ways[0]), 1.0 / len(rounds))
+    # What is named twice is added up.
+    return csr_matrix((counts, ways), shape=(schedule.learners, schedule.learners))
 
 
 def loads(messages: Sparse, setting: Setting) -> list[Load]:

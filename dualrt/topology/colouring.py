@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import count
 
 import networkx as nx
+import numpy as np
 
 Edge = tuple[int, int]
 
@@ -18,7 +19,7 @@ def matchings(graph: nx.Graph[int]) -> tuple[tuple[Edge, ...], ...]:
     """Split the edges into matchings, each sorted, with the lower learner of an edge first.
 
     Their number is the largest degree d on a bipartite graph (Kőnig, 1916), n - 1 or n on a
-    complete graph of even or odd n (the round-robin tournament), and at most d + 1 on any other
+    complete graph of even or odd n (the days of a round-robin tournament, in random order), and at most d + 1 on any other
     (Vizing's theorem by the construction of Misra and Gries, Inf. Process. Lett. 41(3), 1992).
     The result depends on the graph only, not on the order in which it was built.
 
@@ -39,7 +40,8 @@ def matchings(graph: nx.Graph[int]) -> tuple[tuple[Edge, ...], ...]:
     learners = graph.number_of_nodes()
     edges = sorted((min(edge), max(edge)) for edge in graph.edges)
     if 2 * len(edges) == learners * (learners - 1):
-        colours = [_tournament_day(edge, learners) for edge in edges]
+        place = _days_in_turn(learners)
+        colours = [place[_tournament_day(edge, learners)] for edge in edges]
     else:
         painting = _Painting(learners)
         paint_next = painting.extend if nx.is_bipartite(graph) else painting.extend_by_fan
@@ -58,6 +60,20 @@ def _tournament_day(edge: Edge, learners: int) -> int:
     days = learners if learners % 2 else learners - 1
     # With an even number, the last player meets whoever would otherwise have the day off.
     return (low + high) % days if high < days else (2 * low) % days
+
+
+def _days_in_turn(learners: int) -> list[int]:
+    """The place of each day in an order drawn once and for all.
+
+    Who meets whom on two days following is one step further round a ring for everybody, so in
+    their own order 63 days would mix no faster than an alternating ring of 64.
+    """
+    # The raw stream of a bit generator is the same on every platform and release of NumPy.
+    draws = np.random.Philox(key=np.array([learners, 0], dtype=np.uint64)).random_raw(learners)
+    place = [0] * learners
+    for at, day in enumerate(np.argsort(draws, kind="stable").tolist()):
+        place[day] = at
+    return place
 
 
 class _Painting:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SAMPLED = 8
 """Rounds that stand for a schedule without a period: all have the same degrees and shares."""
+
+KEPT = 4_000_000
+"""Learners times rounds of which the matrices are kept: some hundred MB at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ def constant(matrix: Sparse) -> Schedule:
 
 def of_plan(plan: Mixing) -> Schedule:
     """The matrices that a plan's exchanges carry out."""
-    return Schedule(plan.learners, plan.period, lambda round: _sparse(plan, round))
+    # A thousand rounds of a thousand learners take a second to make, and are asked for ten times.
+    kept = max(1, KEPT // plan.learners)
+    return Schedule(plan.learners, plan.period, lru_cache(kept)(lambda round: _sparse(plan, round)))
 
 
 def of_pushes(plan: Pushes) -> Schedule:

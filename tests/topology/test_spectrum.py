@@ -15,8 +15,8 @@ from . import rates
 from .strategies import connected_graphs
 
 
-def second(spec: str) -> float:
-    return spectrum.second_eigenvalue(specs.read(spec).schedule)
+def second(spec: str, mix: str | None = None) -> float:
+    return spectrum.second_eigenvalue(specs.read(spec, mix).schedule)
 
 
 @pytest.mark.parametrize("learners", [3, 4, 7, 16, 64, 600, 1024, 10_000])
@@ -165,6 +165,64 @@ def test_a_plan_of_pairs_leaves_what_the_product_of_its_matrices_leaves(spec: st
         product = plan.matrix(round) @ product
     left = np.abs(np.linalg.eigvals(product - 1 / learners)).max()
     assert rates.of_plan(plan) == pytest.approx(left ** (1 / plan.period), abs=1e-6)
+
+
+@pytest.mark.parametrize("learners", [16, 33, 64, 600])
+def test_pairs_of_a_complete_graph_mix_about_as_fast_as_pairs_drawn_at_random(
+    learners: int,
+) -> None:
+    """In the order of a tournament they mix as an alternating ring: 0.995 for 64."""
+    assert second(f"complete:{learners}", "pairwise") < 0.72
+
+
+def test_a_long_period_that_leaves_next_to_nothing_is_not_exact() -> None:
+    """A hundred rounds that leave two thirds each leave 1e-18 together."""
+    made = specs.read("random-regular:128x100", "pairwise")
+    state = np.cos(np.arange(128.0))
+    logs = []
+    for _ in range(10):
+        for matrix in made.schedule.rounds():
+            state = matrix @ (state - state.mean())
+            logs.append(math.log(float(np.linalg.norm(state))))
+            state /= np.linalg.norm(state)
+    found = spectrum.second_eigenvalue(made.schedule)
+    assert found == pytest.approx(math.exp(float(np.mean(logs))), rel=0.01)
+    rounds = spectrum.consensus_rounds(made.schedule, found)
+    assert rounds is not None
+    assert rounds < 30
+
+
+def test_an_average_that_is_exact_before_its_period_ends_takes_the_rounds_until_then() -> None:
+    cube = [
+        [mixing.Exchange(i, i | bit, 0.5) for i in range(8) if not i & bit] for bit in (1, 2, 4)
+    ]
+    plan = mixing.Periodic(8, [*cube, *cube[:2]])
+    schedule = schedules.of_plan(plan)
+    assert rates.of_plan(plan) == 0.0
+    assert spectrum.consensus_rounds(schedule, 0.0) == 3
+
+
+@pytest.mark.parametrize("learners", [64, 700])
+def test_iteration_finds_what_a_period_of_pairs_leaves(learners: int) -> None:
+    rounds = specs.read(f"random-regular:{learners}x24", "pairwise").schedule.rounds()
+    assert spectrum._arnoldi(rounds, 0.7) == pytest.approx(spectrum._dense(rounds), rel=1e-6)
+
+
+def test_where_iteration_finds_nothing_all_eigenvalues_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounds = specs.read("star:100", "pairwise").schedule.rounds()
+    monkeypatch.setattr(spectrum, "ROUNDS", 0)
+    assert spectrum._arnoldi(rounds, 1.0) == pytest.approx(spectrum._dense(rounds))
+
+
+def test_shares_below_0_may_put_an_eigenvalue_lower_than_what_is_kept_allows() -> None:
+    """Shares of 0.55 and -0.05 one and two places on a ring: 1.1 cos a - 0.1 cos 2 a."""
+    places = np.arange(1000)
+    matrix = np.zeros((1000, 1000))
+    for hop, share in ((1, 0.55), (2, -0.05)):
+        matrix[places, (places + hop) % 1000] = matrix[(places + hop) % 1000, places] = share
+    assert rates.of_matrix(matrix) == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize(
