@@ -92,7 +92,7 @@ def _told(found: Found, report: Report) -> str:
 def _price(found: Report, report: Report) -> str:
     if not report.bytes_per_step:
         return ""
-    times = f"{found.bytes_per_step / report.bytes_per_step:.2g}"
+    times = f"{float(f'{found.bytes_per_step / report.bytes_per_step:.2g}'):,.9g}"
     return " for the same bytes" if times == "1" else f" for {times} times the bytes"
 
 
@@ -136,8 +136,9 @@ def _better(report: Report, setting: Setting, demand: Demand) -> Iterator[Found]
             continue
         other = glance(specs.read(candidate.spec, candidate.mixing), setting, demand)
         if other.passed and _betters(other, report):
-            shares = "" if candidate.mixing is None else f" with {other.mixing} shares"
-            yield Found(f"{other.spec}{shares}", other)
+            # The graph at hand with the shares that it has of itself is told by these.
+            told = candidate.mixing is not None or other.spec == report.spec
+            yield Found(f"{other.spec} with {other.mixing} shares" if told else other.spec, other)
             if report.learners > ALL:
                 return
 

@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
 def reweighed(report: Report) -> Iterator[Candidate]:
     """The graph itself, with shares that are doubly stochastic on any graph."""
-    if report.connected and not report.passed and report.mixing not in (*PLANS, RULE):
+    if report.connected and report.mixing not in (*PLANS, RULE):
         yield Candidate(report.spec, report.messages_per_step, report.degree_max, RULE)
 
 

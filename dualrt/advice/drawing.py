@@ -17,7 +17,7 @@ from dualrt.advice.loads import Load, loads, traffic
 from dualrt.advice.setting import Setting, links_of
 from dualrt.core.errors import UsageError
 from dualrt.observe import units
-from dualrt.observe.canvas import BLUE, FAINT, GREEN, INK, ORANGE, picture
+from dualrt.observe.canvas import BLUE, FAINT, GREEN, INK, ORANGE, picture, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ GAP = 1.5
 def draw_picture(path: Path, topology: Topology, setting: Setting) -> None:
     """Draw to a file whose suffix says SVG, PNG or PDF.
 
-    Raises UsageError for more learners than fit a page.
+    Raises UsageError for more learners than fit a page, or a file that cannot be written.
     """
     learners = topology.schedule.learners
     if learners > MOST:
@@ -94,17 +94,16 @@ def draw_html(path: Path, topology: Topology, setting: Setting) -> None:
         f"<td>{units.seconds(load.busy_s)}</td></tr>"
         for load in loads(traffic(topology.schedule), setting)
     )
-    path.write_text(
-        f"""<!doctype html>
+    page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(topology.spec)}</title>
 <style>{STYLE}</style></head><body>
 {svg}
 <table><tr><th>link</th><th>a step carries</th><th>and is busy</th></tr>
 {rows}
 </table></body></html>
-""",
-        encoding="utf-8",
-    )
+"""
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
 
 
 def _x(setting: Setting, learner: int) -> float:

@@ -79,6 +79,7 @@ def _examined(
         mixing=topology.mixing,
         learners=schedule.learners,
         connected=shape.connected,
+        cut_off=shape.cut_off,
         bipartite=shape.bipartite,
         protocols=protocols(bipartite=shape.bipartite, pushes=topology.pushes),
         pushes=topology.pushes,

@@ -39,6 +39,8 @@ class Report:
     learners: int
     connected: bool
     """Jointly over a period."""
+    cut_off: tuple[int, ...]
+    """If not, the learners that learner 0 has no way to, or none back from."""
     bipartite: bool
     protocols: Mapping[str, str]
     """What being bipartite means for each way to exchange."""

@@ -29,6 +29,8 @@ class Shape:
     diameter: Bound | None = None
     cut: Bound | None = None
     single_points: tuple[int, ...] = ()
+    cut_off: tuple[int, ...] = ()
+    """Those that learner 0 has no way to, or none back from."""
 
 
 def shape_of(schedule: Schedule, messages: Sparse) -> Shape:
@@ -42,7 +44,7 @@ def shape_of(schedule: Schedule, messages: Sparse) -> Shape:
     joined = _joined(messages)
     degrees = _degrees(joined)
     if not structure.is_connected(joined):
-        return Shape(False, _every_part_bipartite(joined), degrees)
+        return _parted(joined, joined)
     bipartite = structure.sides(joined) is not None
     if learners == 1:
         return Shape(True, True, degrees, Bound(0, True), Bound(0, True))
@@ -63,7 +65,7 @@ def shape_of_ways(messages: Sparse) -> Shape:
     degrees = _degrees(joined)
     learners = messages.shape[0]
     if not structure.is_strongly_connected(messages):
-        return Shape(False, _every_part_bipartite(joined), degrees)
+        return _parted(messages, joined)
     bipartite = structure.sides(joined) is not None
     if learners == 1:
         return Shape(True, True, degrees, Bound(0, True), Bound(0, True))
@@ -106,7 +108,10 @@ def _joined(messages: Sparse) -> Sparse:
     return joined
 
 
-def _every_part_bipartite(joined: Sparse) -> bool:
+def _parted(ways: Sparse, joined: Sparse) -> Shape:
+    """Of learners not all of whom reach one another along `ways`; `joined` is both ways."""
     import networkx as nx
 
-    return bool(nx.is_bipartite(nx.from_scipy_sparse_array(joined)))
+    bipartite = bool(nx.is_bipartite(nx.from_scipy_sparse_array(joined)))
+    cut_off = tuple(structure.cut_off(ways))
+    return Shape(False, bipartite, _degrees(joined), cut_off=cut_off)

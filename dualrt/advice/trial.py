@@ -111,7 +111,7 @@ class Pace:
     """How a few steps of AD-PSGD, or of SGP, went."""
 
     step_s: float
-    """Time in which every learner does one step on average."""
+    """From a learner's step to its next, on average over the second half of the steps."""
     staleness_mean: float
     """Of the second half of the steps: the first find all learners alike."""
 
@@ -129,11 +129,21 @@ def pace(plan: Mixing | Pushes, setting: Setting, steps: int, exchange: Way = "d
     )
     _simulate(learners, setting, lambda time_s, update: seen.append((time_s, update)))
     later = seen[len(seen) // 2 :]
-    middle_s = seen[len(seen) // 2 - 1][0] if len(seen) > 1 else 0.0
-    span_s = later[-1][0] - middle_s
-    return Pace(
-        span_s * plan.learners / len(later),
-        sum(update.staleness for _, update in later) / len(later),
+    return Pace(_interval_s(seen), sum(update.staleness for _, update in later) / len(later))
+
+
+def _interval_s(seen: Sequence[tuple[float, Update]]) -> float:
+    """Between two updates of one learner: all such spans together by all such intervals.
+
+    Counting all updates in a time would make a step seem shorter where some do one more before the
+    end: all end in the same instant where nothing varies.
+    """
+    ended_s: dict[int, list[float]] = {}
+    for time_s, update in seen:
+        ended_s.setdefault(update.learner, [0.0]).append(time_s)
+    later = [times_s[len(times_s) // 2 - 1 :] for times_s in ended_s.values()]
+    return sum(times_s[-1] - times_s[0] for times_s in later) / sum(
+        len(times_s) - 1 for times_s in later
     )
 
 

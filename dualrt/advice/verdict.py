@@ -12,6 +12,7 @@ from typing import Final
 from dualrt.advice.loads import Load
 from dualrt.advice.report import Demand, Report
 from dualrt.observe import units
+from dualrt.topology.checks import listed
 
 LONGER: Final = 1.05
 """A step that takes this many gradients does not hide its averaging."""
@@ -53,8 +54,11 @@ def _problems_of_shares(report: Report, wrong: str | None, uneven: str | None) -
 def _problems(report: Report, demand: Demand) -> list[str]:
     found = []
     if not report.connected:
-        apart = "never hear of" if report.pushes else "never agree with"
-        found.append(f"it is not connected: some learners {apart} the others")
+        what, back = ("pushes", " and back") if report.pushes else ("exchanges", "")
+        found.append(
+            f"it is not connected: no {what} lead from learner 0 to {listed(report.cut_off)}{back}, "
+            "so they never agree"
+        )
     if demand.protocol == "lock" and not report.bipartite:
         found.append("it is not bipartite: the lock-based protocol can deadlock on it")
     if report.connected and report.second_eigenvalue is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,3 +53,5 @@ def check_picture(
 def _require_folder_of(file: Path, option: str) -> None:
     if not file.parent.is_dir():
         raise UsageError(f"{option} {file}: there is no folder {file.parent}. Make it first")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f"{option} {file} may not be written. Name a file elsewhere")

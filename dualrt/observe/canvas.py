@@ -7,10 +7,12 @@ run without pictures should not wait for it) and never its `pyplot`, which keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dualrt.core.errors import UsageError
 from dualrt.observe.kinds import Activity
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ def picture(
     """Save a headline, and below it what `draw` puts on an empty figure.
 
     The suffix of `path` says PNG, SVG or PDF; `size_in` is (width, height) in inches.
+
+    Raises UsageError if the file cannot be written.
     """
     # Here, not above: a second of import that a run without pictures must not pay.
     import matplotlib.style
@@ -95,4 +99,16 @@ def picture(
         )
         figure.text(0.012, 1 - 0.42 * inch, subtitle, color=FAINT, va="top", parse_math=False)
         draw(figure)
-        figure.savefig(path, metadata=_METADATA.get(Path(path).suffix))
+        with writing(path):
+            figure.savefig(path, metadata=_METADATA.get(Path(path).suffix))
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """What is needed to write a picture; raises UsageError if it fails: a disk may be full."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}. Name a file elsewhere"
+        ) from error

@@ -46,14 +46,14 @@ def require_simple(graph: nx.Graph[int], source: str = "the graph") -> None:
         raise TopologyError(f"{source} has no learners. Give it at least one")
     if any(learner not in graph for learner in range(learners)):
         raise TopologyError(
-            f"{source} has {learners} learners named {_listed(list(graph))}: they must be numbered "
+            f"{source} has {learners} learners named {listed(list(graph))}: they must be numbered "
             f"0 to {learners - 1}. Relabel them, for example with "
             "networkx.convert_node_labels_to_integers"
         )
     loops = sorted(nx.nodes_with_selfloops(graph))
     if loops:
         raise TopologyError(
-            f"{source} joins {_listed(loops)} to itself: the share that a learner keeps follows "
+            f"{source} joins {listed(loops)} to itself: the share that a learner keeps follows "
             "from the others. Remove the self loop"
         )
 
@@ -69,7 +69,7 @@ def require_graph(graph: nx.Graph[int], source: str = "the graph") -> None:
     if len(reached) < learners:
         cut_off = [learner for learner in range(learners) if learner not in reached]
         raise TopologyError(
-            f"{source} is not connected: no path leads from learner 0 to {_listed(cut_off)}, so "
+            f"{source} is not connected: no path leads from learner 0 to {listed(cut_off)}, so "
             "they would never agree. Add an edge between the parts"
         )
 
@@ -164,7 +164,7 @@ def check_mixing(mixing: Mixing, rounds: int | None = None) -> None:
             ]
             raise TopologyError(
                 f"{where}: the exchanges that learners initiate are not its edges, once each; see "
-                f"(learner, learner, share) {_listed(astray)}. Give every edge one initiator"
+                f"(learner, learner, share) {listed(astray)}. Give every edge one initiator"
             )
         met.add_edges_from((mine, theirs) for mine, theirs, _ in edges)
     require_graph(met, f"what the mixing plan joins in {span} rounds")
@@ -189,8 +189,8 @@ def _require_rows_in_order(mixing: Mixing, round: int, where: str) -> None:
         strangers = [peer for peer in listed if peer not in known]
         if strangers:
             raise TopologyError(
-                f"{where}: learner {learner} exchanges with {_listed(strangers)}, which its peers "
-                f"{_listed(known)} leave out. Name everyone that it may ever meet"
+                f"{where}: learner {learner} exchanges with {listed(strangers)}, which its peers "
+                f"{listed(known)} leave out. Name everyone that it may ever meet"
             )
 
 
@@ -215,7 +215,7 @@ def _odd_cycle(graph: nx.Graph[int]) -> list[int]:
     return [*reversed(one_side), *other_side]
 
 
-def _listed(items: Sequence[object]) -> str:
+def listed(items: Sequence[object]) -> str:
     """The first few of `items` and how many more, so that an error stays readable."""
     shown = ", ".join(map(str, items[:5])) or "nobody"
     return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} more"

@@ -19,9 +19,10 @@ def matchings(graph: nx.Graph[int]) -> tuple[tuple[Edge, ...], ...]:
     """Split the edges into matchings, each sorted, with the lower learner of an edge first.
 
     Their number is the largest degree d on a bipartite graph (Kőnig, 1916), n - 1 or n on a
-    complete graph of even or odd n (the days of a round-robin tournament, in random order), and at most d + 1 on any other
-    (Vizing's theorem by the construction of Misra and Gries, Inf. Process. Lett. 41(3), 1992).
-    The result depends on the graph only, not on the order in which it was built.
+    complete graph of even or odd n (the days of a round-robin tournament, in random order), and at
+    most d + 1 on any other (Vizing's theorem by the construction of Misra and Gries, Inf. Process.
+    Lett. 41(3), 1992). The result depends on the graph only, not on the order in which it was
+    built.
 
     Parameters
     ----------

@@ -21,20 +21,28 @@ import networkx as nx
 from dualrt.core.errors import TopologyError
 
 
-def call(spec: str, module: str, name: str, learners: int | None, base: Path) -> nx.Graph[int]:
+def call(
+    spec: str, module: str, name: str, number: int | None, learners: int | None, base: Path
+) -> nx.Graph[int]:
     """What the function returns, given the number of learners if there is one and it takes it.
 
-    The module is looked for on Python's path and in the folder `base`. The graph is a copy, with
-    whole numbers of any type as Python's own; directed if the function's is.
+    `number` is the one in the specification, which it must take; `learners` how many there are to
+    be where that has none. The module is looked for on Python's path and in the folder `base`. The
+    graph is a copy, with whole numbers of any type as Python's own; directed if the function's is.
 
-    Raises `TopologyError` if there is no such function, it fails, or it returns no graph on whole
-    numbers without parallel edges.
+    Raises `TopologyError` if there is no such function, it does not take its number, it fails, or
+    it returns no graph on whole numbers without parallel edges.
     """
     function = _function(spec, module, name, base)
     signature = _signature(spec, function)
-    if learners is not None and _binds(signature, learners):
-        arguments: tuple[int, ...] = (learners,)
+    given = learners if number is None else number
+    if given is not None and _binds(signature, given):
+        arguments: tuple[int, ...] = (given,)
     elif _binds(signature):
+        if number is not None:
+            raise TopologyError(
+                f"{spec!r}: {name}{signature} takes no number of learners. Leave {number} out"
+            )
         arguments = ()
     else:
         raise TopologyError(

@@ -235,8 +235,9 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
     module, _, called = spec.partition(":")
     function, sized, number = called.partition(":")
     if function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-        wanted = _number(spec, number) if sized else learners
-        return _of_bearable_size(spec, functions.call(spec, module, function, wanted, base))
+        given = _number(spec, number) if sized else None
+        made = functions.call(spec, module, function, given, learners, base)
+        return _of_bearable_size(spec, made)
     raise _unknown(spec, name)
 
 

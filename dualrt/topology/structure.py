@@ -44,6 +44,14 @@ def is_connected(joined: Sparse) -> bool:
     return bool(parts == 1)
 
 
+def cut_off(ways: Sparse) -> list[int]:
+    """Learners to which no way leads from learner 0, or none back, ascending: [n, n]."""
+    from scipy.sparse.csgraph import connected_components
+
+    _, part = connected_components(ways, directed=True, connection="strong")
+    return [int(learner) for learner in np.flatnonzero(part != part[0])]
+
+
 def sides(joined: Sparse) -> npt.NDArray[np.int64] | None:
     """The class, 0 or 1, of each learner of a connected bipartite graph; None for another."""
     side = distances(joined, 0) % 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_a_line_without_a_limit_has_its_legend(tmp_path: Path) -> None:
 def test_too_many_learners_for_a_page_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a page holds 256"):
         draw_picture(tmp_path / "x.png", specs.read("ring:257"), setting(257))
+
+
+@pytest.mark.parametrize("draw", [draw_html, draw_picture])
+def test_a_page_that_a_full_disk_does_not_take_is_an_error_in_words(
+    draw: Callable[..., None], tmp_path: Path
+) -> None:
+    full = tmp_path / "full.svg"
+    full.symlink_to("/dev/full")
+    with pytest.raises(UsageError, match=r"full.svg cannot be written: No space left on device"):
+        draw(full, specs.read("ring:4"), setting(4))
 
 
 def test_a_comparison_is_drawn(tmp_path: Path) -> None:

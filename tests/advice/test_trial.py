@@ -118,3 +118,11 @@ def test_a_step_waits_for_its_own_exchange_and_staleness_is_counted() -> None:
     found = pace(plan(), setting(4, "desktops-4x1g", 10**9), 8)
     assert found.step_s == pytest.approx(2 * 10**9 / 0.125e9, rel=0.15)
     assert found.staleness_mean >= 1
+
+
+@pytest.mark.parametrize("spec", ["ring:4", "path:3", "one-peer-exponential:4", "ring:1"])
+def test_a_step_takes_no_less_than_its_gradient(spec: str) -> None:
+    """On machines that do not vary, with messages that take no time, it takes that."""
+    topology = specs.read(spec)
+    where = setting(topology.schedule.learners, "desktops-4x1g", model_bytes=1)
+    assert pace(topology.run(), where, 16).step_s == pytest.approx(where.gradient_s, rel=0.01)

@@ -38,6 +38,10 @@ def test_a_check_that_fails_exits_with_1_and_says_why() -> None:
         (("check", "ring:5", "--mixing", "shaken"), "no mixing is called 'shaken'"),
         (("compare", "ring:4", "star:4", "--mixing", "uniform"), "not doubly stochastic"),
         (("draw", "ring:4", "--out", "ring.gif"), "its name must end in .svg"),
+        # Nobody makes files there, not even root, who may write everywhere else.
+        (("draw", "ring:4", "--out", "/proc/self/ring.svg"), "/proc/self/ring.svg"),
+        (("draw", "ring:4", "--out", "/proc/self/ring.html"), "/proc/self/ring.html"),
+        (("draw", "ring:4", "--out", "no-such-folder/ring.svg"), "there is no folder"),
     ],
 )
 def test_input_that_cannot_be_exits_with_2_and_no_traceback(

@@ -65,6 +65,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_function_is_called_with_the_learners_if_it_takes_them(folder: Path) -> None:
     assert specs.build("graphs_of_mine:wheel", 6, base=folder).number_of_edges() == 10
     assert len(specs.build("graphs_of_mine:petersen", base=folder)) == 10
+    assert len(specs.build("graphs_of_mine:petersen", 10, base=folder)) == 10
     assert len(specs.build("graphs_of_mine:either", base=folder)) == 5
     assert len(specs.build("graphs_of_mine:either", 8, base=folder)) == 8
 
@@ -91,6 +92,7 @@ def test_whole_numbers_of_any_type_become_learners_and_attributes_no_plan(folder
         ("graphs_of_mine:leaves", "failed with SystemExit: 7 ("),
         ("graphs_of_mine:huge", "100,001 learners are more than the 100,000 that fit"),
         ("graphs_of_mine:wheel", "Write it as in graphs_of_mine:wheel:16"),
+        ("graphs_of_mine:petersen:5", "petersen() takes no number of learners. Leave 5 out"),
         ("graphs_of_mine:two:4", "wants (rows, columns)"),
         ("graphs_of_mine:wheel:six", "'six' is not a size"),
         ("builtins:dict", "does not tell its arguments"),
