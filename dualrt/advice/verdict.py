@@ -56,8 +56,8 @@ def _problems(report: Report, demand: Demand) -> list[str]:
     if not report.connected:
         what, back = ("pushes", " and back") if report.pushes else ("exchanges", "")
         found.append(
-            f"it is not connected: no {what} lead from learner 0 to {listed(report.cut_off)}{back}, "
-            "so they never agree"
+            f"it is not connected: no {what} lead from learner 0 to {listed(report.cut_off)}"
+            f"{back}, so they never agree"
         )
     if demand.protocol == "lock" and not report.bipartite:
         found.append("it is not bipartite: the lock-based protocol can deadlock on it")
