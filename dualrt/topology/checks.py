@@ -179,14 +179,14 @@ def _span(mixing: Mixing, rounds: int | None) -> int:
 
 def _require_rows_in_order(mixing: Mixing, round: int, where: str) -> None:
     for learner in range(mixing.learners):
-        listed = [peer for peer, _ in mixing.row(learner, round)]
-        if learner in listed or any(a >= b for a, b in pairwise(listed)):
+        named = [peer for peer, _ in mixing.row(learner, round)]
+        if learner in named or any(a >= b for a, b in pairwise(named)):
             raise TopologyError(
-                f"{where}: the row of learner {learner} lists {listed}. List other learners only, "
+                f"{where}: the row of learner {learner} lists {named}. List other learners only, "
                 "each once, in ascending order"
             )
         known = mixing.peers(learner)
-        strangers = [peer for peer in listed if peer not in known]
+        strangers = [peer for peer in named if peer not in known]
         if strangers:
             raise TopologyError(
                 f"{where}: learner {learner} exchanges with {listed(strangers)}, which its peers "

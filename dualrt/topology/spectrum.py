@@ -85,7 +85,7 @@ def _course(rounds: list[Sparse]) -> list[float]:
     """
     state = _start(rounds[0])
     state -= state.mean()
-    course = []
+    course: list[float] = []
     for round in rounds:
         before = float(np.linalg.norm(state))
         state = round @ (state / before)

@@ -149,8 +149,8 @@ def least_cut(joined: Sparse, across: int) -> Bound:
     """Fewest edges whose loss splits a connected graph of diameter `across`.
 
     The least degree, where all learners are alike (Mader 1971) or the diameter is at most 2
-    (Plesník 1975); 1 where there is a bridge; else by flows from learner 0, or, of too many
-    learners for that, the least degree as an upper bound.
+    (Plesník 1975); 1 where there is a bridge; else by flows from learner 0. Of too many learners
+    for that, an upper bound: the least degree, or the fewest edges from one distance to the next.
     """
     degree = np.diff(joined.indptr)
     least = int(degree.min())
@@ -161,7 +161,7 @@ def least_cut(joined: Sparse, across: int) -> Bound:
     if least == 2:
         return Bound(2, True)
     if joined.shape[0] > FLOWS:
-        return Bound(least, False)
+        return Bound(min(least, _fewest_outwards(joined)), False)
     return Bound(min(least, _least_flow(joined, least)), True)
 
 
@@ -227,6 +227,24 @@ def least_cut_of_ways(ways: Sparse) -> Bound:
 def _graph(joined: Sparse) -> nx.Graph[int]:
     graph: nx.Graph[int] = nx.from_scipy_sparse_array(joined)
     return graph
+
+
+def _fewest_outwards(joined: Sparse) -> int:
+    """Of the cuts between who is within k hops of a learner at an end and who is not, the least.
+
+    Groups that few edges join, as of a hierarchical graph, lie behind one another there; seen from
+    a learner that has such an edge they may not lie side by side, so two learners are asked.
+    """
+    hops = distances(joined, 0)
+    farthest = np.flatnonzero(hops == hops.max())[[0, -1]].tolist()
+    edges = joined.tocoo()
+
+    def fewest(start: int) -> int:
+        hops = distances(joined, start)
+        outwards = hops[edges.row] < hops[edges.col]
+        return int(np.bincount(hops[edges.row[outwards]]).min())
+
+    return min(map(fewest, farthest))
 
 
 def _least_flow(joined: Sparse, least: int) -> int:

@@ -107,6 +107,25 @@ def test_what_would_take_minutes_is_a_bound_and_says_so(monkeypatch: pytest.Monk
     assert (cut.exact, cut.value) == (False, 5)
 
 
+@pytest.mark.parametrize(
+    ("spec", "cut"),
+    [("hierarchical:12x12/ring", 2), ("torus:6x9", 4), ("hypercube:64", 6), ("star:9", 1)],
+)
+def test_a_cut_that_is_a_bound_sees_groups_that_few_edges_join(
+    spec: str, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structure, "FLOWS", 0)
+    graph = specs.build(spec)
+    assert nx.edge_connectivity(graph) == cut
+    assert structure.least_cut(adjacency(graph), nx.diameter(graph)).value == cut
+
+
+@given(connected_graphs())
+def test_a_cut_between_two_distances_is_a_cut(graph: nx.Graph[int]) -> None:
+    if len(graph) > 1:
+        assert structure._fewest_outwards(adjacency(graph)) >= nx.edge_connectivity(graph)
+
+
 def test_a_circulant_is_told_from_what_is_not() -> None:
     assert structure.is_circulant(adjacency(graphs.exponential(12)))
     assert not structure.is_circulant(adjacency(graphs.path(12)))
