@@ -223,7 +223,7 @@ def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
     if name in DIRECTED:
         raise TopologyError(
             f"{spec!r} pushes one way, and this algorithm exchanges both ways. Use sgp, or "
-            "hypercube with the plan pairwise: exact on average in as many rounds"
+            "hypercube with the plan pairwise, which is exact in log2 n rounds"
         )
     if name in FAMILIES or name in SHAPED:
         sides = _sides(spec, size) if size is not None else _default_sides(name, learners)
