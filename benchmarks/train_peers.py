@@ -2,10 +2,12 @@
 
     OMP_NUM_THREADS=1 python benchmarks/train_peers.py [--json] [--tasks mlp ...] [--rounds N]
 
-Trains the same model on the same mini-batches from the same weights by each *medium*, in the same
-processes, one torch thread each, all media by turns, so that whatever else the machine does
-disturbs all alike. What is counted is steps a second of all learners together, after the first
-fifth of a turn, as ratios within a round; the median over rounds.
+Trains the same model on the same mini-batches from the same weights by each *medium*, in processes
+that stay, one torch thread each, all media by turns, so that whatever else the machine does
+disturbs all alike. Ours have processes of their own, as dualrt has the C library keep the memory
+that a step frees, from which the others would gain. What is counted is steps a second of all
+learners together, after the first fifth of a turn, as ratios within a round; the median over
+rounds, the least and the most.
 
 Media: independent workers, who do not talk and are the limit; torch's DistributedDataParallel over
 gloo (`ddp`), and with all gradients in one bucket, so that nothing overlaps (`ddp-one-bucket`);
@@ -40,7 +42,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple, TypeAlias
@@ -66,6 +68,7 @@ MEDIA = (
     "adpsgd-4th",
 )
 ON_REQUEST = ("hivemind",)
+OURS = ("ssgd", "local-sgd", "sd-psgd", "adpsgd", "adpsgd-4th")
 RATIOS: Mapping[str, tuple[str, Sequence[str]]] = {
     "rate_ratio_independent": ("adpsgd", ("independent",)),
     "rate_ratio_ddp": ("ssgd", ("ddp",)),
@@ -75,7 +78,7 @@ RATIOS: Mapping[str, tuple[str, Sequence[str]]] = {
     "rate_ratio_every_4th": ("adpsgd-4th", ("post-local-sgd",)),
     "rate_ratio_best_peer": ("adpsgd", ("ddp", "post-local-sgd", "decent-dp")),
 }
-"""Of which two rates: ours, and the fastest of theirs."""
+"""Of which two rates: ours, and that of whichever of theirs is the fastest beside it."""
 
 DEVICE, PROCESSOR = ("device", "device-wide"), ("mlp", "wide", "blstm")
 """Tasks that leave cores free, and that do not."""
@@ -88,8 +91,9 @@ KEYS = {
     "rate_ratio_every_step": "adpsgd / the faster of ddp and decent-dp, as talkative (goal: 1)",
     "rate_ratio_every_4th": "adpsgd-4th / PostLocalSGDOptimizer, as talkative (goal: 1)",
     "rate_ratio_best_peer": "adpsgd / the fastest of ddp, post-local-sgd, decent-dp, as they are",
-    "cells": "the same for each task, number of processes and straggler, and for each medium "
-    "steps_per_s, cpu_ms_per_step and loss after samples_compared samples",
+    "cells": "the same for each task, number of processes and straggler, with the least and the "
+    "most of each ratio over rounds (ranges), and for each medium steps_per_s, also its "
+    "steps_per_s_range, cpu_ms_per_step and loss after samples_compared samples",
     "cores": "processors that this process may use",
     "load": "load average before and after",
     "skipped": "media that could not be run, and why",
@@ -188,14 +192,26 @@ class Crew:
             worker.communicate()
 
 
+class Crews(NamedTuple):
+    """Those of a number of processes."""
+
+    theirs: Crew
+    ours: Crew
+
+    def of(self, medium: str) -> Crew:
+        """Whose turn it is."""
+        return self.ours if medium in OURS else self.theirs
+
+
 @contextmanager
-def crew_of(processes: int) -> Iterator[Crew]:
+def crews_of(processes: int) -> Iterator[Crews]:
     """Processes for as long as they are needed."""
-    crew = Crew(processes)
-    try:
-        yield crew
-    finally:
-        crew.end()
+    with ExitStack() as stack:
+        crews = []
+        for _ in Crews._fields:
+            crews.append(Crew(processes))
+            stack.callback(crews[-1].end)
+        yield Crews(*crews)
 
 
 def free_port() -> int:
@@ -230,10 +246,10 @@ def result(replies: Sequence[Reply]) -> Result:
 
 
 def measure(
-    crew: Crew, cell: Cell, media: Sequence[str], rounds: int, turn_s: float
+    crews: Crews, cell: Cell, media: Sequence[str], rounds: int, turn_s: float
 ) -> tuple[dict[str, list[Result]], dict[str, str]]:
     """Rounds of turns; the first, in which libraries are loaded, only says how many steps fit."""
-    alone = crew.take(cell, "alone", 0, 0.0)
+    alone = crews.theirs.take(cell, "alone", 0, 0.0)
     assert not isinstance(alone, str)
     gradient_s = min(reply["gradient_s"] for reply in alone)
     steps = {medium: FIXED_STEPS.get(medium, FIRST_STEPS[cell.task]) for medium in media}
@@ -243,7 +259,7 @@ def measure(
         for medium in media:
             if medium in skipped:
                 continue
-            taken = crew.take(cell, medium, steps[medium], gradient_s)
+            taken = crews.of(medium).take(cell, medium, steps[medium], gradient_s)
             if isinstance(taken, str):
                 skipped[medium] = taken
                 continue
@@ -258,30 +274,47 @@ def measure(
     return {medium: found for medium, found in results.items() if found}, skipped
 
 
+class Ratio(NamedTuple):
+    """Of two rates, over rounds."""
+
+    median: float
+    least: float
+    most: float
+
+
 def ratio(
     results: Mapping[str, Sequence[Result]], ours: str, theirs: Sequence[str]
-) -> float | None:
-    """Of rates, within rounds; None if a medium is missing."""
-    peers = [results[peer] for peer in theirs if peer in results]
-    if ours not in results or not peers:
-        return None
-    found: float = median(
-        mine.steps_per_s / max(peer.steps_per_s for peer in round_)
-        for mine, *round_ in zip(results[ours], *peers, strict=True)
-    )
-    return found
+) -> Ratio | None:
+    """Of rates, within rounds, to the peer that comes off best; None if a medium is missing.
+
+    Not to whoever was fastest in each round, which would be the luckiest of several.
+    """
+    found = []
+    for peer in theirs:
+        rounds = [
+            mine.steps_per_s / other.steps_per_s
+            for mine, other in zip(results.get(ours, ()), results.get(peer, ()), strict=False)
+        ]
+        if rounds:
+            found.append(Ratio(median(rounds), min(rounds), max(rounds)))
+    return min(found, default=None)
 
 
 def figures(cell: Cell, results: Mapping[str, Sequence[Result]], batch: int) -> dict[str, Any]:
     """What is told of a cell."""
     compared = min(len(one.losses) for found in results.values() for one in found)
+    ratios = {key: ratio(results, *of) for key, of in RATIOS.items()}
     return {
         **cell._asdict(),
-        **{key: ratio(results, *of) for key, of in RATIOS.items()},
+        **{key: found and found.median for key, found in ratios.items()},
+        "ranges": {key: found[1:] for key, found in ratios.items() if found is not None},
         "samples_compared": compared * batch,
         "media": {
             medium: {
                 "steps_per_s": median(one.steps_per_s for one in found),
+                "steps_per_s_range": [
+                    choice(one.steps_per_s for one in found) for choice in (min, max)
+                ],
                 "cpu_ms_per_step": 1e3 * median(one.cpu_s_per_step for one in found),
                 "loss": median(
                     fmean(one.losses[max(0, compared - LOSSES) : compared]) for one in found
@@ -298,12 +331,12 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     batches = {"mlp": 16, "wide": 32, "blstm": 32, "device": 32, "device-wide": 32}
     cells, skipped = [], {}
     for processes in options.processes:
-        with crew_of(processes) as crew:
+        with crews_of(processes) as crews:
             for task in options.tasks:
                 for factor in options.stragglers:
                     cell = Cell(task, processes, factor)
                     results, without = measure(
-                        crew, cell, options.media, options.rounds, options.turn_s
+                        crews, cell, options.media, options.rounds, options.turn_s
                     )
                     skipped.update(without)
                     cells.append(figures(cell, results, batches[task]))
@@ -330,8 +363,9 @@ def least_of(cells: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[s
 def table(cell: Mapping[str, Any]) -> Table:
     """A cell's media, and under them its ratios."""
     straggler = "no straggler" if cell["factor"] == 1 else f"one {cell['factor']:g} x slower"
-    ratios = ", ".join(
-        f"{KEYS[key].split(' (')[0]} {cell[key]:.2f}" for key in RATIOS if cell[key] is not None
+    ratios = "; ".join(
+        f"{KEYS[key].split(' (')[0]} {cell[key]:.3f} ({least:.2f} to {most:.2f})"
+        for key, (least, most) in cell["ranges"].items()
     )
     made = Table(
         "medium",
@@ -344,9 +378,10 @@ def table(cell: Mapping[str, Any]) -> Table:
     for column in made.columns[1:]:
         column.justify = "right"
     for medium, row in cell["media"].items():
+        least, most = row["steps_per_s_range"]
         made.add_row(
             medium,
-            f"{row['steps_per_s']:.1f}",
+            f"{row['steps_per_s']:.1f} ({least:.1f} to {most:.1f})",
             f"{row['cpu_ms_per_step']:.2f}",
             f"{row['loss']:.3f}",
         )

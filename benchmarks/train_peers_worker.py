@@ -35,7 +35,6 @@ from torch.nn.parallel import DistributedDataParallel
 from dualrt import api
 from dualrt.core.records import Lane, Row, Span, Update
 from dualrt.core.seeds import derive
-from dualrt.core.weights import Gradient
 from dualrt.real.rendezvous import Launch
 from dualrt.scenario import load
 from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
@@ -196,23 +195,11 @@ class Learned(TorchTask):
             loss=chosen.loss,
         )
 
-    def gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Tensor]:
-        """With the learner's lag."""
+    @contextmanager
+    def _losses_at(self, at: Tensor, rank: int, draw: int) -> Iterator[Iterator[Tensor]]:
         self._lag_s = self._lags_s[rank] if self._lags_s else 0.0
-        return super().gradient(at, rank, draw)
-
-    def gradient_in_pieces(
-        self,
-        at: Tensor,
-        rank: int,
-        draw: int,
-        pieces: Sequence[int],
-        share: float,
-        ready: Callable[[Tensor], None],
-    ) -> Gradient[Tensor]:
-        """With the learner's lag."""
-        self._lag_s = self._lags_s[rank] if self._lags_s else 0.0
-        return super().gradient_in_pieces(at, rank, draw, pieces, share, ready)
+        with super()._losses_at(at, rank, draw) as losses:
+            yield losses
 
     def _mean_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         loss = super()._mean_loss(inputs, targets)

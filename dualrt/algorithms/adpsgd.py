@@ -34,6 +34,8 @@ from dualrt.core.learner import Layout, Strand
 class ADPSGD(Gossiper):
     """Gradient and averaging at once, each learner at its own pace."""
 
+    applies_gradients = True
+
     @classmethod
     def layout(cls, learners: int, *, exchange: Way = "delta", period: int = 1) -> Layout:
         """Every learner is a replica and a vertex of the graph.

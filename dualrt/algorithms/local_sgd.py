@@ -23,6 +23,8 @@ from dualrt.core.weights import Snapshot
 class LocalSGD(Collective):
     """H steps alone, then the mean of all; `period` is H."""
 
+    applies_gradients = True
+
     def __init__(self, seat: Seat, *, period: int = 8) -> None:
         super().__init__(seat)
         self.period = period

@@ -29,6 +29,8 @@ from dualrt.core.weights import Snapshot
 class SDPSGD(Synchronous):
     """Weights to all neighbours, gradient meanwhile, then the average and the update."""
 
+    applies_gradients = True
+
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
         if seat.mixing is None:

@@ -117,6 +117,10 @@ class Learner(ABC):
     Keyword parameters of a subclass's constructor are the algorithm's settings in a scenario.
     """
 
+    applies_gradients = False
+    """Of a class: whether nothing sees the vectors of its gradients but its own weights, when they
+    descend. They may then be in whatever form suits these (`LooseWorkload`)."""
+
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
         self.rank = seat.rank
@@ -223,7 +227,8 @@ class Learner(ABC):
         """g(w; xi): the next mini-batch's gradient at the weights that were read."""
         workload, draw = self.seat.workload, self.draws
         self.draws += 1
-        return Compute(GradientOf(workload, read.vector, self.rank, draw), workload.gradient_cost)
+        work = GradientOf(workload, read.vector, self.rank, draw, self.applies_gradients)
+        return Compute(work, workload.gradient_cost)
 
     def mean_gradient(
         self, read: Snapshot[Any], group: Group, pieces: Sequence[int] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from dualrt.core.effects import Cost
 from dualrt.core.weights import Gradient, Weights
@@ -71,9 +71,17 @@ class GradientOf(Generic[V]):
     at: V
     rank: int
     draw: int
+    loose: bool = False
+    """Whether `LooseWorkload.loose_gradient` will do, where there is one."""
 
     def __call__(self) -> Gradient[V]:
         """`Workload.gradient`, and the errors that it raises."""
+        if self.loose:
+            # Not `isinstance`, which looks at every member of the protocol, in each step.
+            offered = getattr(self.workload, "loose_gradient", None)
+            if offered is not None:
+                given: Gradient[V] = offered(self.at, self.rank, self.draw)
+                return given
         return self.workload.gradient(self.at, self.rank, self.draw)
 
     def in_pieces(
@@ -103,6 +111,19 @@ class PiecewiseWorkload(Workload[V], Protocol[V]):
         """What `gradient` returns times `share`; see `dualrt.core.effects.Piecewise`.
 
         `pieces` are whole tensors of the vector, from its end on (`dualrt.core.buckets`).
+        """
+
+
+class LooseWorkload(Workload[V], Protocol[V]):
+    """A workload whose weights can apply a gradient that is not one vector.
+
+    An offer to learners that do nothing else with it; nobody has to make or to take it.
+    """
+
+    def loose_gradient(self, at: V, rank: int, draw: int) -> Gradient[Any]:
+        """What `gradient` returns, for `descend` of this workload's weights alone, and soon.
+
+        It may share memory with `at`.
         """
 
 

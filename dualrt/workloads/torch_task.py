@@ -36,6 +36,7 @@ from dualrt.workloads.phantom import weights_passes
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_joint import FEW, JointModule
 from dualrt.workloads.torch_pieces import Filling
+from dualrt.workloads.torch_scattered import LEAST_BYTES, Scattered
 from dualrt.workloads.torch_weights import (
     OptimizerFactory,
     TorchWeights,
@@ -130,6 +131,14 @@ class TorchTask:
         self._sizes = [p.numel() for p in self._parameters]
         self._initial = _flat(self._parameters).detach()
         self._bench = self._one_bench()
+        nbytes = self._initial.nbytes
+        self._scatters = (
+            self._device.type == "cpu"
+            and accumulate == 1
+            and nbytes >= max(SMALLEST_BYTES, LEAST_BYTES * len(self._sizes))
+        )
+        """Whether a gradient costs less where autograd leaves it; smaller ones lie where the next
+        is computed."""
         self._joint = JointModule(made, loss)
 
         # Until the trial has shown otherwise.
@@ -178,6 +187,20 @@ class TorchTask:
                 for sum_, part in zip(torch.split(whole, self._sizes), parts, strict=True):
                     sum_.add_(part.reshape(-1))
         return Gradient(whole, sum(one.item() for one in told))
+
+    def loose_gradient(self, at: Tensor, rank: int, draw: int) -> Gradient[Any]:
+        """The same; of many weights on the CPU, as autograd leaves it.
+
+        Not where a subclass has a gradient of its own, nor where the module writes to its
+        parameters: a gradient that is one of them would be gone with the next.
+        """
+        own = type(self).gradient is not TorchTask.gradient
+        if own or self._writes or not self._scatters:
+            return self.gradient(at, rank, draw)
+        with self._losses_at(at, rank, draw) as losses:
+            [loss] = losses
+            parts = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+            return Gradient(Scattered(parts), loss.item())
 
     def gradient_in_pieces(
         self,

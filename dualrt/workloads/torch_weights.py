@@ -30,6 +30,7 @@ from dualrt.core.pool import SMALLEST_BYTES, Pool
 from dualrt.core.weights import Partner, Snapshot, Weights
 from dualrt.workloads.torch_order import Order, order_on
 from dualrt.workloads.torch_parts import Part, Parts
+from dualrt.workloads.torch_scattered import Scattered
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes the optimizer of one learner for its list of tensors, which holds the flat vector only."""
@@ -268,7 +269,12 @@ class TorchWeights(Weights[Tensor]):
             self._flat.data = changed
             self._lent = False
 
-    def _descend(self, gradient: Tensor, learning_rate: float) -> None:
+    def _descend(self, gradient: Tensor | Scattered, learning_rate: float) -> None:
+        if isinstance(gradient, Scattered):
+            if self._goes_along(gradient):
+                self._step_along(gradient, learning_rate)
+                return
+            gradient = gradient.gathered(out=fresh_like(self._flat))
         self._order.begin(self._flat, gradient)
         if self.clip_norm is not None:
             gradient = _clipped(gradient, self.clip_norm)
@@ -278,6 +284,20 @@ class TorchWeights(Weights[Tensor]):
         if self.applied is not None:
             self.applied.add_(self._flat)
         self._order.end()
+
+    def _goes_along(self, gradient: Scattered) -> bool:
+        """Whether a step can be made tensor by tensor, each of which is looked at once."""
+        plain = self.optimizer is None and self.clip_norm is None and self.applied is None
+        # In place, a tensor that is in the vector would change while it is read.
+        return plain and (self._lent or not gradient.shares_memory_with(self._flat))
+
+    def _step_along(self, gradient: Scattered, learning_rate: float) -> None:
+        target = self._target()
+        sizes = list(self._tensors)
+        places = (torch.split(vector, sizes) for vector in (target, self._flat))
+        for changed, own, tensor in zip(*places, gradient.tensors, strict=True):
+            torch.add(own, tensor.reshape(-1), alpha=-learning_rate, out=changed)
+        self._settle(target)
 
     def _step(self, gradient: Tensor, learning_rate: float) -> None:
         if self.optimizer is None:
