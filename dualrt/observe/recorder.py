@@ -27,7 +27,7 @@ import msgspec
 from dualrt.core.errors import UsageError
 from dualrt.core.records import Span, Update
 
-SECONDS_PER_FLUSH = 1.0
+SECONDS_PER_FLUSH = 0.5
 """What a crash may lose of a run that somebody waits for."""
 
 VERSION = 1
