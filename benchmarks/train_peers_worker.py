@@ -17,13 +17,14 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.distributed as dist
@@ -246,19 +247,31 @@ class Turn(NamedTuple):
 
 
 class Stamps:
-    """When this process's steps were over, and its processor time; listens to dualrt."""
+    """When this process's steps were over, and meanwhile its processor time; listens to dualrt.
+
+    Inside its `with` a thread looks at the processor's clock, whoever trains: dualrt tells of steps
+    too seldom for that.
+    """
 
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []
         self.processor: list[tuple[float, float]] = []
         self._lead_s = math.inf
         """The clock's, of that of dualrt's run: the least that was seen between them."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="stamps", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
     def add(self, loss: float) -> None:
         """A step is over."""
-        now_s = time.monotonic()
-        self.steps.append((now_s, loss))
-        self._look(now_s)
+        self.steps.append((time.monotonic(), loss))
 
     def span(self, span: Span) -> None:
         """Nothing: steps are what counts."""
@@ -277,7 +290,6 @@ class Stamps:
         now_s = time.monotonic()
         self._lead_s = min(self._lead_s, now_s - applied[-1][0])
         self.steps += [(time_s, update.loss or 0.0) for time_s, update in applied]
-        self._look(now_s)
 
     def told(self) -> dict[str, Any]:
         """The reply: everything on the machine's clock."""
@@ -287,9 +299,10 @@ class Stamps:
             "processor": self.processor,
         }
 
-    def _look(self, now_s: float) -> None:
-        if not self.processor or now_s >= self.processor[-1][0] + LOOK_S:
-            self.processor.append((now_s, time.process_time()))
+    def _look(self) -> None:
+        while not self._over.is_set():
+            self.processor.append((time.monotonic(), time.process_time()))
+            self._over.wait(LOOK_S)
 
 
 class Course:
@@ -502,7 +515,8 @@ def reply(turn: Turn) -> dict[str, Any]:
         return {"gradient_s": gradient_s(turn)}
     stamps = Stamps()
     try:
-        MEDIA[turn.medium](turn, stamps)
+        with stamps:
+            MEDIA[turn.medium](turn, stamps)
     except ModuleNotFoundError as missing:
         return {"skipped": f"{missing.name} is not installed"}
     return stamps.told()
