@@ -6,7 +6,7 @@ before it is needed.
 
 from __future__ import annotations
 
-from dualrt.modes.demands import check_reachable, check_real, check_returns, crashes_of
+from dualrt.modes.demands import check_order, check_reachable, check_real, check_returns, crashes_of
 from dualrt.modes.observers import OnProgress
 from dualrt.modes.outcome import Outcome
 from dualrt.modes.real import train
@@ -19,6 +19,7 @@ __all__ = [
     "Replays",
     "Stop",
     "check",
+    "check_order",
     "check_reachable",
     "check_real",
     "check_returns",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dualrt import api
 from dualrt.cli import show
 from dualrt.cli.files import check_file
 from dualrt.core.errors import RunError, UsageError, require
+from dualrt.real import watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,7 @@ def replay(request: Request) -> None:
     require("torch", extra="train", purpose="dualrt replay")
     until = request.stop()
     check_file(request.model)
-    with redirect_stdout(sys.stderr), show.progress(f"replaying {request.folder}") as tell:
-        replays = api.replay(request.folder, until=until, model=request.model, on_progress=tell)
+    replays = _replayed(request, until)
     if request.json:
         print(replays.to_json())
     else:
@@ -61,6 +62,19 @@ def replay(request: Request) -> None:
         show.note(f"model: {request.model}")
     if replays.same is False:
         raise RunError("the weights are not those of the run")
+
+
+def _replayed(request: Request, until: api.Stop | None) -> api.Replays:
+    with watchdog.signals_raise_once():
+        try:
+            with redirect_stdout(sys.stderr), show.progress(f"replaying {request.folder}") as tell:
+                return api.replay(
+                    request.folder, until=until, model=request.model, on_progress=tell
+                )
+        except KeyboardInterrupt as asked:
+            show.fail(watchdog.words(asked), "stopped")
+            # Not through the interpreter's own end, which threads in native code may abort.
+            os._exit(watchdog.exit_code(asked))
 
 
 def _table(replays: api.Replays) -> Table:

@@ -86,21 +86,8 @@ class Request:
 
     def check_order(self, scenario: Scenario) -> None:
         """Raise UsageError where the order of a run cannot be kept."""
-        if not self.keep_order:
-            return
-        if self.out is None:
-            raise UsageError("--keep-order goes with --out DIR, the folder to keep it in")
-        if self.resume:
-            raise UsageError(
-                "--keep-order: a run that goes on from a checkpoint cannot be replayed, as its "
-                "order begins in the midst of it. Leave out --resume or --keep-order"
-            )
-        if scenario.real.restarts:
-            raise scenario.error(
-                "real.restarts",
-                "learners that are started again have no place in an order (--keep-order)",
-                "Set it to 0, or leave out --keep-order.",
-            )
+        if self.keep_order:
+            api.check_order(scenario, self.out, resume=self.resume)
 
     def arguments(self) -> list[str]:
         """The same options for another process."""

@@ -223,10 +223,15 @@ class Learner(ABC):
         """Whether, as far as this learner knows, the agreed end has been reached."""
         return self.seat.progress.finished(self.updates)
 
+    def next_draw(self) -> int:
+        """The number of the mini-batch that is drawn next, which is then drawn."""
+        draw = self.draws
+        self.draws += 1
+        return draw
+
     def gradient(self, read: Snapshot[Any]) -> Compute[Gradient[Any]]:
         """g(w; xi): the next mini-batch's gradient at the weights that were read."""
-        workload, draw = self.seat.workload, self.draws
-        self.draws += 1
+        workload, draw = self.seat.workload, self.next_draw()
         work = GradientOf(workload, read.vector, self.rank, draw, self.applies_gradients)
         return Compute(work, workload.gradient_cost)
 
@@ -240,8 +245,7 @@ class Learner(ABC):
         """
         if len(pieces) < 2:
             return self._mean_gradient_at_once(read, group)
-        workload, draw = self.seat.workload, self.draws
-        self.draws += 1
+        workload, draw = self.seat.workload, self.next_draw()
         work = GradientOf(workload, read.vector, self.rank, draw)
         return MeanGradient(work, workload.gradient_cost, group, pieces)
 

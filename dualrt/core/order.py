@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dualrt.core.learner import Learner
+from dualrt.core.errors import UsageError
+from dualrt.core.learner import Learner, Strand
 from dualrt.core.progress import Progress
 from dualrt.core.weights import Weights
 
@@ -68,6 +69,8 @@ class Turns(ABC):
 
     def __init__(self) -> None:
         self._here = _Here()
+        self._drawer: str | None = None
+        """The strand that draws mini-batches."""
 
     @property
     def course(self) -> str | None:
@@ -93,6 +96,23 @@ class Turns(ABC):
             return self._change(course, what, change)
         finally:
             self._here.within = False
+
+    def draws(self) -> None:
+        """This thread draws a mini-batch. Which one is no turn, so one strand draws all of them.
+
+        Raises UsageError for a second.
+        """
+        if self.course is None:
+            return
+        strand, *_ = self.course.split(".")
+        if self._drawer is None:
+            self._drawer = strand
+        elif strand != self._drawer:
+            raise UsageError(
+                f"strands {self._drawer!r} and {strand!r} both draw mini-batches, and which of "
+                "them draws which cannot be kept. Let one strand take all gradients, or leave out "
+                "--keep-order"
+            )
 
     def knew(self, what: str, number: float) -> float:
         """What a learner knows, which is `number` if nothing else was kept."""
@@ -128,14 +148,34 @@ def put_in_order(learner: Learner, turns: Turns) -> None:
     """Have a learner ask `turns`; before its strands begin."""
     for name in CHANGES:
         setattr(learner.weights, name, _in_turn(turns, name, learner.weights))
+    learner.next_draw = _drawn(learner.next_draw, turns)  # type: ignore[method-assign] # by design
     learner.seat = replace(learner.seat, progress=_Known(learner.seat.progress, turns))
+
+
+def check_names(strands: Sequence[Strand]) -> None:
+    """Raise UsageError for two strands of one name, whose turns nobody could tell apart."""
+    names = [strand.name for strand in strands]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"two strands are called {name!r}, and an order that is kept cannot tell them "
+                "apart. Give each a name of its own, or leave out --keep-order"
+            )
+
+
+def _drawn(draw: Callable[[], int], turns: Turns) -> Callable[[], int]:
+    def ask() -> int:
+        turns.draws()
+        return draw()
+
+    return ask
 
 
 def _in_turn(turns: Turns, name: str, weights: Weights[Any]) -> Callable[..., Any]:
     method = getattr(weights, name)
 
-    def ask(*given: Any) -> Any:
-        return turns.changed(name, lambda: method(*given))
+    def ask(*given: Any, **named: Any) -> Any:
+        return turns.changed(name, lambda: method(*given, **named))
 
     return ask
 

@@ -7,6 +7,7 @@ asked by whoever is about to, in a parent of processes, in each of them, and in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualrt.core.errors import UsageError
@@ -91,6 +92,30 @@ def check_processes(scenario: Scenario, launch: Launch) -> None:
         f"Start {scenario.learners}, with --local {scenario.learners} or torchrun, or use "
         f"--set learners={launch.learners}.",
     )
+
+
+def check_order(scenario: Scenario, out: Path | None, *, resume: bool) -> None:
+    """Raise UsageError where the order of a run cannot be kept in `out`."""
+    if out is None:
+        raise UsageError("--keep-order goes with --out DIR, the folder to keep it in")
+    if resume:
+        raise UsageError(
+            "--keep-order: a run that goes on from a checkpoint cannot be replayed, as its "
+            "order begins in the midst of it. Leave out --resume or --keep-order"
+        )
+    if scenario.real.restarts:
+        raise scenario.error(
+            "real.restarts",
+            "learners that are started again have no place in an order (--keep-order)",
+            "Set it to 0, or leave out --keep-order.",
+        )
+    for number, crash in enumerate(scenario.faults.crashes):
+        if crash.rejoin_after_s is not None:
+            raise scenario.error(
+                f"faults.crashes.{number}.rejoin_after_s",
+                "learners that are started again have no place in an order (--keep-order)",
+                "Leave it out, or leave out --keep-order.",
+            )
 
 
 def crashes_of(scenario: Scenario, rank: int, faults: Sequence[Crash] = ()) -> list[Crash]:

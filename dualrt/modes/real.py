@@ -19,6 +19,7 @@ from dualrt.core.errors import UsageError
 from dualrt.core.faults import Fault
 from dualrt.core.records import Observer
 from dualrt.modes.demands import (
+    check_order,
     check_processes,
     check_reachable,
     check_real,
@@ -72,6 +73,8 @@ def train(
 
     check_real(scenario, returns=REPORTS in os.environ)
     check_reachable(scenario, launch)
+    if keep_order:
+        check_order(scenario, out, resume=checkpoints is not None and checkpoints.resume)
     crashes = crashes_alone(faults, scenario.learners)
     check_processes(scenario, launch)
     composition = Composition(scenario, scenario.training.epochs, launch.learners_per_node)

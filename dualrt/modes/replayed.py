@@ -99,8 +99,8 @@ def replay(
     """Run again what `folder` has the order of, as far as it is known, or `until`.
 
     The mean of the replicas' weights where it ends is written to `model`. Raises UsageError for a
-    folder that is none, and for a learner that is not in the run, StrandError or whatever a
-    learner raises, DivergedError if one does not do what it did.
+    folder that is none, and for a learner that is not in the run, StrandError where a learner
+    raises, DivergedError if one does not do what it did.
     """
     began_s = time.perf_counter()
     orders = read_orders(folder)
@@ -124,6 +124,8 @@ def replay(
     )
     ledger.stop = run.stop
     run.run()
+    if not ledger.stopped and all(order.weights is not None for order in orders):
+        run.check_over()
     finals = [learner.weights.snapshot().vector for learner in learners]
     mean, _ = workload.consensus([finals[rank] for rank in composition.layout.replicas])
     if model is not None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import msgspec
 
 from dualrt import __version__
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import RunError, UsageError
 from dualrt.core.order import SEND, TOOK, Witness
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ LOST = "lost"
 TURNS_PER_FLUSH = 256
 """How many a kill may lose."""
 
-_NAME = re.compile(r"order-(\d+)\.jsonl")
+_NAME = re.compile(r"order-(0|[1-9]\d*)\.jsonl")
 
 
 class Turn(NamedTuple):
@@ -79,7 +79,8 @@ class _Last(msgspec.Struct, frozen=True):
 class OrderWriter(Witness):
     """Keeps the order of one process's learner in a file of its own.
 
-    Use as a context manager, or call `close`. Raises UsageError if the file is there already.
+    Use as a context manager, or call `close`. Raises UsageError if the file is there already, or
+    cannot be made; and, from whichever method writes, RunError where it cannot be written.
     """
 
     def __init__(self, folder: Path, header: Header) -> None:
@@ -95,7 +96,8 @@ class OrderWriter(Witness):
         self._writing = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = self.path.open("xb")
+            # With no buffer, which would fail once more as the file is closed.
+            self._file = self.path.open("xb", buffering=0)
         except FileExistsError:
             raise UsageError(
                 f"{self.path} already exists. Choose another directory, or remove it"
@@ -157,9 +159,18 @@ class OrderWriter(Witness):
                 self._flush()
 
     def _flush(self) -> None:
-        self._file.write(self._encode_lines(self._pending))
-        self._file.flush()
+        left = memoryview(self._encode_lines(self._pending))
         self._pending.clear()
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            # What comes after a gap is worth nothing.
+            self._file.close()
+            raise RunError(
+                f"{self.path} cannot be written: {error.strerror}. Make room, or leave out "
+                "--keep-order"
+            ) from error
 
 
 class Order(NamedTuple):
@@ -176,27 +187,30 @@ class Order(NamedTuple):
 def read_orders(folder: Path) -> list[Order]:
     """The order of a run, learner by learner.
 
-    Raises UsageError where it was not kept, or not of all learners, or by another version.
+    Raises UsageError where it was not kept, or not of all learners of one run, or by another
+    version.
     """
-    files = sorted(folder.glob("order-*.jsonl"), key=_rank)
+    named = ((_NAME.fullmatch(file.name), file) for file in folder.glob("order-*.jsonl"))
+    files = sorted((int(name[1]), file) for name, file in named if name)
     if not files:
         raise UsageError(
             f"{folder} holds no order-*.jsonl. Name a folder that dualrt train --keep-order made"
         )
-    orders = [_read(file) for file in files]
+    orders = [_read(file) for _, file in files]
     learners = orders[0].header.learners
-    missing = sorted(set(range(learners)) - {order.header.rank for order in orders})
+    for (rank, file), order in zip(files, orders, strict=True):
+        if (order.header.rank, order.header.learners) != (rank, learners) or rank >= learners:
+            raise UsageError(
+                f"{file} is of learner {order.header.rank} of {order.header.learners}, and not of "
+                f"learner {rank} of {learners}. Bring the files of one run alone together"
+            )
+    missing = sorted(set(range(learners)) - {rank for rank, _ in files})
     if missing:
         raise UsageError(
             f"{folder}: order-{missing[0]}.jsonl is missing, of {learners} learners. Bring the "
             "files of all hosts together in one folder"
         )
     return orders
-
-
-def _rank(file: Path) -> int:
-    named = _NAME.fullmatch(file.name)
-    return int(named[1]) if named else -1
 
 
 def _read(path: Path) -> Order:

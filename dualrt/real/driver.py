@@ -57,7 +57,7 @@ from dualrt.core.errors import (
 from dualrt.core.faults import Crash, Slowdown, slowness
 from dualrt.core.journal import Journal
 from dualrt.core.learner import Learner, Strand
-from dualrt.core.order import Witness, put_in_order
+from dualrt.core.order import Witness, check_names, put_in_order
 from dualrt.core.records import Lane, Observer, Update
 from dualrt.real.collectives import Call, Collectives
 from dualrt.real.events import Events
@@ -184,9 +184,10 @@ class RealDriver:
         Raises StrandError when a strand raised, StalledError when another learner does not end,
         StoppedError when `stop` was called, OverError for a learner that is back too late.
         """
-        strands = self._learner.strands()
-        self._in_order = frozenset(strand.name for strand in strands)
-        strands = (*strands, Strand("heed", _heed, daemon=True))
+        self._own = tuple(self._learner.strands())
+        if self._witness is not None:
+            check_names(self._own)
+        strands = (*self._own, Strand("heed", _heed, daemon=True))
         if self._truce is not None:
             strands = (*strands, Strand("keep", self._truce.attend, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
@@ -301,7 +302,9 @@ class RealDriver:
     def _strand(self, strand: Strand) -> None:
         # What a daemon waits for may never come, and nobody waits for the daemon.
         patience_s = math.inf if strand.daemon else self._timeout_s
-        path = strand.name if strand.name in self._in_order else None
+        # Not by its name, which may be that of one of the driver's.
+        own = any(strand is one for one in self._own)
+        path = strand.name if own else None
         course = _Course(strand.name, path, patience_s, deque(maxlen=STORY_LENGTH), HOST)
         try:
             lane = self._lanes.of_strand(daemon=strand.daemon)
@@ -346,6 +349,8 @@ class RealDriver:
                 body.close()
                 raise
             except Exception as error:
+                if isinstance(error, PeerLostError) and self._witness is not None:
+                    self._witness.lost(error.peer)
                 # An error of awaited work arises at the await.
                 advance = partial(body.throw, error)
             else:
@@ -393,6 +398,9 @@ class RealDriver:
             case Sleep(duration_s=duration_s):
                 if self._stopping.wait(duration_s):
                     raise StoppedError()
+                if self._witness is not None:
+                    # So that who sleeps until something is so does it as often again.
+                    self._witness.knew("slept", duration_s)
                 return None
             case Now():
                 return start_s if self._witness is None else self._witness.knew("now", start_s)
@@ -460,8 +468,6 @@ class RealDriver:
         except (StalledError, PeerLostError) as error:
             if peer is None:
                 raise
-            if self._witness is not None:
-                self._witness.lost(peer)
             self._span(course, "recv " + tag, start_s, 0, peer)
             if isinstance(error, PeerLostError):
                 raise
@@ -473,8 +479,11 @@ class RealDriver:
         send = partial(self._gossip.send, peer, tag, effect.packet, course.lane)
         if self._witness is None:
             send()
-        else:
-            self._witness.sent(tag, peer, send)
+            return
+        if peer in self._gossip.lost:
+            # It vanishes, and that no strand is told so.
+            self._witness.lost(peer)
+        self._witness.sent(tag, peer, send)
 
     def _on(self, course: _Course) -> AbstractContextManager[None]:
         """Let this thread take that course's turns, if they are kept."""

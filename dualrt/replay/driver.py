@@ -9,6 +9,7 @@ or of what is known of it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,14 +32,31 @@ from dualrt.core.effects import (
     Send,
     Sleep,
     Together,
+    describe,
 )
-from dualrt.core.errors import RunError
+from dualrt.core.errors import RunError, StrandError
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.order import put_in_order
 from dualrt.core.records import Update
 from dualrt.replay.fibers import Fiber, Fibers
-from dualrt.replay.given import Given, Turn
+from dualrt.replay.given import AS_IT_WAS, DivergedError, Given, Turn
 from dualrt.replay.sums import Sums
+
+STORY_LENGTH = 8
+"""How many last effects an error tells, as in a real run."""
+
+
+class _Course(NamedTuple):
+    """A strand, or a part of one."""
+
+    given: Given
+    strand: str
+    path: str
+    """What it is called in the order."""
+    story: deque[Effect[Any]]
+
+    def part(self, place: int) -> _Course:
+        return self._replace(path=f"{self.path}.{place}", story=deque(maxlen=STORY_LENGTH))
 
 
 class _Call(NamedTuple):
@@ -78,7 +96,7 @@ class Replay:
     def run(self) -> None:
         """Until nobody can go on, or `stop`.
 
-        Raises what a learner raised: DivergedError where one does not do what it did.
+        Raises StrandError where a learner raised, DivergedError where one does not do what it did.
         """
         for learner, given in zip(self._learners, self.given, strict=True):
             put_in_order(learner, given)
@@ -91,19 +109,44 @@ class Replay:
         finally:
             self._sums.close()
 
+    def check_over(self) -> None:
+        """Raise DivergedError unless all that was kept has been done; of a whole run."""
+        for given in self.given:
+            given.check_over()
+            if given.rank not in self.ended:
+                raise DivergedError(
+                    f"learner {given.rank} goes on after its last turn, and did not in the run. "
+                    + AS_IT_WAS
+                )
+
     def stop(self) -> None:
         """End it where it is; from `report`."""
         self._fibers.end()
 
     def _strand(self, given: Given, strand: Strand, mains: list[Strand]) -> None:
-        with given.on(strand.name):
-            self._exhaust(given, strand.name, strand.body())
+        course = _Course(given, strand.name, strand.name, deque(maxlen=STORY_LENGTH))
+        self._whole(course, partial(self._exhaust, course, strand.body()))
         if not strand.daemon:
             mains.remove(strand)
             if not mains:
                 self.ended.add(given.rank)
 
-    def _exhaust(self, given: Given, course: str, body: Body[Any]) -> Any:
+    def _whole(self, course: _Course, run: Callable[[], Any]) -> Any:
+        """What `run` makes of a whole course, whose error ends all as it ended the run."""
+        try:
+            with course.given.on(course.path):
+                return run()
+        except DivergedError as diverged:
+            error: RunError = diverged
+        except (Exception, SystemExit) as cause:
+            rank, story = course.given.rank, [describe(effect) for effect in course.story]
+            step = self._learners[rank].draws
+            error = StrandError(rank, course.strand, step, story, cause)
+            error.__cause__ = cause
+        # Whoever awaits it goes on no more than in the run.
+        raise self._fibers.over_with(error)
+
+    def _exhaust(self, course: _Course, body: Body[Any]) -> Any:
         advance: Callable[[], Effect[Any]] = partial(body.send, None)
         try:
             while True:
@@ -111,8 +154,9 @@ class Replay:
                     effect = advance()
                 except StopIteration as returned:
                     return returned.value
+                course.story.append(effect)
                 try:
-                    answer = self._answer(given, course, effect)
+                    answer = self._answer(course, effect)
                 except Exception as error:
                     # An error of awaited work arises at the await.
                     advance = partial(body.throw, error)
@@ -121,7 +165,8 @@ class Replay:
         finally:
             body.close()
 
-    def _answer(self, given: Given, course: str, effect: Effect[Any]) -> Any:
+    def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
+        given = course.given
         match effect:
             case Compute(work=work):
                 return work()
@@ -132,7 +177,7 @@ class Replay:
             case Report(update=update):
                 self._report(update)
             case Together(children=children):
-                return self._together(given, course, children)
+                return self._together(course, children)
             case AllReduce(group=group, vector=vector, spent=spent):
                 mine = self._sum(given.rank, group, vector if spent else vector.clone())
                 return mine.div_(len(group.ranks))
@@ -143,24 +188,25 @@ class Replay:
             case Now():
                 return given.knew("now", 0.0)
             case Sleep():
-                pass
+                given.knew("slept", 0.0)
             case _:
                 raise RunError(f"a replay does not know the effect {effect!r}")
         return None
 
-    def _together(self, given: Given, course: str, children: Sequence[Awaited[Any]]) -> Any:
-        """All but the first in fibers of their own."""
+    def _together(self, course: _Course, children: Sequence[Awaited[Any]]) -> Any:
+        """All but the first in fibers of their own; the first error of any ends the replay."""
         results: list[Any] = [None] * len(children)
         parent, left = self._fibers.running, len(children)
 
         def part(place: int, child: Awaited[Any]) -> None:
             nonlocal left
-            name = f"{course}.{place}"
-            with given.on(name):
-                if isinstance(child, Effect):
-                    results[place] = self._answer(given, name, child)
-                else:
-                    results[place] = self._exhaust(given, name, child)
+            its = course.part(place)
+            if isinstance(child, Effect):
+                its.story.append(child)
+                run = partial(self._answer, its, child)
+            else:
+                run = partial(self._exhaust, its, child)
+            results[place] = self._whole(its, run)
             left -= 1
             if not left:
                 self._fibers.wake(parent)

@@ -126,6 +126,11 @@ class Fibers:
         self._error = self._error or error
         self.ending = True
 
+    def over_with(self, error: BaseException) -> BaseException:
+        """End all with an error; returns what the one that runs is to raise, to leave at once."""
+        self.fail(error)
+        return _Ended()
+
     def over(self, fiber: Fiber) -> None:
         """It has returned."""
         del self._begun[fiber]

@@ -37,6 +37,10 @@ class Turn(Protocol):
         """A rank or a count."""
 
 
+AS_IT_WAS = "Replay it with the same dualrt, scenario, data and code of your own"
+"""What to do about one that diverges."""
+
+
 class DivergedError(RunError):
     """A learner does something else than it did."""
 
@@ -60,9 +64,11 @@ class Given(Turns):
 
     def _change(self, course: str, what: str, change: Callable[[], T]) -> T:
         self._await(course, what)
-        result = change()
-        self._next()
-        return result
+        try:
+            return change()
+        finally:
+            # One that raises has had it, as in the run.
+            self._next()
 
     def _know(self, course: str, what: str, number: float) -> float:
         knew = self._await(course, what).number
@@ -84,10 +90,13 @@ class Given(Turns):
         sender = int(self._await(course, TOOK + tag).number)
         if peer is not None and peer != sender:
             raise self._diverged(course, f"takes {tag!r} of learner {peer}, and not of {sender}")
-        mail = self._mail[tag, sender]
-        while not mail:
+        while (tag, sender) not in self._mail:
             self._pause(course)
+        mail = self._mail[tag, sender]
         packet = mail.popleft()
+        if not mail:
+            # Tags may be as many as steps.
+            del self._mail[tag, sender]
         self._next()
         return Delivery(sender, packet)
 
@@ -95,6 +104,12 @@ class Given(Turns):
         """A message has come."""
         self._mail[tag, sender].append(packet)
         self._wake()
+
+    def check_over(self) -> None:
+        """Raise DivergedError for a turn that nobody comes to."""
+        if self.left:
+            turn = self._turns[self.taken]
+            raise self._diverged(turn.course, f"does not come to {turn.what!r},")
 
     def _course(self) -> str:
         course = self.course
@@ -127,5 +142,5 @@ class Given(Turns):
     def _diverged(self, course: str, how: str) -> DivergedError:
         return DivergedError(
             f"learner {self.rank}, turn {self.taken + 1} of {len(self._turns)}: {course!r} {how} "
-            "as in the run. Replay it with the same dualrt, scenario, data and code of your own"
+            f"as in the run. {AS_IT_WAS}"
         )

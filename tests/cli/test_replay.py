@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from dualrt import api
+from dualrt.core.errors import UsageError
+from dualrt.real.rendezvous import Launch
+from dualrt.scenario import load
 from tests.support import commands
 
 DIGITS = ["digits-adpsgd", *commands.settings("training.epochs=1")]
 
 SUPER_LEARNERS = commands.settings("algorithm.name=h-adpsgd", "algorithm.learners_per_group=2")
+
+CRASH_AND_RETURN = commands.settings(
+    "faults.crashes=[{learner = 1, at_step = 3, rejoin_after_s = 1.0}]"
+)
+
+STUCK = """
+import pathlib
+import threading
+
+from dualrt.workloads.digits import Digits
+
+
+class Stuck(Digits):
+    def gradient(self, at, rank, draw):
+        pathlib.Path(__file__).with_name("begun").touch()
+        threading.Event().wait()
+"""
 
 IN_BUCKETS = commands.settings(
     "algorithm.name=ssgd", "algorithm.bucket_bytes=2000", "topology.graph=ring"
@@ -140,6 +162,48 @@ def test_a_place_that_is_none_is_refused(gossiped: Path, until: str) -> None:
     assert "give a step from 1 on" in refusal("replay", gossiped, f"--until={until}")
 
 
+@pytest.mark.parametrize(
+    ("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_it_ends_when_asked_to_whatever_a_computation_does(
+    gossiped: Path, tmp_path: Path, asked: signal.Signals, code: int
+) -> None:
+    folder = shutil.copytree(gossiped, tmp_path / "copy")
+    for order in folder.glob("order-*.jsonl"):
+        first, *others = order.read_bytes().splitlines(keepends=True)
+        header = json.loads(first)
+        # The module is looked for where relative paths start.
+        header["order"]["folder"] = str(folder)
+        order.write_bytes(json.dumps(header).encode() + b"\n" + b"".join(others))
+    text = (folder / "scenario.toml").read_text()
+    text = text.replace('name = "digits"', 'name = "stuck:Stuck"')
+    (folder / "scenario.toml").write_text(text)
+    (folder / "stuck.py").write_text(STUCK)
+    with commands.start("replay", folder) as process:
+        try:
+            assert commands.await_((folder / "begun").exists), process.communicate()
+            process.send_signal(asked)
+            assert process.wait(commands.PATIENCE_S) == code
+            assert process.stderr is not None
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+
+
+def test_files_of_two_learners_that_are_one_are_refused(gossiped: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(gossiped, tmp_path / "copy")
+    shutil.copy(folder / "order-1.jsonl", folder / "order-2.jsonl")
+    told = "order-2.jsonl is of learner 1 of 4, and not of learner 2 of 4"
+    assert told in refusal("replay", folder)
+
+
+def test_a_program_that_names_no_folder_is_refused() -> None:
+    scenario = load("digits-adpsgd", ["learners=1", "topology.graph=complete"])
+    launch = Launch(rank=0, learners=1, local_rank=0, local_learners=1)
+    with pytest.raises(UsageError, match="--keep-order goes with --out DIR"):
+        api.train(scenario, launch, keep_order=True)
+
+
 def test_a_learner_that_was_not_there_is_refused(gossiped: Path) -> None:
     assert "there is no learner 4" in refusal("replay", gossiped, "--until", "4:1")
 
@@ -155,6 +219,10 @@ def test_a_learner_that_was_not_there_is_refused(gossiped: Path) -> None:
         (
             ["--keep-order", "--out", "run", "--set", "real.restarts=2"],
             "real.restarts = 2: learners that are started again have no place in an order",
+        ),
+        (
+            ["--keep-order", "--out", "run", *CRASH_AND_RETURN],
+            "rejoin_after_s = 1.0: learners that are started again have no place in an order",
         ),
     ],
 )

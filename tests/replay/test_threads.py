@@ -14,9 +14,16 @@ import torch
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.asgd import ASGD
 from dualrt.algorithms.sdpsgd import SDPSGD
+from dualrt.core.errors import RunError, StrandError
 from dualrt.core.learner import Learner
 from dualrt.core.records import Update
-from dualrt.observe.order import Header, Order, OrderWriter, read_orders
+from dualrt.observe.order import (
+    TURNS_PER_FLUSH,
+    Header,
+    Order,
+    OrderWriter,
+    read_orders,
+)
 from dualrt.replay.driver import Replay
 from dualrt.replay.given import DivergedError
 from dualrt.workloads.quadratic import Quadratic
@@ -167,6 +174,28 @@ def test_it_goes_as_far_as_the_order_is_known(tmp_path: Path) -> None:
     assert 0 < learners[1].step <= there[1].step
 
 
+def test_a_whole_run_that_does_not_come_to_its_end_is_no_success(tmp_path: Path) -> None:
+    case = Case(ADPSGD, LEARNERS)
+    run(case, tmp_path)
+    orders = read_orders(tmp_path)
+    rank, took = next(
+        (order.header.rank, turn)
+        for order in orders
+        for turn in order.turns
+        if turn.what == "took offer"
+    )
+    # It waits for an offer more of this one than there are.
+    turns = orders[rank].turns
+    turns.append(took)
+    learners = cast(case)
+    replay = Replay(learners, [one.turns for one in orders], lambda _: None, timeout_s=30.0)
+    replay.run()
+    last = len(turns)
+    told = f"learner {rank}, turn {last} of {last}: 'answer' does not come to 'took offer'"
+    with pytest.raises(DivergedError, match=told):
+        replay.check_over()
+
+
 def test_it_stops_where_it_is_told_to(tmp_path: Path) -> None:
     case = Case(ADPSGD, LEARNERS)
     run(case, tmp_path)
@@ -191,7 +220,7 @@ def test_what_a_learner_raises_arises(tmp_path: Path) -> None:
         raise ZeroDivisionError("of a learner's own")
 
     turns = [order.turns for order in read_orders(tmp_path)]
-    with pytest.raises(ZeroDivisionError, match="own"):
+    with pytest.raises(StrandError, match="ZeroDivisionError: of a learner's own"):
         Replay(cast(case), turns, look, timeout_s=30.0).run()
 
 
@@ -204,6 +233,28 @@ def test_a_loss_ends_what_is_known(tmp_path: Path) -> None:
     [order] = read_orders(tmp_path)
     assert [turn.what for turn in order.turns] == ["finished"]
     assert (order.lost, order.weights) == (3, None)
+
+
+@pytest.mark.parametrize("when", ["while it runs", "as it ends"])
+def test_a_full_disk_ends_the_run_and_is_named(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the writer closes it
+    monkeypatch.setattr(Path, "open", lambda *_, **__: full)
+    header = Header(rank=0, learners=1, learners_per_node=None, device="cpu", folder=".")
+    writer = OrderWriter(tmp_path, header)
+
+    def keep(turns: int) -> None:
+        with writer, writer.on("train"):
+            for _ in range(turns):
+                writer.knew("finished", 0)
+
+    told = "order-0.jsonl cannot be written: No space left on device. Make room, or leave out"
+    with pytest.raises(RunError, match=told):
+        keep(TURNS_PER_FLUSH if when == "while it runs" else 1)
+    # What comes after a gap is worth nothing, and nothing fails a second time.
+    assert full.closed
+    writer.close()
 
 
 @pytest.fixture(autouse=True)
