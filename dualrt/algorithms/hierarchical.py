@@ -13,10 +13,11 @@ Stale: nothing inside a super-learner; between them as in AD-PSGD. Conserved: th
 leaders' weights, but for applied gradients. Waits for: the slowest learner of the node.
 
 A super-learner that loses a member stops, and with it the run; or, with
-`on_member_lost = "go-on"`, those that are left agree on who they are (`Team`), take the lowest of
-them for their leader, and go on as a smaller super-learner, from the weights that this one has. The
-step that was under way is taken again. The others' gossip does not wait for any of that; a new
-leader tells all learners for which vertex of the graph it stands from now on.
+`on_member_lost = "go-on"`, those that reach each other agree on who they are (`Team`), take the
+lowest of them for their leader, and go on as a smaller super-learner, from the weights that this
+one has; once they reach others of theirs again they are one again. The step that was under way is
+taken again. The others' gossip does not wait for any of that; a new leader tells all learners for
+which vertex of the graph it stands from now on.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from dualrt.core.errors import PeerLostError, RunError, UsageError
 from dualrt.core.keeping import Pause
 from dualrt.core.learner import Layout, Seat, Strand
 from dualrt.core.weights import Gradient, Snapshot
+
+ANEW = "anew"
+"""The note of a leader that has its team made anew."""
 
 GroupSize: TypeAlias = int | Literal["node"]
 """Learners of a super-learner, or as many as there are in each node."""
@@ -60,7 +64,7 @@ class HierarchicalADPSGD(Gossiper):
     ) -> None:
         super().__init__(seat, exchange=exchange, period=period)
         self.team = Team(
-            self.rank, next(group for group in seat.layout.groups if seat.rank in group.ranks)
+            self, next(group for group in seat.layout.groups if seat.rank in group.ranks)
         )
         self.vertex = self.team.leader
         self._goes_on = on_member_lost == "go-on"
@@ -128,7 +132,9 @@ class HierarchicalADPSGD(Gossiper):
         """A leader trains and answers other leaders; a follower follows, and may have to lead."""
         train = Strand("lead" if self.leads else "follow", self.train)
         if self._goes_on:
-            return (train, *self.listeners(), Strand("heed", self.heed_leaders, daemon=True))
+            heed = Strand("heed", self.heed_leaders, daemon=True)
+            team = Strand("team", self.team.heed_attempts, daemon=True)
+            return (train, *self.listeners(), heed, team)
         return (train, *self.listeners()) if self.leads else (train,)
 
     async def rejoin(self) -> bool:
@@ -138,44 +144,45 @@ class HierarchicalADPSGD(Gossiper):
         )
 
     async def train(self) -> None:
-        """Lead or follow until the end; with fewer, if a member is lost and it goes on."""
+        """Lead or follow until the end; in another team when members are lost, or found again."""
         while True:
             try:
-                await (self.lead() if self.leads else self.follow())
+                over = await (self.lead() if self.leads else self.follow())
             except PeerLostError as lost:
                 if not self._goes_on or lost.peer not in self.team.group.ranks:
                     raise
-                over = await self.team.went_on_without(lost)
-            else:
-                over = True
-            if over:
+                over = False
+            if over or await self.team.make_anew():
                 await self.end_it()
                 return
             if self.leads:
                 await self.announce()
 
-    async def lead(self) -> None:
-        """The equations above; the leader alone decides the rate and the end."""
+    async def lead(self) -> bool:
+        """The equations above; the leader alone decides the rate and the end.
+
+        Returns whether it is over; if not, the team is to be made anew.
+        """
         while True:
             await self.between_steps()
             read, over = self.weights.snapshot(), self.finished  # w_k
-            packet = Packet(read.versions, read.vector, over)
-            await Broadcast(self.team.group, self.rank, packet)
-            if over:
-                return
+            note = over or (self.team.may_grow and ANEW)
+            await Broadcast(self.team.group, self.rank, Packet(read.versions, read.vector, note))
+            if note:
+                return over
             gradient, _ = await Together(self.group_gradient(read), self.average(self.step))
             if isinstance(gradient, PeerLostError):
                 raise gradient
             await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
 
-    async def follow(self) -> None:
-        """Take the leader's weights, give a gradient, until told that it is over."""
+    async def follow(self) -> bool:
+        """Take the leader's weights, give a gradient, until told that it is over; as `lead`."""
         while True:
             packet = await Broadcast(self.team.group, self.team.leader)
             read = Snapshot(packet.body, packet.versions)
             self.weights.adopt(read)
             if packet.note:
-                return
+                return packet.note is True
             gradient = await self.group_gradient(read)
             if isinstance(gradient, PeerLostError):
                 raise gradient

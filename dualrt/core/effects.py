@@ -234,6 +234,17 @@ class Broadcast(Effect[Packet]):
 
 
 @value
+class Leave(Effect[None]):
+    """Have done with a group, as its member `peer` has; takes no time.
+
+    Whatever else this learner waits for in it, or calls later, raises PeerLostError for that peer.
+    """
+
+    group: Group
+    peer: int
+
+
+@value
 class Sleep(Effect[None]):
     """Let time pass."""
 
@@ -301,6 +312,8 @@ def describe(effect: Effect[Any]) -> str:
             return f"MeanGradient in {group.name}, {len(pieces)} pieces"
         case Broadcast(group=group, root=root):
             return f"Broadcast in {group.name} from {root}"
+        case Leave(group=group, peer=peer):
+            return f"Leave {group.name} after {peer}"
         case Report(update=update):
             return f"Report update {update.step}"
         case _:

@@ -19,7 +19,17 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from dualrt.core.effects import AllReduce, Broadcast, Delivery, Effect, Group, Recv, Send, Together
+from dualrt.core.effects import (
+    AllReduce,
+    Broadcast,
+    Delivery,
+    Effect,
+    Group,
+    Leave,
+    Recv,
+    Send,
+    Together,
+)
 from dualrt.core.errors import Loss, PeerLostError, UsageError
 from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
 from dualrt.core.learner import Learner
@@ -57,6 +67,8 @@ class _Wait(NamedTuple):
     kind: str
     began_s: float
     forget: Callable[[], None]
+    group: Group | None = None
+    """Of a collective."""
 
 
 class FaultySimulator(Simulator):
@@ -83,11 +95,14 @@ class FaultySimulator(Simulator):
         self._lossy = self._transport = LossyTransport(
             self._env, self._network, self.cluster, self._faults, machine.seed, self._disturbed
         )
+        self._answers[Leave] = self._leave
         for kind, answer in self._answers.items():
             # The parts of a strand crash with it, once it has them.
             if kind is not Together:
                 self._answers[kind] = partial(self._unless_it_crashes, answer)
         self._waits: dict[Process, _Wait] = {}
+        self._left: dict[tuple[int, Group], int] = {}
+        """Who has done with which groups, and after whom."""
         self._doomed: dict[int, list[Crash]] = {}
         self._incarnations = [0] * len(learners)
         self._anyone_ended = False
@@ -194,7 +209,19 @@ class FaultySimulator(Simulator):
         for member in others:
             if self._lost(rank, member):
                 raise self._loss(rank, member, Loss.KNOWN)
-        self._waits[process] = _Wait(others, kind, self._env.now, lambda: None)
+        after = self._left.get((rank, group))
+        if after is not None:
+            raise _left_behind(after, group, Loss.KNOWN)
+        self._waits[process] = _Wait(others, kind, self._env.now, lambda: None, group)
+
+    def _leave(self, process: Process, effect: Leave) -> None:
+        rank, group, peer = process.learner.rank, effect.group, effect.peer
+        self._left[rank, group] = peer
+        for one, wait in list(self._waits.items()):
+            if one.learner.rank == rank and wait.group == group and one in self._waits:
+                self._end_wait(one, wait, peer)
+                self._given_up.append(GivenUp(rank, peer, wait.began_s, self._env.now, False))
+                one.raise_at_await(_left_behind(peer, group, Loss.NOTICED))
 
     def _join(
         self,
@@ -351,12 +378,15 @@ class FaultySimulator(Simulator):
 
     def _give_up(self, process: Process, wait: _Wait, peer: int, loss: Loss) -> None:
         rank, now_s = process.learner.rank, self._env.now
-        del self._waits[process]
-        wait.forget()
-        self._span(process, wait.kind, wait.began_s, 0, peer)
+        self._end_wait(process, wait, peer)
         silent = peer not in self.down and self._lossy.apart_until_s(rank, peer) <= now_s
         self._given_up.append(GivenUp(rank, peer, wait.began_s, now_s, silent))
         process.raise_at_await(self._loss(rank, peer, loss))
+
+    def _end_wait(self, process: Process, wait: _Wait, peer: int) -> None:
+        del self._waits[process]
+        wait.forget()
+        self._span(process, wait.kind, wait.began_s, 0, peer)
 
     def _loss(self, rank: int, peer: int, loss: Loss) -> PeerLostError:
         since_s = self.down.get(peer)
@@ -369,3 +399,7 @@ class FaultySimulator(Simulator):
         else:
             why = f"it was silent for {self._detection.timeout_s:g} s"
         return PeerLostError(peer, f"{why}; noticed at {self._env.now:.6g} s", loss)
+
+
+def _left_behind(peer: int, group: Group, loss: Loss) -> PeerLostError:
+    return PeerLostError(peer, f"it has done with group {group.name!r}", loss)

@@ -43,15 +43,6 @@ class Field(NamedTuple):
     """Length of the run without faults."""
     detect_s: float
     timeout_s: float
-    teams: tuple[tuple[int, ...], ...] = ()
-    """Sets of learners that no partition cuts in two; all others may be parted from anyone."""
-
-    @property
-    def sides(self) -> Sequence[tuple[int, ...]]:
-        """What a partition has on either side, by lowest rank: teams, and learners without one."""
-        teamed = {rank for team in self.teams for rank in team}
-        alone = ((rank,) for rank in range(self.learners) if rank not in teamed)
-        return sorted([*self.teams, *alone])
 
 
 class _Dice:
@@ -68,10 +59,10 @@ class _Dice:
         start_s = self.random.uniform(first_s, last_s - length_s)
         return {"start_s": start_s, "end_s": start_s + length_s}
 
-    def some(self, most: int, of: int | None = None) -> list[int]:
-        """A few numbers from 0, from 1 to `most` of them: learners, or below `of`."""
+    def some(self, most: int) -> list[int]:
+        """A few learners, from 1 to `most`."""
         number = self.random.randint(1, max(1, most))
-        return sorted(self.random.sample(range(of or self.field.learners), number))
+        return sorted(self.random.sample(range(self.field.learners), number))
 
     def pair(self) -> list[int]:
         """Two learners."""
@@ -120,12 +111,10 @@ def _returns(dice: _Dice) -> Sequence[Table]:
 
 
 def _partitions(dice: _Dice) -> Sequence[Table]:
-    sides = dice.field.sides
-
-    def side() -> list[int]:
-        return [rank for place in dice.some(len(sides) - 1, of=len(sides)) for rank in sides[place]]
-
-    return [{"learners": side(), **dice.period()} for _ in range(dice.random.randint(1, 2))]
+    return [
+        {"learners": dice.some(dice.field.learners - 1), **dice.period()}
+        for _ in range(dice.random.randint(1, 2))
+    ]
 
 
 def _links(dice: _Dice) -> Sequence[Table]:

@@ -109,8 +109,6 @@ def _plan(scenario: Scenario, kinds: tuple[str, ...]) -> Plan:
         calm_s=measured.elapsed_s,
         detect_s=detection.detect_s,
         timeout_s=detection.timeout_s,
-        # One that goes on without a member takes it for dead: in two halves it would be two.
-        teams=tuple(group.ranks for group in layout.groups) if layout.outlives_peers else (),
     )
     bearable = KINDS if layout.takes_back else tuple(k for k in KINDS if k not in TOLERANT)
     return Plan(scenario, kinds or bearable, measured, field, layout.takes_back)

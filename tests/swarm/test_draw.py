@@ -42,16 +42,6 @@ def test_a_seed_draws_the_same_again_and_another_something_else() -> None:
     assert faults(7, KINDS, FIELD) != faults(8, KINDS, FIELD)
 
 
-@given(st.integers(0, 10_000))
-def test_a_team_is_on_one_side_of_every_partition(seed: int) -> None:
-    teams = ((0, 1, 2), (3, 4, 5), (6, 7, 8))
-    field = FIELD._replace(learners=9, teams=teams)
-    for partition in faults(seed, ["partitions"], field)["partitions"]:
-        side = set(partition["learners"])
-        assert 0 < len(side) < 9
-        assert all(side >= set(team) or side.isdisjoint(team) for team in teams)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_there_is_always_a_fault_of_the_only_kind_asked_for(kind: str) -> None:
     keys = {key for seed in range(20) for key in faults(seed, [kind], FIELD)}
