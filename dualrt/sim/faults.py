@@ -245,16 +245,18 @@ class FaultySimulator(Simulator):
         rank, now_s = process.learner.rank, self._env.now
         whole_s = max((self._lossy.apart_until_s(rank, peer) for peer in wait.peers), default=0.0)
         if whole_s > now_s:
-            again = partial(self._collected_again, process, kind, nbytes, answer)
+            again = partial(self._collected_again, wait, process, kind, nbytes, answer)
             if whole_s < math.inf:
                 self._after(whole_s - now_s, again)
             return
         del self._waits[process]
         super()._collected(process, kind, nbytes, answer)
 
-    def _collected_again(self, *collected: Any) -> None:
+    def _collected_again(self, wait: _Wait, process: Process, *collected: Any) -> None:
         *arguments, _ = collected
-        self._collected(*arguments)
+        # It may have given up meanwhile, and wait for another.
+        if self._waits.get(process) is wait:
+            self._collected(process, *arguments)
 
     def _computed(self, process: Process) -> None:
         if process.learner is not self._learners[process.learner.rank] or self._is_down(process):
