@@ -146,8 +146,9 @@ class HierarchicalADPSGD(Gossiper):
     async def train(self) -> None:
         """Lead or follow until the end; in another team when members are lost, or found again."""
         while True:
+            led = self.leads
             try:
-                over = await (self.lead() if self.leads else self.follow())
+                over = await (self.lead() if led else self.follow())
             except PeerLostError as lost:
                 if not self._goes_on or lost.peer not in self.team.group.ranks:
                     raise
@@ -155,6 +156,8 @@ class HierarchicalADPSGD(Gossiper):
             if over or await self.team.make_anew():
                 await self.end_it()
                 return
+            # Weights of a part: others than these were averaged with before, or are from now on.
+            self.abandoned += led is not self.leads
             if self.leads:
                 await self.announce()
 
@@ -200,8 +203,17 @@ class HierarchicalADPSGD(Gossiper):
 
         Or who is missing: as an error it would end the run, where it is taken beside an average.
         """
-        gradient = self.mean_gradient(read, self.team.group)
-        return _or_who_is_missing(gradient) if self._goes_on else gradient
+        if self._goes_on:
+            return self._group_gradient_or_who_is_missing(read)
+        return self.mean_gradient(read, self.team.group)
+
+    async def _group_gradient_or_who_is_missing(
+        self, read: Snapshot[Any]
+    ) -> Gradient[Any] | PeerLostError:
+        try:
+            return await self.mean_gradient(read, self.team.group)
+        except PeerLostError as lost:
+            return lost
 
     async def announce(self) -> None:
         """Tell all learners that this one leads: each of them may come to lead as well."""
@@ -214,13 +226,6 @@ class HierarchicalADPSGD(Gossiper):
         while True:
             leader, word = await Recv("leads")
             self.standing[word.note] = leader
-
-
-async def _or_who_is_missing(gradient: Awaited[Gradient[Any]]) -> Gradient[Any] | PeerLostError:
-    try:
-        return await gradient
-    except PeerLostError as lost:
-        return lost
 
 
 def _heirs(groups: Sequence[Group]) -> tuple[tuple[int, int], ...]:

@@ -134,8 +134,8 @@ class Learner(ABC):
         self.draws = 0
         """Mini-batches that were drawn, which is the step that it is at."""
         self.abandoned = 0
-        """Exchanges that it gave up for good, though the peer may have averaged: each may have
-        moved the sum over learners."""
+        """Exchanges that it gave up for good, though the peer may have averaged, and how often
+        other weights took the place of those that count: each may have moved the sum."""
         self.life = 0
         """0 for one whose weights are those of the beginning, or a checkpoint's; another number
         each time that it is started again with another's, which are no continuation of its own."""

@@ -89,8 +89,8 @@ it; returns its address, host:port."""
 class Call:
     """A collective that a strand waits for, or will."""
 
-    def __init__(self, work: Callable[[], Any], members: Sequence[int] = ()) -> None:
-        self.work, self.members = work, members
+    def __init__(self, work: Callable[[], Any], group: Group | None = None) -> None:
+        self.work, self.group = work, group
         self.over = False
         self.over_s = math.inf
         """When, on the monotonic clock."""
@@ -146,6 +146,8 @@ class Collectives:
         """Those that torch.distributed knows of."""
         self._lost: dict[int, str] = {}
         """Who is lost, and why."""
+        self._left: dict[Group, int] = {}
+        """Groups that this process has done with, each after which of its members."""
         self._ours = False
         """Whether torch.distributed was brought up here."""
         self._start_thread()
@@ -169,24 +171,25 @@ class Collectives:
         if len(group.ranks) == 1:
             return mine
         handle = self._handle(group)
-        mean: torch.Tensor = self._wait(lambda: _allreduce(handle, mine), group.ranks)
+        mean: torch.Tensor = self._wait(lambda: _allreduce(handle, mine), group)
         return mean
 
     def begin_sum(self, group: Group, vector: torch.Tensor) -> Call:
         """Begin to take the sum of the group's vectors, which `vector` holds when it is over."""
         if len(group.ranks) == 1:
-            return self._begin(lambda: None, ())
+            return self._begin(lambda: None, None)
         handle = self._handle(group)
-        return self._begin(lambda: dist.all_reduce(vector, group=handle), group.ranks)
+        return self._begin(lambda: dist.all_reduce(vector, group=handle), group)
 
     def finish(self, call: Call) -> Any:
         """Wait for what was begun; its result.
 
-        Raises its error, StalledError, and PeerLostError if a member is lost meanwhile.
+        Raises its error, StalledError, and PeerLostError if a member is lost meanwhile, or the
+        group is left.
         """
         with self._gate:
             over = self._gate.wait(
-                lambda: call.over or self._gone(call.members) is not None,
+                lambda: call.over or self._gone(call.group) is not None,
                 self._timeout_s,
                 partial(self._say_slow, call),
             )
@@ -197,18 +200,18 @@ class Collectives:
                 )
             if call.over and call.error is None:
                 return call.result
-            if call.error is not None and call.members:
+            if call.error is not None and call.group is not None:
                 self._gate.wait(
-                    lambda: self._gone(call.members) is not None, min(NAMING_S, self._timeout_s)
+                    lambda: self._gone(call.group) is not None, min(NAMING_S, self._timeout_s)
                 )
-            lost = self._gone(call.members)
-            if lost is not None:
-                raise PeerLostError(lost, self._lost[lost]) from call.error
+            gone = self._gone(call.group)
+            if gone is not None:
+                raise PeerLostError(*gone) from call.error
         assert call.error is not None
         raise call.error
 
     def _say_slow(self, call: Call, waited_s: float) -> None:
-        if not self._slow_waits.count(tuple(call.members)):
+        if not self._slow_waits.count(_members(call)):
             return
         self._events.warning(
             "slow_wait",
@@ -220,7 +223,7 @@ class Collectives:
         )
 
     def _others(self, call: Call) -> list[int]:
-        return [rank for rank in call.members if rank != self._rank]
+        return [rank for rank in _members(call) if rank != self._rank]
 
     def _whose(self, call: Call) -> str:
         others = self._others(call)
@@ -234,7 +237,7 @@ class Collectives:
             return packet
         handle = self._handle(group)
         place = group.ranks.index(root)
-        sent: Packet = self._wait(lambda: self._broadcast(handle, place, packet), group.ranks)
+        sent: Packet = self._wait(lambda: self._broadcast(handle, place, packet), group)
         return sent
 
     def note(self, rank: int, why: str | None) -> None:
@@ -244,6 +247,12 @@ class Collectives:
                 self._lost.pop(rank, None)
             else:
                 self._lost[rank] = why
+            self._gate.announce()
+
+    def leave(self, group: Group, peer: int) -> None:
+        """Have done with a group, as its member `peer` has; any thread may call this."""
+        with self._gate:
+            self._left[group] = peer
             self._gate.announce()
 
     def stop(self, error: BaseException | None = None) -> None:
@@ -277,7 +286,7 @@ class Collectives:
             self._calls.put(None)
             self._start_thread()
             introduce = self._introduce
-            self._groups[group] = self._wait(lambda: self._form(group, introduce), group.ranks)
+            self._groups[group] = self._wait(lambda: self._form(group, introduce), group)
             self._events.info(
                 "group_formed",
                 f"learner {self._rank} is one of a new group {group.name!r}: {list(group.ranks)}",
@@ -312,26 +321,32 @@ class Collectives:
         assert held is not None
         raise none_left(self._ports, self._interface, "in use") from held
 
-    def _wait(self, work: Callable[[], Any], members: Sequence[int] = ()) -> Any:
-        """Have the thread do it. Raises PeerLostError if one of `members` is lost meanwhile."""
+    def _wait(self, work: Callable[[], Any], group: Group | None = None) -> Any:
+        """Have the thread do it. Raises PeerLostError if a member of `group` is lost meanwhile."""
         with self._gate:
-            lost = self._gone(members)
-            if lost is not None:
-                raise PeerLostError(lost, self._lost[lost], Loss.KNOWN)
-            call = self._begin(work, members)
+            gone = self._gone(group)
+            if gone is not None:
+                raise PeerLostError(*gone, Loss.KNOWN)
+            call = self._begin(work, group)
         return self.finish(call)
 
-    def _begin(self, work: Callable[[], Any], members: Sequence[int]) -> Call:
-        call = Call(work, members)
+    def _begin(self, work: Callable[[], Any], group: Group | None) -> Call:
+        call = Call(work, group)
         if self._device.type == "cuda":
             # Of the vectors' device: a thread's current one is the first unless it has said so.
             call.asked = torch.cuda.current_stream(self._device).record_event()
         self._calls.put(call)
         return call
 
-    def _gone(self, members: Sequence[int]) -> int | None:
-        """One of them that is lost; the gate is held."""
-        return next((rank for rank in members if rank in self._lost), None)
+    def _gone(self, group: Group | None) -> tuple[int, str] | None:
+        """Who of a group is lost or has done with it, and why; the gate is held."""
+        if group is None:
+            return None
+        after = self._left.get(group)
+        if after is not None:
+            return after, f"it has done with group {group.name!r}"
+        lost = next((rank for rank in group.ranks if rank in self._lost), None)
+        return None if lost is None else (lost, self._lost[lost])
 
     def _start_thread(self) -> None:
         self._calls = queue.SimpleQueue()
@@ -454,6 +469,10 @@ class _Whole:
 
     def tensor(self, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
         return self._memory.view(dtype).reshape(shape)
+
+
+def _members(call: Call) -> tuple[int, ...]:
+    return () if call.group is None else call.group.ranks
 
 
 def _gone(store: Store, error: Exception) -> Exception | None:

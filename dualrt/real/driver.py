@@ -35,6 +35,7 @@ from dualrt.core.effects import (
     Compute,
     Delivery,
     Effect,
+    Leave,
     MeanGradient,
     Now,
     Packet,
@@ -395,6 +396,9 @@ class RealDriver:
                 answer = self._groups.broadcast(group, root, packet)
                 self._span(course, "broadcast", start_s, 0 if packet is None else packet.nbytes)
                 return answer
+            case Leave(group=group, peer=peer):
+                self._groups.leave(group, peer)
+                return None
             case Sleep(duration_s=duration_s):
                 if self._stopping.wait(duration_s):
                     raise StoppedError()

@@ -319,15 +319,13 @@ class Session:
     def _introduce(self, group: Group, port: int | None) -> str:
         """The address of a store that the first of a group serves: see `Introduce`."""
         first, *others = group.ranks
+        # A tag of its own: a thread may still wait to be introduced to a group that was left.
+        tag = f"store of {group.name}"
         if port is None:
-            while True:
-                name, address = self._gossip.recv("store", first).packet.note
-                # It may have introduced a group that came to nothing.
-                if name == group.name:
-                    return str(address)
+            return str(self._gossip.recv(tag, first).packet.note)
         host = self._gossip.address.removeprefix("tcp://").rpartition(":")[0]
         for peer in others:
-            self._gossip.send(peer, "store", Packet(note=(group.name, f"{host}:{port}")))
+            self._gossip.send(peer, tag, Packet(note=f"{host}:{port}"))
         return f"{host}:{port}"
 
     def _say_begun(self, run_id: str, addresses: Mapping[int, str]) -> None:

@@ -120,7 +120,7 @@ def conservation(evidence: Evidence) -> str | None:
         if toll.crashed or toll.lost:
             raise NotChecked("a message was lost, or a learner, and messages were hindered")
         if abandoned:
-            raise NotChecked("an exchange was abandoned, its answer being too late")
+            raise NotChecked("an exchange was abandoned, or the lead of a super-learner")
     allowed = ROUNDING * evidence.scale * summary.learners
     if summary.conservation_error <= allowed:
         return None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dualrt import api
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
 from dualrt.core.errors import ScenarioError, StrandError
-from dualrt.core.faults import Crash
+from dualrt.core.faults import Crash, Fault, Partition, Weather
 from dualrt.scenario import load
 from tests.support.adversity import DETECTION, Troubled, troubled
 from tests.support.runs import Case
@@ -21,10 +21,15 @@ JITTERY = {"step_cv": 0.5, "nic_bytes_per_s": 1e9}
 GO_ON = {"learners_per_group": 4, "on_member_lost": "go-on"}
 
 
-def after(*crashes: Crash, jitter: bool = False) -> Troubled:
+def after(*faults: Fault, jitter: bool = False, updates: int = TARGET) -> Troubled:
     """Three super-learners of four on a ring, of which some are lost."""
     case = Case(HierarchicalADPSGD, 12, GO_ON, machine=JITTERY if jitter else {})
-    return troubled(case, *crashes, updates=TARGET)
+    return troubled(case, *faults, updates=updates)
+
+
+def updates_s(run: Troubled, learner: int) -> list[float]:
+    """When a learner has made its updates."""
+    return [time_s for time_s, update in run.log.updates if update.learner == learner]
 
 
 def teams(run: Troubled) -> dict[int, tuple[int, ...]]:
@@ -120,6 +125,75 @@ def test_whoever_is_lost_whenever_all_others_come_to_the_end(data: st.DataObject
         assert len({run_team for peer, run_team in teams(run).items() if peer in mine}) == 1
     counts = [learner.updates for learner in run.learners.values() if learner.is_replica]
     assert min(counts) >= TARGET / 4
+
+
+def test_one_that_is_cut_in_two_goes_on_as_two_and_is_one_again() -> None:
+    run = after(Partition(frozenset({6, 7}), 5e-3, 20e-3))
+    assert leaders(run) == [0, 4, 8]
+    assert {teams(run)[rank] for rank in range(4, 8)} == {(4, 5, 6, 7)}
+    second = updates_s(run, 6)
+    assert len(second) > 5
+    # The step under way as they meet is taken to its end.
+    assert 5e-3 < second[0] < second[-1] < 23e-3
+    # What the second has counted is known to all.
+    assert {one.weights.versions[6] for one in run.learners.values()} == {len(second)}
+
+
+def test_whoever_is_cut_off_when_the_other_half_leads_on() -> None:
+    run = after(Partition(frozenset({4}), 5e-3, 20e-3), updates=2 * TARGET)
+    assert leaders(run) == [0, 4, 8]
+    assert {teams(run)[rank] for rank in range(4, 8)} == {(4, 5, 6, 7)}
+    assert updates_s(run, 4)[-1] > updates_s(run, 5)[-1] > 15e-3
+
+
+def test_where_they_never_meet_again_each_half_comes_to_the_end() -> None:
+    run = after(Partition(frozenset({6, 7}), 5e-3))
+    assert leaders(run) == [0, 4, 6, 8]
+    assert {teams(run)[rank] for rank in (6, 7)} == {(6, 7)}
+
+
+def test_who_is_told_too_late_that_it_is_over_ends_when_it_meets_one_that_knows() -> None:
+    # The others end at about 70 ms, which is what 7 alone would take many times as long for.
+    run = after(Partition(frozenset({7}), 5e-3, 100e-3))
+    assert leaders(run)[:3] == [0, 4, 7]
+    assert updates_s(run, 7)[-1] < 110e-3
+
+
+def test_nobody_waits_for_one_that_was_elsewhere_while_all_parted() -> None:
+    # Whoever computes meanwhile notices nothing, and comes to a collective that the others have
+    # given up; so does whose word of that is lost.
+    parted = Partition(frozenset({7}), 5e-3, 5e-3 + 1.2 * DETECTION.detect_s)
+    run = after(parted, Weather(drop=0.3, tags=frozenset({"left", "regroup"})), jitter=True)
+    assert leaders(run) == [0, 4, 8]
+    assert {teams(run)[rank] for rank in range(4, 8)} == {(4, 5, 6, 7)}
+
+
+def test_weights_that_take_the_place_of_others_are_told() -> None:
+    def told(*faults: Fault) -> int:
+        return sum(learner.abandoned for learner in after(*faults).everyone)
+
+    assert told() == 0
+    # 6 comes to lead, and leads no more.
+    assert told(Partition(frozenset({6, 7}), 5e-3, 20e-3)) >= 2
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_however_it_is_cut_all_come_to_the_end_and_together(data: st.DataObject) -> None:
+    # All is whole when each of twelve alone has made half of its updates.
+    moments = st.floats(0.0, 4e-3)
+    faults: list[Fault] = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        side = frozenset(data.draw(st.sets(st.integers(0, 11), min_size=1, max_size=11)))
+        start_s, length_s = data.draw(moments), data.draw(moments)
+        faults.append(Partition(side, start_s, start_s + length_s))
+    dead = data.draw(st.sets(st.integers(0, 11), max_size=3))
+    faults += [Crash(rank, at_s=data.draw(moments)) for rank in sorted(dead)]
+    run = after(*faults, jitter=True, updates=3 * TARGET)
+    left = set(range(12)) - dead
+    assert set(run.learners) == left
+    for rank, team in teams(run).items():
+        assert {peer for peer in left if peer // 4 == rank // 4} <= set(team)
 
 
 def test_by_default_the_loss_of_a_member_ends_the_run_and_names_it() -> None:

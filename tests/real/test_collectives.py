@@ -8,7 +8,8 @@ import threading
 import pytest
 import torch
 
-from dualrt.core.errors import StalledError
+from dualrt.core.effects import Group
+from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.real import collectives
 from dualrt.real.collectives import Collectives
 from tests.support.many_askers import CALLS
@@ -69,7 +70,7 @@ def test_a_call_that_hangs_is_aborted_when_the_collectives_are_closed(
     made = alone()
     # As where NCCL is called, whose groups are ours.
     made._abort, made._ours = abort, True
-    made._begin(hang, ())
+    made._begin(hang, None)
     assert called.wait(30)
     made.close()
     made._thread.join(30)
@@ -88,7 +89,7 @@ def test_groups_of_before_are_left_before_others_are_joined(
         hangs.wait()
 
     made = alone()
-    made._begin(hang, ())
+    made._begin(hang, None)
     assert called.wait(30)
     made.close()
     try:
@@ -111,3 +112,28 @@ def test_what_does_not_hang_is_not_aborted() -> None:
     made.close()
     assert not made._thread.is_alive()
     assert not aborted
+
+
+def test_who_leaves_a_group_waits_in_it_no_more() -> None:
+    group, another = Group("both", (0, 1)), Group("another", (0, 1))
+    called, hangs = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        called.set()
+        hangs.wait()
+
+    def leave() -> None:
+        called.wait(30)
+        made.leave(another, 1)
+        made.leave(group, 1)
+
+    made = alone()
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    for loss in (Loss.NOTICED, Loss.KNOWN):
+        with pytest.raises(PeerLostError, match="it has done with group 'both'") as lost:
+            made._wait(hang, group)
+        assert (lost.value.peer, lost.value.loss) == (1, loss)
+    leaving.join()
+    hangs.set()
+    made.close()

@@ -113,6 +113,45 @@ def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
     assert any(time_s > healed_s for time_s in answers_between_hosts_s(tmp_path))
 
 
+def test_a_super_learner_that_is_cut_in_two_goes_on_as_two_and_is_one_again(
+    hosts: tuple[str, ...], keys: str, tmp_path: Path
+) -> None:
+    slow = ", ".join(f"{{learner = {rank}, factor = 8}}" for rank in range(4))
+    options = (
+        keys,
+        "algorithm={name='h-adpsgd', learners_per_group=4, on_member_lost='go-on'}",
+        f"faults.stragglers=[{slow}]",
+        "workload.batch=16",
+        "training.epochs=8",
+        "real.timeout_s=10",
+    )
+    started = [
+        subprocess.Popen(
+            [*command(host, number, ADDRESSES[number], *options), "--out", str(tmp_path / host)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, host in enumerate(hosts)
+    ]
+    try:
+        assert commands.await_(lambda: bool(updates(tmp_path)[0]))
+        ip("-n", hosts[0], "link", "set", "dv0", "down")
+        assert commands.await_(lambda: len(updates(tmp_path)[2]) > 5)
+        ip("-n", hosts[0], "link", "set", "dv0", "up")
+        ended = [process.communicate(timeout=100) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], ended
+    first, second, third, fourth = updates(tmp_path).values()
+    assert not second
+    assert not fourth
+    # The third leads while they are apart, and no more.
+    assert first[0] < third[0]
+    assert sum(time_s > third[-1] for time_s in first) > 5
+
+
 def test_between_hosts_keys_are_asked_for(hosts: tuple[str, ...]) -> None:
     done = alone(hosts[0], command(hosts[0], 0, ADDRESSES[0], *SUPER_LEARNERS))
     assert done.returncode == 2

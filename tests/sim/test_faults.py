@@ -13,6 +13,7 @@ from dualrt.core.effects import (
     Compute,
     Cost,
     Group,
+    Leave,
     Now,
     Packet,
     Place,
@@ -380,6 +381,47 @@ class TestCollectives:
 
         with pytest.raises(StrandError, match=r"a partition keeps it apart from learner 0"):
             Stage([[main(member)], [main(member)]], Partition(frozenset({1}), 2.5, 9.0))
+
+
+    def test_one_that_was_given_up_does_not_answer_what_is_waited_for_next(self) -> None:
+        got: list[Any] = []
+
+        async def first() -> None:
+            await second()
+            got.append((await Recv("t", 2)).packet.note)
+
+        async def second() -> None:
+            await Sleep(3.0)
+            with pytest.raises(PeerLostError):
+                await Broadcast(self.BOTH, 0, Packet(note="late"))
+
+        async def talk() -> None:
+            await Sleep(12.0)
+            await Send(0, "t", Packet(note="next"))
+            await Sleep(1.0)
+
+        # It is over at 3 s, behind the partition, which is noticed and heals.
+        parted = Partition(frozenset({1}), 2.5, 9.0)
+        Stage([[main(first)], [main(second)], [main(talk)]], parted)
+        assert got == ["next"]
+
+    def test_who_leaves_a_group_waits_in_it_no_more(self) -> None:
+        told: list[tuple[float, int]] = []
+
+        async def member() -> None:
+            for _ in range(2):
+                with pytest.raises(PeerLostError, match="it has done with group 'both'") as lost:
+                    await Broadcast(self.BOTH, 0, Packet())
+                told.append((await Now(), lost.value.peer))
+
+        async def heed() -> None:
+            await Sleep(3.0)
+            await Leave(Group("another", (0, 1)), 1)
+            await Leave(self.BOTH, 1)
+
+        stage = Stage([[main(member), main(heed, "heed")], [main(idle)]])
+        assert told == [(3.0, 1), (3.0, 1)]
+        assert stage.toll.given_up == ((0, 1, 0.0, 3.0, False),)
 
 
 class TestLinks:
