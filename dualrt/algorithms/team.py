@@ -17,7 +17,7 @@ Nothing tells a dead member from one that a partition keeps away. So both sides 
 cut in two go on, each as a team with the lowest of its ranks for a leader, as do those of which all
 others are dead. As soon as a leader reaches a member of the group that is not in its team, it has
 its team made anew; the other's leader does the same, and all are one team again, with the weights
-of the lowest rank (docs/decisions/0024-teams.md).
+of the lowest rank (docs/decisions/0025-teams.md).
 
 A member for which it is over says so to all others, and to whoever begins another attempt.
 """
