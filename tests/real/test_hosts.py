@@ -116,13 +116,13 @@ def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
 def test_a_super_learner_that_is_cut_in_two_goes_on_as_two_and_is_one_again(
     hosts: tuple[str, ...], keys: str, tmp_path: Path
 ) -> None:
-    slow = ", ".join(f"{{learner = {rank}, factor = 8}}" for rank in range(4))
+    slow = ", ".join(f"{{learner = {rank}, factor = 15}}" for rank in range(4))
     options = (
         keys,
         "algorithm={name='h-adpsgd', learners_per_group=4, on_member_lost='go-on'}",
         f"faults.stragglers=[{slow}]",
         "workload.batch=16",
-        "training.epochs=8",
+        "training.epochs=14",
         "real.timeout_s=10",
     )
     started = [

@@ -382,7 +382,6 @@ class TestCollectives:
         with pytest.raises(StrandError, match=r"a partition keeps it apart from learner 0"):
             Stage([[main(member)], [main(member)]], Partition(frozenset({1}), 2.5, 9.0))
 
-
     def test_one_that_was_given_up_does_not_answer_what_is_waited_for_next(self) -> None:
         got: list[Any] = []
 
