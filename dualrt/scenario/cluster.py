@@ -146,10 +146,12 @@ class Collectives(Table):
         description="From which size on a bucket is sent, for granularity = 'buckets'; left out: "
         "25 MiB, as in DistributedDataParallel.",
     )
-    buffers: Literal["device", "host"] = Field(
+    buffers: Literal["device", "host", "rdma"] = Field(
         default="device",
         description="device: from GPU to GPU over NVLink, or PCIe and network, like NCCL; host: by "
-        "way of the servers' memory, whose bandwidth it shares with averaging, like MPI of 2019.",
+        "way of the servers' memory, whose bandwidth it shares with averaging, like MPI of 2019; "
+        "rdma: the same, but network cards read and write that memory by themselves, so that only "
+        "what stays on a server takes of its bandwidth.",
     )
     form: Literal["flow", "closed"] = Field(
         default="flow",

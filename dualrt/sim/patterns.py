@@ -24,14 +24,16 @@ from typing import Literal, TypeAlias
 
 from dualrt.core.errors import UsageError
 from dualrt.sim.cluster import Cluster
-from dualrt.sim.flows import counted
+from dualrt.sim.flows import Link, counted
 
 Edge: TypeAlias = tuple[int, int]
 """Sender and receiver of the same number of bytes as every other edge of its pattern."""
 
 
-Buffers: TypeAlias = Literal["device", "host"]
-"""Where a library's buffers are, which everything passes that it sends."""
+Buffers: TypeAlias = Literal["device", "host", "rdma"]
+"""Where a library's buffers are, which everything passes that it sends: on the GPUs; in the memory
+of their hosts, and what is sent is copied into them and out of them; or there too, and the cards
+read and write them by themselves, so that only what stays on a server is copied."""
 
 
 class Pattern:
@@ -50,8 +52,7 @@ class Pattern:
         buffers: Buffers = "device",
     ) -> None:
         self.edges = tuple(edges)
-        route_of = cluster.route if buffers == "device" else cluster.staged_route
-        routes = [route_of(*edge) for edge in self.edges]
+        routes = [_route(cluster, buffers, *edge) for edge in self.edges]
         self.crossings = tuple(link for route in routes for link in route)
         """A link as often as edges cross it."""
         self.loads = counted(self.crossings)
@@ -78,6 +79,14 @@ class Pattern:
         """What an edge moves while all edges move as much, on the links as they are now."""
         pace = min(link.available_bytes_per_s / load for link, load in self.loads)
         return min(pace, self.cap_bytes_per_s)
+
+
+def _route(cluster: Cluster, buffers: Buffers, sender: int, receiver: int) -> Sequence[Link]:
+    """What an edge crosses."""
+    near = cluster.place(sender).server == cluster.place(receiver).server
+    if buffers == "host" or (buffers == "rdma" and near):
+        return cluster.staged_route(sender, receiver)
+    return cluster.route(sender, receiver)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -156,3 +156,13 @@ def test_a_ring_through_the_hosts_crosses_their_memory_at_both_ends_of_every_edg
     assert set(crossings(ring, ".memory").values()) == {16}
     assert crossings(ring, ".nvlink.out") == Counter()
     assert ring.cap_bytes_per_s == SPEC.host_memory_bytes_per_s / 16
+
+
+def test_what_cards_read_and_write_by_themselves_takes_nothing_of_the_memory() -> None:
+    """Seven of the eight edges that begin on a server end there, and cross its memory twice."""
+    ring = Formation(built(), range(64), "rdma").ring
+    assert set(crossings(ring, ".memory").values()) == {14}
+    assert crossings(ring, ".nvlink.out") == Counter()
+    staged = Formation(built(), range(64), "host").ring
+    for ending in (".up", ".down", "nic.in", "nic.out"):
+        assert crossings(ring, ending) == crossings(staged, ending)
