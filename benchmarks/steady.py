@@ -23,7 +23,7 @@ from dualrt.scenario import load
 
 SCENARIO = (
     "learners=4",
-    "simulation.epochs=0.1",
+    "training.epochs=0.1",
     "cluster.device.step_cv=0.04",
     "cluster.device.device_sigma=0.01",
 )
