@@ -24,6 +24,7 @@ from dualrt.scenario import load
 SCENARIO = (
     "learners=4",
     "training.epochs=0.1",
+    "simulation.epochs=0.1",
     "cluster.device.step_cv=0.04",
     "cluster.device.device_sigma=0.01",
 )
