@@ -63,6 +63,20 @@ _left_behind: list[threading.Thread] = []
 """Threads of groups that were closed, and were not through with leaving them when last seen."""
 
 
+_formed: list[dist.ProcessGroup] = []
+"""Groups that were formed anew, as a member was lost. Kept, because to drop one waits for its
+calls, and one of these may be with somebody who was lost in turn."""
+
+
+def must_not_unwind() -> bool:
+    """Whether the interpreter's own end would wait for the library for ever, or be aborted by it.
+
+    So it is where a group has lost a member: threads of ours, and of the library, may be in a call
+    with it that nothing ends.
+    """
+    return bool(_formed)
+
+
 def in_use(rank: int, timeout_s: float) -> bool:
     """Whether torch.distributed has groups already, by whoever uses it beside us.
 
@@ -307,7 +321,9 @@ class Collectives:
         # As a process group of its own: torch.distributed makes groups by the run's store alone.
         formed = dist.ProcessGroupGloo(served, place, len(group.ranks), timeout)
         # It has the methods that are called here.
-        return cast(dist.ProcessGroup, formed)
+        group_itself = cast(dist.ProcessGroup, formed)
+        _formed.append(group_itself)
+        return group_itself
 
     def _store_of_our_own(self, timeout: timedelta) -> TCPStore:
         held: DistNetworkError | None = None
