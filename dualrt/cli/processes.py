@@ -79,7 +79,7 @@ def one_of_them() -> Iterator[bool]:
         # Others end what they have started by themselves; a shell that is left does not mean to.
         watchdog.end_with(os.getppid())
     launcher.end_with_parent()
-    heard = REPORTS in os.environ
+    heard, formed_before = REPORTS in os.environ, _formed_anew()
     with watchdog.signals_raise_once():
         try:
             with logs.beside():
@@ -98,9 +98,14 @@ def one_of_them() -> Iterator[bool]:
             # Threads of this learner may be in the middle of a gradient.
             show.fail(str(error))
             watchdog.leave(2 if isinstance(error, UsageError) else 1)
-        collectives = sys.modules.get("dualrt.real.collectives")
-        if "RANK" in os.environ and collectives is not None and collectives.must_not_unwind():
+        if "RANK" in os.environ and _formed_anew() > formed_before:
             watchdog.leave(0)
+
+
+def _formed_anew() -> int:
+    """Groups that this process has formed after a loss, if it has any at all."""
+    collectives = sys.modules.get("dualrt.real.collectives")
+    return 0 if collectives is None else collectives.formed_anew()
 
 
 @contextmanager

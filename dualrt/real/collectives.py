@@ -68,13 +68,13 @@ _formed: list[dist.ProcessGroup] = []
 calls, and one of these may be with somebody who was lost in turn."""
 
 
-def must_not_unwind() -> bool:
-    """Whether the interpreter's own end would wait for the library for ever, or be aborted by it.
+def formed_anew() -> int:
+    """How many groups this process has formed so.
 
-    So it is where a group has lost a member: threads of ours, and of the library, may be in a call
-    with it that nothing ends.
+    If any, the interpreter's own end may wait for the library for ever, or be aborted by it:
+    threads of ours, and of the library, may be in a call with the lost that nothing ends.
     """
-    return bool(_formed)
+    return len(_formed)
 
 
 def in_use(rank: int, timeout_s: float) -> bool:
