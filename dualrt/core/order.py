@@ -148,7 +148,8 @@ def put_in_order(learner: Learner, turns: Turns) -> None:
     """Have a learner ask `turns`; before its strands begin."""
     for name in CHANGES:
         setattr(learner.weights, name, _in_turn(turns, name, learner.weights))
-    learner.next_draw = _drawn(learner.next_draw, turns)  # type: ignore[method-assign] # by design
+    # On the object, as above: where no order is kept, drawing costs nothing more.
+    learner.next_draw = _drawn(learner.next_draw, turns)  # type: ignore[method-assign]
     learner.seat = replace(learner.seat, progress=_Known(learner.seat.progress, turns))
 
 
