@@ -14,19 +14,16 @@ nothing is lost from the sum over learners.
 from __future__ import annotations
 
 import math
-import os
-import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
+from dualrt.core.bodies import Story, drop, exhaust, new_story
 from dualrt.core.effects import (
     AllReduce,
     Awaited,
@@ -55,32 +52,25 @@ from dualrt.core.errors import (
     StalledError,
     StrandError,
 )
-from dualrt.core.faults import Crash, Slowdown, slowness
-from dualrt.core.journal import Journal
+from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner, Strand
-from dualrt.core.order import Witness, check_names, put_in_order
-from dualrt.core.records import Lane, Observer, Update
+from dualrt.core.order import Witness
+from dualrt.core.records import Lane, Observer
+from dualrt.real.chronicle import Chronicle
 from dualrt.real.collectives import Call, Collectives
 from dualrt.real.events import Events
+from dualrt.real.failures import FailedElsewhereError, heed
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
 from dualrt.real.helpers import Helpers
 from dualrt.real.lanes import HOST, Lanes
 from dualrt.real.lanes import Lane as DeviceLane
-from dualrt.real.reports import OverError, have_ended, is_over
+from dualrt.real.mishaps import Mishaps
+from dualrt.real.rejoining import rejoin
+from dualrt.real.reports import OverError, have_ended
 from dualrt.real.staging import DeviceBodies
 from dualrt.real.truce import Keeping, Truce
-
-FLUSH_S = 0.5
-"""How long an update may wait to be told to an observer that takes records in bulk. To tell it
-takes the strand 1.6 ms, most of it whatever the number of records: at every 0.1 s that was 0.55 ms
-of each step of 33 ms."""
-
-STORY_LENGTH = 8
-"""How many last effects an error tells."""
-
-FAILURE = "failure"
-"""The tag under which a process that fails tells the others why, in a note."""
+from dualrt.real.witnessed import Unwitnessed, Witnessed
 
 
 class StoppedError(RunError):
@@ -88,14 +78,6 @@ class StoppedError(RunError):
 
     def __init__(self) -> None:
         super().__init__("the run was stopped")
-
-
-class FailedElsewhereError(RunError):
-    """Learner `peer` has failed, and said so."""
-
-    def __init__(self, peer: int, why: str) -> None:
-        self.peer = peer
-        super().__init__(f"learner {peer} failed, and the run ended: {why}")
 
 
 class _Course(NamedTuple):
@@ -106,14 +88,14 @@ class _Course(NamedTuple):
     """What it is called in the order that is kept of the run; None if it is not in there."""
     patience_s: float
     """How long it waits for a message."""
-    story: deque[Effect[Any]]
+    story: Story
     lane: DeviceLane
     """What its thread asks of the device."""
 
     def part(self, place: int, lane: DeviceLane) -> _Course:
         """A part, which has a story of its own: no other thread appends while it is told."""
         path = None if self.path is None else f"{self.path}.{place}"
-        return self._replace(path=path, story=deque(maxlen=STORY_LENGTH), lane=lane)
+        return self._replace(path=path, story=new_story(), lane=lane)
 
 
 class RealDriver:
@@ -148,15 +130,12 @@ class RealDriver:
         self._lanes = Lanes.of(device) if lanes is None else lanes
         self._events = events or Events(learner.rank)
         self._learner, self._gossip, self._collectives = learner, gossip, collectives
-        learner.lost = self._lost
-        self._witness = witness
-        if witness is not None:
-            put_in_order(learner, witness)
-            gossip.tell_what_is_taken(witness.took)
-        # Guards the journal, into which all strands write.
-        self._journal, self._writing = Journal(observer), threading.Lock()
-        self._flushed_s = 0.0
-        self._timeout_s, self._device, self._slowdowns = timeout_s, device, slowdowns
+        self._order = (
+            Unwitnessed(gossip) if witness is None else Witnessed(gossip, learner, witness)
+        )
+        learner.lost = self._order.lost
+        self._chronicle, self._mishaps = Chronicle(observer), Mishaps(slowdowns, crash)
+        self._timeout_s, self._device = timeout_s, device
         if collectives is not None:
             gossip.watch(collectives.note)
         self._helpers = Helpers()
@@ -164,7 +143,7 @@ class RealDriver:
         # Guards and announces the counts below.
         self._gate = Gate()
         self._mains = self._daemons = 0
-        self._crash, self._began_ago_s = crash, began_ago_s
+        self._began_ago_s = began_ago_s
         self._rejoins, self._keeping = rejoins or learner.seat.incarnation > 0, keeping
         self._truce: Truce | None = None
         if keeping is not None:
@@ -185,16 +164,15 @@ class RealDriver:
         Raises StrandError when a strand raised, StalledError when another learner does not end,
         StoppedError when `stop` was called, OverError for a learner that is back too late.
         """
-        self._own = tuple(self._learner.strands())
-        if self._witness is not None:
-            check_names(self._own)
-        strands = (*self._own, Strand("heed", _heed, daemon=True))
+        own = tuple(self._learner.strands())
+        self._order.begin(own)
+        strands = (*own, Strand("heed", heed, daemon=True))
         if self._truce is not None:
             strands = (*strands, Strand("keep", self._truce.attend, daemon=True))
         self._daemons = sum(strand.daemon for strand in strands)
         self._mains = len(strands) - self._daemons
         self._began_s = time.monotonic() - self._began_ago_s
-        self._await_the_crash()
+        self._mishaps.begin(self._began_ago_s)
         self._land()
         if self._rejoins:
             # Alone: what others ask of it meanwhile waits until it has weights.
@@ -217,8 +195,7 @@ class RealDriver:
             # What comes now is for who gathers the results.
             self._gossip.land(None)
             self._helpers.close()
-            with self._writing:
-                self._journal.flush()
+            self._chronicle.flush()
         # The daemons wait for messages that nobody sends, until the gossip is closed.
         self._stopping.set()
         return elapsed_s
@@ -230,34 +207,9 @@ class RealDriver:
             self._gossip.land(DeviceBodies(lane))
 
     async def _rejoin(self, strands: Sequence[Strand]) -> None:
-        taken_from = await self._up_to_date()
-        if is_over():
-            raise OverError(self._learner.rank)
-        rank, step = self._learner.rank, self._learner.updates
-        tell = self._events.info if taken_from else self._events.warning
-        tell(
-            "rejoined",
-            f"learner {rank} has rejoined the run at update {step}, with "
-            + (taken_from or "weights as in the beginning: nobody has any, and nothing was kept"),
-            updates=step,
-            taken_from=taken_from,
-        )
+        await rejoin(self._learner, self._keeping, self._events)
         for strand in strands:
             self._thread(partial(self._strand, strand))
-
-    async def _up_to_date(self) -> str:
-        """Get weights; says whose they are, or nothing if there were none."""
-        if await self._learner.rejoin():
-            return "another learner's weights"
-        kept = None if self._keeping is None else self._keeping.last_resort(self._learner)
-        return "" if kept is None else f"its own part of {kept}"
-
-    def _await_the_crash(self) -> None:
-        crash = self._crash
-        if crash is not None and crash.at_s is not None:
-            timer = threading.Timer(crash.at_s - self._began_ago_s, _die)
-            timer.daemon = True
-            timer.start()
 
     def _end(self) -> None:
         silent = self._gossip.finish(self._timeout_s)
@@ -303,13 +255,11 @@ class RealDriver:
     def _strand(self, strand: Strand) -> None:
         # What a daemon waits for may never come, and nobody waits for the daemon.
         patience_s = math.inf if strand.daemon else self._timeout_s
-        # Not by its name, which may be that of one of the driver's.
-        own = any(strand is one for one in self._own)
-        path = strand.name if own else None
-        course = _Course(strand.name, path, patience_s, deque(maxlen=STORY_LENGTH), HOST)
+        path = self._order.path(strand)
+        course = _Course(strand.name, path, patience_s, new_story(), HOST)
         try:
             lane = self._lanes.of_strand(daemon=strand.daemon)
-            with lane.use(), self._on(course):
+            with lane.use(), self._order.on(course.path):
                 self._exhaust(course._replace(lane=lane), strand.body())
         except StoppedError:
             return
@@ -337,33 +287,22 @@ class RealDriver:
         self.stop(error)
 
     def _exhaust(self, course: _Course, body: Body[Any]) -> Any:
-        advance: Callable[[], Effect[Any]] = partial(body.send, None)
-        while True:
+        def answer(effect: Effect[Any]) -> Any:
             try:
-                effect = advance()
-            except StopIteration as returned:
-                return returned.value
-            course.story.append(effect)
-            try:
-                answer = self._answer(course, effect)
-            except StoppedError:
-                body.close()
+                return self._answer(course, effect)
+            except PeerLostError as error:
+                self._order.told(error)
                 raise
-            except Exception as error:
-                if isinstance(error, PeerLostError) and self._witness is not None:
-                    self._witness.lost(error.peer)
-                # An error of awaited work arises at the await.
-                advance = partial(body.throw, error)
-            else:
-                advance = partial(body.send, answer)
+
+        return exhaust(body, answer, course.story, passes_by=(StoppedError,))
 
     def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
         if self._stopping.is_set():
-            _drop(effect)
+            if isinstance(effect, Together):
+                for child in effect.children:
+                    drop(child)
             raise StoppedError()
-        crash = self._crash
-        if crash is not None and crash.at_step is not None and crash.at_step < self._learner.draws:
-            _die()
+        self._mishaps.at_step(self._learner.draws)
         start_s = self._now_s()
         match effect:
             case Compute(work=work, cost=cost, on=on):
@@ -378,11 +317,11 @@ class RealDriver:
                 self._span(course, "recv " + tag, start_s, packet.nbytes, sender)
                 return Delivery(sender, self._here(packet))
             case Send(peer=peer, tag=tag, packet=packet):
-                self._send(course, effect)
+                self._order.send(effect, course.lane)
                 self._span(course, "send " + tag, start_s, packet.nbytes, peer)
                 return None
             case Report(update=update):
-                self._write_update(start_s, update)
+                self._chronicle.update(start_s, update)
                 return None
             case Together(children=children):
                 return self._together(course, children)
@@ -402,12 +341,11 @@ class RealDriver:
             case Sleep(duration_s=duration_s):
                 if self._stopping.wait(duration_s):
                     raise StoppedError()
-                if self._witness is not None:
-                    # So that who sleeps until something is so does it as often again.
-                    self._witness.knew("slept", duration_s)
+                # So that who sleeps until something is so does it as often again.
+                self._order.knew("slept", duration_s)
                 return None
             case Now():
-                return start_s if self._witness is None else self._witness.knew("now", start_s)
+                return self._order.knew("now", start_s)
             case _:
                 raise RunError(f"the real runtime does not know the effect {effect!r}")
 
@@ -438,7 +376,7 @@ class RealDriver:
         def run(place: int, child: Awaited[Any], lane: DeviceLane) -> None:
             part = course.part(place, lane)
             try:
-                with lane.use(), self._on(part):
+                with lane.use(), self._order.on(part.path):
                     if isinstance(child, Effect):
                         part.story.append(child)
                         results[place] = self._answer(part, child)
@@ -478,29 +416,6 @@ class RealDriver:
             why = f"it was silent for {course.patience_s:g} s"
             raise PeerLostError(peer, why, Loss.SILENT) from error
 
-    def _send(self, course: _Course, effect: Send) -> None:
-        peer, tag = effect.peer, effect.tag
-        send = partial(self._gossip.send, peer, tag, effect.packet, course.lane)
-        if self._witness is None:
-            send()
-            return
-        if peer in self._gossip.lost:
-            # It vanishes, and that no strand is told so.
-            self._witness.lost(peer)
-        self._witness.sent(tag, peer, send)
-
-    def _on(self, course: _Course) -> AbstractContextManager[None]:
-        """Let this thread take that course's turns, if they are kept."""
-        if self._witness is None:
-            return nullcontext()
-        return self._witness.on(course.path)
-
-    def _lost(self) -> frozenset[int]:
-        lost = self._gossip.lost
-        if lost and self._witness is not None:
-            self._witness.lost(min(lost))
-        return lost
-
     @property
     def _groups(self) -> Collectives:
         if self._collectives is None:
@@ -509,9 +424,9 @@ class RealDriver:
 
     def _lag(self, start_s: float) -> None:
         """Be the straggler that the scenario asks for."""
-        factor = slowness(self._slowdowns, start_s)
-        if factor > 1:
-            self._stopping.wait((factor - 1) * (self._now_s() - start_s))
+        lag_s = self._mishaps.lag_s(start_s, self._now_s() - start_s)
+        if lag_s:
+            self._stopping.wait(lag_s)
 
     def _here(self, packet: Packet) -> Packet:
         """What came to the host's memory, because it was there before we were, is on the device."""
@@ -535,31 +450,4 @@ class RealDriver:
         lane = Lane(self._learner.rank, course.name, kind)
         ended_s = self._now_s() if end_s is None else end_s
         row = start_s, ended_s, nbytes, peer, self._learner.draws
-        with self._writing:
-            self._journal.pen(lane)(row)
-
-    def _write_update(self, now_s: float, update: Update) -> None:
-        with self._writing:
-            self._journal.update(now_s, update)
-            if now_s - self._flushed_s >= FLUSH_S:
-                self._flushed_s = now_s
-                self._journal.flush()
-
-
-def _drop(effect: Effect[Any]) -> None:
-    """Bodies that nobody will begin: of one that is merely forgotten Python says so."""
-    if isinstance(effect, Together):
-        for child in effect.children:
-            if not isinstance(child, Effect):
-                child.close()
-
-
-def _die() -> None:
-    """As if the machine had failed: nothing is closed, and nobody is told."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-async def _heed() -> None:
-    """What every learner does beside its strands: end when another one fails."""
-    failed, told = await Recv(FAILURE)
-    raise FailedElsewhereError(failed, told.note)
+        self._chronicle.span(lane, row)

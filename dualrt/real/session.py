@@ -29,8 +29,9 @@ from dualrt.core.learner import Learner
 from dualrt.core.order import Witness
 from dualrt.core.records import Observer
 from dualrt.real.collectives import Collectives, in_use
-from dualrt.real.driver import FAILURE, RealDriver
+from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
+from dualrt.real.failures import FAILURE
 from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY

@@ -9,13 +9,13 @@ or of what is known of it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from dualrt.core.bodies import Story, drop, exhaust, new_story
 from dualrt.core.effects import (
     AllReduce,
     Awaited,
@@ -42,9 +42,6 @@ from dualrt.replay.fibers import Fiber, Fibers
 from dualrt.replay.given import AS_IT_WAS, DivergedError, Given, Turn
 from dualrt.replay.sums import Sums
 
-STORY_LENGTH = 8
-"""How many last effects an error tells, as in a real run."""
-
 
 class _Course(NamedTuple):
     """A strand, or a part of one."""
@@ -53,10 +50,10 @@ class _Course(NamedTuple):
     strand: str
     path: str
     """What it is called in the order."""
-    story: deque[Effect[Any]]
+    story: Story
 
     def part(self, place: int) -> _Course:
-        return self._replace(path=f"{self.path}.{place}", story=deque(maxlen=STORY_LENGTH))
+        return self._replace(path=f"{self.path}.{place}", story=new_story())
 
 
 class _Call(NamedTuple):
@@ -124,7 +121,7 @@ class Replay:
         self._fibers.end()
 
     def _strand(self, given: Given, strand: Strand, mains: list[Strand]) -> None:
-        course = _Course(given, strand.name, strand.name, deque(maxlen=STORY_LENGTH))
+        course = _Course(given, strand.name, strand.name, new_story())
         self._whole(course, partial(self._exhaust, course, strand.body()))
         if not strand.daemon:
             mains.remove(strand)
@@ -147,23 +144,7 @@ class Replay:
         raise self._fibers.over_with(error)
 
     def _exhaust(self, course: _Course, body: Body[Any]) -> Any:
-        advance: Callable[[], Effect[Any]] = partial(body.send, None)
-        try:
-            while True:
-                try:
-                    effect = advance()
-                except StopIteration as returned:
-                    return returned.value
-                course.story.append(effect)
-                try:
-                    answer = self._answer(course, effect)
-                except Exception as error:
-                    # An error of awaited work arises at the await.
-                    advance = partial(body.throw, error)
-                else:
-                    advance = partial(body.send, answer)
-        finally:
-            body.close()
+        return exhaust(body, partial(self._answer, course), course.story)
 
     def _answer(self, course: _Course, effect: Effect[Any]) -> Any:
         given = course.given
@@ -212,7 +193,7 @@ class Replay:
                 self._fibers.wake(parent)
 
         for place, child in enumerate(children[1:], 1):
-            self._fibers.start(partial(part, place, child), partial(_close, child))
+            self._fibers.start(partial(part, place, child), partial(drop, child))
         for child in children[:1]:
             part(0, child)
         while left:
@@ -262,9 +243,3 @@ class Replay:
 
 def _spread(group: Group, root: int, packets: Sequence[Packet | None]) -> Sequence[Packet | None]:
     return [packets[group.ranks.index(root)]] * len(packets)
-
-
-def _close(child: Awaited[Any]) -> None:
-    """A body that nobody will begin: of one that is merely forgotten Python says so."""
-    if not isinstance(child, Effect):
-        child.close()

@@ -17,18 +17,15 @@ training step has one.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
+from dualrt.core.bodies import new_story
 from dualrt.core.effects import Awaited, Body, Effect, describe
 from dualrt.core.errors import StrandError
 from dualrt.core.journal import Journal, Pens
 from dualrt.core.learner import Learner
-
-STORY_LENGTH = 8
-"""How many last effects an error tells."""
 
 
 class Pending:
@@ -129,7 +126,7 @@ class Process:
         self.parts: Sequence[Process] = ()
         """Those that run in its stead while it waits for them together."""
         self._spare: list[Process] = []
-        self.story: deque[Effect[Any]] = deque(maxlen=STORY_LENGTH)
+        self.story = new_story()
         self._await(awaited)
 
     def _await(self, awaited: Awaited[Any]) -> None:

@@ -13,7 +13,7 @@ from dualrt.core.effects import Body, Compute, Cost, Packet, Place, Recv, Send, 
 from dualrt.core.errors import StrandError, UsageError
 from dualrt.core.learner import Learner, Strand
 from dualrt.observe.order import Header, Order, OrderWriter, read_orders
-from dualrt.real.driver import FAILURE, FailedElsewhereError
+from dualrt.real.failures import FAILURE, FailedElsewhereError
 from dualrt.replay.driver import Replay
 from dualrt.replay.given import DivergedError
 from tests.support.stage import actors, daemon, main, train

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from dualrt.core.bodies import STORY_LENGTH
 from dualrt.core.effects import Awaited, Effect, Now, Recv, Sleep
 from dualrt.core.errors import StrandError
 from dualrt.core.journal import Journal
-from dualrt.sim.process import PENDING, STORY_LENGTH, Answers, Process
+from dualrt.sim.process import PENDING, Answers, Process
 from tests.support.simulated import Log
 from tests.support.stage import actors
 
