@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,33 +42,51 @@ def command(host: str, number: int, interface: str, *options: str) -> list[str]:
     return torchrun(host, number, "train", "digits-adpsgd", "--json", *settings)
 
 
+def commands_that_keep(folder: Path, hosts: Sequence[str], *options: str) -> list[list[str]]:
+    """Those of all hosts; what each keeps is in a folder of its name."""
+    return [
+        [*command(host, number, ADDRESSES[number], *options), "--out", str(folder / host)]
+        for number, host in enumerate(hosts)
+    ]
+
+
+@contextmanager
+def started(all_words: Sequence[Sequence[str]]) -> Iterator[Callable[[], list[str]]]:
+    """Processes, and what waits until they have ended well: it returns what each has printed."""
+    processes = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for words in all_words
+    ]
+
+    def join() -> list[str]:
+        ended = [process.communicate(timeout=100) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], ended
+        return [printed for printed, _ in ended]
+
+    try:
+        yield join
+    finally:
+        for process in processes:
+            process.kill()
+
+
 SUPER_LEARNERS = ("algorithm.name=h-adpsgd", "training.epochs=2", "training.audit=true")
 
 
 def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...], keys: str) -> None:
     """Those of a host are one; each is told its address or the name of its interface."""
-    words = [
-        command(hosts[0], 0, ADDRESSES[0], keys, *SUPER_LEARNERS),
-        command(hosts[1], 1, "dv1", keys, *SUPER_LEARNERS),
-    ]
-    started = [
-        subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for each in words
-    ]
-    try:
-        ended = [process.communicate(timeout=100) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], ended
-    summary = json.loads(ended[0][0])
+    first_host = command(hosts[0], 0, ADDRESSES[0], keys, *SUPER_LEARNERS)
+    second_host = command(hosts[1], 1, "dv1", keys, *SUPER_LEARNERS)
+    with started([first_host, second_host]) as join:
+        told, told_by_second = join()
+    summary = json.loads(told)
     assert summary["learners"] == 4
     assert summary["conservation_error"] < 1e-5
     first, second, third, fourth = summary["steps_by_learner"]
     assert (first, third) == (second, fourth)
     assert summary["updates"] == first + third
     # Results are rank 0's to tell.
-    assert ended[1][0] == ""
+    assert told_by_second == ""
 
 
 def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
@@ -82,27 +100,14 @@ def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
         "training.epochs=25",
         "real.timeout_s=10",
     )
-    started = [
-        subprocess.Popen(
-            [*command(host, number, ADDRESSES[number], *options), "--out", str(tmp_path / host)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number, host in enumerate(hosts)
-    ]
-    try:
+    with started(commands_that_keep(tmp_path, hosts, *options)) as join:
         assert commands.await_(lambda: all(updates(tmp_path)[rank] for rank in range(4)))
         cut_s = latest_s(tmp_path)
         ip("-n", hosts[0], "link", "set", "dv0", "down")
         time.sleep(4.0)
         healed_s = latest_s(tmp_path)
         ip("-n", hosts[0], "link", "set", "dv0", "up")
-        ended = [process.communicate(timeout=100) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], ended
+        join()
     for times_s in updates(tmp_path).values():
         # Nobody stood still while the cable was cut; to notice it took a 20th of the timeout.
         assert len([time_s for time_s in times_s if cut_s + 2.0 < time_s < healed_s]) > 10
@@ -125,25 +130,12 @@ def test_a_super_learner_that_is_cut_in_two_goes_on_as_two_and_is_one_again(
         "training.epochs=14",
         "real.timeout_s=10",
     )
-    started = [
-        subprocess.Popen(
-            [*command(host, number, ADDRESSES[number], *options), "--out", str(tmp_path / host)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number, host in enumerate(hosts)
-    ]
-    try:
+    with started(commands_that_keep(tmp_path, hosts, *options)) as join:
         assert commands.await_(lambda: bool(updates(tmp_path)[0]))
         ip("-n", hosts[0], "link", "set", "dv0", "down")
         assert commands.await_(lambda: len(updates(tmp_path)[2]) > 5)
         ip("-n", hosts[0], "link", "set", "dv0", "up")
-        ended = [process.communicate(timeout=100) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], ended
+        join()
     first, second, third, fourth = updates(tmp_path).values()
     assert not second
     assert not fourth

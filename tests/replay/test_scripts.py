@@ -8,20 +8,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from dualrt.core.effects import Body, Compute, Cost, Packet, Place, Recv, Send, Sleep, Together
 from dualrt.core.errors import StrandError, UsageError
-from dualrt.core.learner import Learner, Strand
+from dualrt.core.learner import Learner
+from dualrt.core.weights import Snapshot
 from dualrt.observe.order import Header, Order, OrderWriter, read_orders
 from dualrt.real.failures import FAILURE, FailedElsewhereError
 from dualrt.replay.driver import Replay
 from dualrt.replay.given import DivergedError
-from tests.support.stage import actors, daemon, main, train
-
-
-def strands(learner: Learner, *bodies: Strand) -> None:
-    """Hand them in."""
-    learner.strands = lambda: bodies  # type: ignore[method-assign]
+from tests.support.stage import Actor, actors, daemon, main, train
 
 
 def run(learners: Sequence[Learner], folder: Path) -> None:
@@ -50,7 +47,7 @@ def whats(order: Order) -> list[str]:
 def test_a_strand_may_be_called_as_one_of_the_drivers(tmp_path: Path) -> None:
     """What the driver's own takes, here a failure elsewhere, is no turn of the learner's."""
 
-    def cast() -> list[Learner]:
+    def cast() -> list[Actor]:
         waits, fails = actors([[], []])
 
         async def heed() -> None:
@@ -63,8 +60,8 @@ def test_a_strand_may_be_called_as_one_of_the_drivers(tmp_path: Path) -> None:
             await Send(0, FAILURE, Packet(note="it must be"))
             await Recv("nothing", 0)
 
-        strands(waits, main(heed, "heed"))
-        strands(fails, main(fail))
+        waits.play(main(heed, "heed"))
+        fails.play(main(fail))
         return [waits, fails]
 
     with pytest.raises(FailedElsewhereError, match="it must be"):
@@ -83,22 +80,23 @@ def test_weights_are_asked_by_keyword_as_well(tmp_path: Path) -> None:
         weights.blend(mine=read, theirs=read, share=0.5)
         await Sleep(0.0)
 
-    strands(learner, main(body))
+    learner.play(main(body))
     run([learner], tmp_path)
     assert whats(read_orders(tmp_path)[0]) == ["snapshot", "blend", "slept"]
 
 
 def test_a_change_that_raises_has_had_its_turn(tmp_path: Path) -> None:
-    def cast() -> list[Learner]:
+    def cast() -> list[Actor]:
         [learner] = actors([[]])
 
         async def body() -> None:
-            with pytest.raises(AttributeError):
-                learner.weights.adopt(None)  # type: ignore[arg-type]
+            too_short = Snapshot(torch.zeros(2), ())
+            with pytest.raises(RuntimeError):
+                learner.weights.adopt(too_short)
             learner.weights.snapshot()
             await Sleep(0.0)
 
-        strands(learner, main(body))
+        learner.play(main(body))
         return [learner]
 
     run(cast(), tmp_path)
@@ -110,7 +108,7 @@ def test_a_change_that_raises_has_had_its_turn(tmp_path: Path) -> None:
 def test_who_sleeps_until_something_is_so_sleeps_as_often_again(tmp_path: Path) -> None:
     """It shares with another strand what is no turn; it must not go on for ever."""
 
-    def cast() -> list[Learner]:
+    def cast() -> list[Actor]:
         [learner] = actors([[]])
         there = threading.Event()
 
@@ -124,7 +122,7 @@ def test_who_sleeps_until_something_is_so_sleeps_as_often_again(tmp_path: Path) 
                 await Sleep(0.0001)
             there.set()
 
-        strands(learner, main(sleeps, "sleeps"), main(sets, "sets"))
+        learner.play(main(sleeps, "sleeps"), main(sets, "sets"))
         return [learner]
 
     run(cast(), tmp_path)
@@ -186,9 +184,9 @@ async def that_asks_for_the_end(learner: Learner) -> None:
 
 @pytest.mark.parametrize("how", FAILURES)
 def test_a_failure_is_told_as_it_was_in_the_run(how: str, tmp_path: Path) -> None:
-    def cast() -> list[Learner]:
+    def cast() -> list[Actor]:
         [learner] = actors([[]])
-        strands(learner, main(lambda: FAILURES[how](learner)))
+        learner.play(main(lambda: FAILURES[how](learner)))
         return [learner]
 
     with pytest.raises(StrandError) as there:
@@ -210,7 +208,7 @@ def test_two_strands_that_draw_are_refused(tmp_path: Path) -> None:
     async def draws_too() -> None:
         await learner.gradient(learner.weights.snapshot())
 
-    strands(learner, main(draws, "one"), main(draws_too, "other"))
+    learner.play(main(draws, "one"), main(draws_too, "other"))
     with pytest.raises(StrandError, match="both draw mini-batches") as refused:
         run([learner], tmp_path)
     assert isinstance(refused.value.__cause__, UsageError)
@@ -226,7 +224,7 @@ def test_parts_of_one_strand_may_draw(tmp_path: Path) -> None:
         await part()
         await Together(part(), Sleep(0.0))
 
-    strands(learner, main(draws))
+    learner.play(main(draws))
     run([learner], tmp_path)
     assert learner.draws == 2
 
@@ -237,13 +235,13 @@ def test_two_strands_of_one_name_are_refused(tmp_path: Path) -> None:
     async def body() -> None:
         await Sleep(0.0)
 
-    strands(learner, main(body, "same"), daemon(body, "same"))
+    learner.play(main(body, "same"), daemon(body, "same"))
     with pytest.raises(UsageError, match="two strands are called 'same'"):
         run([learner], tmp_path)
 
 
 def test_who_goes_on_after_its_last_turn_is_named(tmp_path: Path) -> None:
-    def cast(looks: int) -> list[Learner]:
+    def cast(looks: int) -> list[Actor]:
         [learner] = actors([[]])
 
         async def body() -> None:
@@ -251,7 +249,7 @@ def test_who_goes_on_after_its_last_turn_is_named(tmp_path: Path) -> None:
                 learner.weights.snapshot()
             await Sleep(0.0)
 
-        strands(learner, main(body))
+        learner.play(main(body))
         return [learner]
 
     run(cast(2), tmp_path)

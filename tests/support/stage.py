@@ -46,6 +46,10 @@ class Actor(Learner):
     def strands(self) -> Sequence[Strand]:
         return self._strands
 
+    def play(self, *strands: Strand) -> None:
+        """Have these instead: strands that know their learner come after it."""
+        self._strands = strands
+
 
 def main(body: Callable[[], Body[None]], name: str = "main") -> Strand:
     return Strand(name, body)
