@@ -97,6 +97,8 @@ class Seat:
     """None for a learner that is not a vertex of the graph."""
     incarnation: int = 0
     """How often this learner had been started before, in this run."""
+    drawing: Callable[[], None] = lambda: None
+    """Told of each mini-batch before it is drawn, by the thread that draws it."""
 
 
 class Strand(NamedTuple):
@@ -225,6 +227,7 @@ class Learner(ABC):
 
     def next_draw(self) -> int:
         """The number of the mini-batch that is drawn next, which is then drawn."""
+        self.seat.drawing()
         draw = self.draws
         self.draws += 1
         return draw

@@ -148,9 +148,8 @@ def put_in_order(learner: Learner, turns: Turns) -> None:
     """Have a learner ask `turns`; before its strands begin."""
     for name in CHANGES:
         setattr(learner.weights, name, _in_turn(turns, name, learner.weights))
-    # On the object, as above: where no order is kept, drawing costs nothing more.
-    learner.next_draw = _drawn(learner.next_draw, turns)  # type: ignore[method-assign]
-    learner.seat = replace(learner.seat, progress=_Known(learner.seat.progress, turns))
+    seat = learner.seat
+    learner.seat = replace(seat, progress=_Known(seat.progress, turns), drawing=turns.draws)
 
 
 def check_names(strands: Sequence[Strand]) -> None:
@@ -162,14 +161,6 @@ def check_names(strands: Sequence[Strand]) -> None:
                 f"two strands are called {name!r}, and an order that is kept cannot tell them "
                 "apart. Give each a name of its own, or leave out --keep-order"
             )
-
-
-def _drawn(draw: Callable[[], int], turns: Turns) -> Callable[[], int]:
-    def ask() -> int:
-        turns.draws()
-        return draw()
-
-    return ask
 
 
 def _in_turn(turns: Turns, name: str, weights: Weights[Any]) -> Callable[..., Any]:
