@@ -276,9 +276,25 @@ def sweep(
             "--plot", metavar="FILE", help="Draw the rows over the first key (.png, .svg or .pdf)."
         ),
     ] = None,
-    figure: Annotated[
+    y: Annotated[
         str | None,
         typer.Option("--y", metavar="FIGURE", help="What to draw; else the error, loss or hours."),
+    ] = None,
+    x: Annotated[
+        str | None,
+        typer.Option("--x", metavar="FIGURE", help="Draw over this figure, not the first key."),
+    ] = None,
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option("--max", metavar="FIGURE=VALUE", help="What will do at most; repeatable."),
+    ] = None,
+    at_least: Annotated[
+        list[str] | None,
+        typer.Option("--min", metavar="FIGURE=VALUE", help="What will do at least; repeatable."),
+    ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option("--best", metavar="FIGURE", help="What decides; else the cost, or hours."),
     ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="Where: loky (here), or a cluster of dask or ray.")
@@ -288,11 +304,16 @@ def sweep(
         typer.Option("--engine-address", metavar="ADDRESS", help="Where that cluster is."),
     ] = None,
 ) -> None:
-    """Simulate a scenario for every combination of values, and print one row for each."""
-    from dualrt.cli import sweeps
+    """Simulate a scenario for every combination of values, and print one row for each.
 
-    if figure is not None and plot is None:
-        raise UsageError("--y goes with --plot FILE")
+    With --max, --min or --best it also names the best combination that will do; if none will, it
+    exits with 1.
+    """
+    from dualrt.cli import choices, sweeps
+
+    for option, given in (("--x", x), ("--y", y)):
+        if given is not None and plot is None:
+            raise UsageError(f"{option} goes with --plot FILE")
     sweeps.sweep(
         file,
         over,
@@ -300,7 +321,8 @@ def sweep(
         sweeps.Where(engine, address, jobs),
         json,
         out,
-        None if plot is None else sweeps.Plot(plot, figure),
+        None if plot is None else sweeps.Plot(plot, x, y),
+        choices.Wanted(at_most or (), at_least or (), best),
     )
 
 

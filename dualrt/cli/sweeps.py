@@ -16,24 +16,37 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from dualrt.cli import show
+from dualrt.cli import choices, show
 from dualrt.cli.files import check_picture
 from dualrt.observe import units
-from dualrt.sweep import Axis, Row, Spread, over_seeds
+from dualrt.sweep import Axis, Row, Spread, over_seeds, scatter
 from dualrt.sweep import sweep as simulate_all
 from dualrt.sweep.axes import Combination
-from dualrt.sweep.plot import check_figure, draw
-from dualrt.sweep.rows import SEED, Figures, flat
+from dualrt.sweep.choice import Bound, Choice, choose
+from dualrt.sweep.plot import draw, usual
+from dualrt.sweep.rows import SEED, Figures, check_figure, flat
 
 Column = tuple[str, Callable[[Figures], str]]
 
-_COLUMNS: tuple[Column, ...] = (
+_LEARNT: tuple[Column, ...] = (
     ("loss", lambda figures: units.significant(figures.loss, 4)),
     ("accuracy", lambda figures: units.percent(figures.accuracy)),
     ("error", lambda figures: units.percent(figures.error)),
+    ("consensus", lambda figures: units.significant(figures.consensus_distance)),
+)
+"""Of runs with numbers."""
+
+_LASTED: tuple[Column, ...] = (
+    ("in all", lambda figures: units.hours(figures.hours_total)),
+    ("speed-up", lambda figures: units.factor(figures.speedup_over_one)),
+)
+"""Of timing alone, and where there is a price."""
+
+_PAID: tuple[Column, ...] = (("cost", lambda figures: units.cost(figures.cost_total)),)
+
+_ALWAYS: tuple[Column, ...] = (
     ("a step", lambda figures: units.seconds(figures.seconds_per_iteration)),
     ("staleness", lambda figures: units.significant(figures.staleness_mean)),
-    ("consensus", lambda figures: units.significant(figures.consensus_distance)),
 )
 
 
@@ -48,10 +61,11 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """The picture that is asked for; no figure is the usual one."""
+    """The picture that is asked for: `y` over the first swept key, or over the figure `x`."""
 
     file: Path
-    figure: str | None
+    x: str | None
+    y: str | None
 
 
 def sweep(
@@ -62,12 +76,18 @@ def sweep(
     as_json: bool,
     out: Path | None,
     plot: Plot | None,
+    wanted: choices.Wanted,
 ) -> None:
-    """Simulate every combination, print, draw, and exit with 1 if a run failed."""
+    """Simulate every combination, print, draw.
+
+    Exits with 1 if a run failed, or none is within the bounds that are wanted.
+    """
     axes = [Axis.parse(option) for option in over]
+    bounds = wanted.bounds()
     if plot is not None:
         check_picture(plot.file, "--plot")
-        check_figure(plot.figure)
+        check_figure("--x", plot.x)
+        check_figure("--y", plot.y)
     with show.progress("simulating every combination") as tell:
         rows = simulate_all(
             file,
@@ -81,49 +101,70 @@ def sweep(
             on_warning=show.warn,
         )
     spreads = over_seeds(rows) if any(axis.key == SEED for axis in axes) else []
+    choice = choose(rows, bounds, wanted.best) if wanted.anything else None
     if as_json:
-        print(json.dumps(_plain(axes, rows, spreads)))
+        print(json.dumps(_plain(axes, rows, spreads, choice)))
     else:
         show.results.print(_table(axes, rows))
         if spreads and not _timing_only(rows):
             show.results.print(_spread_table(axes, spreads))
+        if choice is not None and choice.will_do:
+            show.results.print(Text(choices.told(choice)))
     if out is not None:
         show.note(f"kept in {out}")
     if plot is not None:
-        draw(plot.file, rows, axes, plot.figure, title=f"{file}, swept")
+        _draw(plot, rows, axes, bounds, title=f"{file}, swept")
         show.note(f"picture: {plot.file}")
     failed = [row for row in rows if row.figures is None]
     for row in failed:
-        show.warn(f"{_named(row.combination)} failed: {row.failed}")
-    if failed:
+        show.warn(f"{choices.named(row.combination)} failed: {row.failed}")
+    in_vain = choice is not None and not choice.will_do
+    if choice is not None and in_vain:
+        show.warn(choices.nothing_will_do(choice, rows))
+    if failed or in_vain:
         sys.exit(1)
 
 
-def _plain(axes: Sequence[Axis], rows: Sequence[Row], spreads: Sequence[Spread]) -> dict[str, Any]:
+def _draw(
+    plot: Plot, rows: Sequence[Row], axes: Sequence[Axis], bounds: Sequence[Bound], title: str
+) -> None:
+    if plot.x is None:
+        draw(plot.file, rows, axes, plot.y, title)
+    else:
+        scatter.draw(plot.file, rows, plot.x, plot.y or usual(rows), bounds, title)
+
+
+def _plain(
+    axes: Sequence[Axis], rows: Sequence[Row], spreads: Sequence[Spread], choice: Choice | None
+) -> dict[str, Any]:
     values = {axis.key: dict(zip(axis.texts, axis.values, strict=True)) for axis in axes}
 
     def valued(combination: Combination) -> dict[str, Any]:
         return {key: values[key][text] for key, text in combination.items()}
 
+    chosen = {} if choice is None else {"choice": choices.plain(choice, valued)}
     return {
         "runs": [flat(row, valued(row.combination)) for row in rows],
         "over": {axis.key: list(axis.values) for axis in axes},
         "by": [{**asdict(spread), "combination": valued(spread.combination)} for spread in spreads],
+        **chosen,
     }
 
 
 def _table(axes: Sequence[Axis], rows: Sequence[Row]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for axis in axes:
-        table.add_column(Text(axis.key), no_wrap=True)
-    for heading, _ in _COLUMNS:
-        table.add_column(heading, justify="right")
+        table.add_column(Text(axis.key), overflow="fold")
+    columns = _columns(rows)
+    for heading, _ in columns:
+        # Where the terminal is narrow what was swept is folded, and never a figure.
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = [Text(text) for text in row.combination.values()]
         if row.figures is None:
             table.add_row(*cells, Text("failed", style="red"))
         else:
-            table.add_row(*cells, *(shown(row.figures) for _, shown in _COLUMNS))
+            table.add_row(*cells, *(shown(row.figures) for _, shown in columns))
     fitted = dict.fromkeys(row.figures.fitted for row in rows if row.figures is not None)
     keys = dict.fromkeys(key for listed in fitted if listed for key in listed.split())
     if keys:
@@ -132,11 +173,23 @@ def _table(axes: Sequence[Axis], rows: Sequence[Row]) -> Table:
     return table
 
 
+def _columns(rows: Sequence[Row]) -> Sequence[Column]:
+    """Those that there is something to say in."""
+    paid = any(row.figures is not None and row.figures.cost_total is not None for row in rows)
+    timing_only = _timing_only(rows)
+    return (
+        *(() if timing_only else _LEARNT),
+        *(_LASTED if timing_only or paid else ()),
+        *(_PAID if paid else ()),
+        *_ALWAYS,
+    )
+
+
 def _timing_only(rows: Sequence[Row]) -> bool:
-    """Whether no run failed and none had numbers: there is nothing to spread over seeds."""
-    return all(
-        row.figures is not None and row.figures.loss is None and row.figures.numerics_digest is None
-        for row in rows
+    """Whether there are runs, and none had numbers: there is nothing to spread over seeds."""
+    known = [row.figures for row in rows if row.figures is not None]
+    return bool(known) and all(
+        figures.loss is None and figures.numerics_digest is None for figures in known
     )
 
 
@@ -160,7 +213,3 @@ def _spread_table(axes: Sequence[Axis], spreads: Sequence[Spread]) -> Table:
             *([str(one.without)] if lacking else []),
         )
     return table
-
-
-def _named(combination: Combination) -> str:
-    return ", ".join(f"{key}={text}" for key, text in combination.items())

@@ -88,6 +88,8 @@ def simulate(
         steadiness=steadiness,
         gradient_s=device.nominal_s(workload.gradient_cost),
         links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
+        servers=len({simulator.cluster.place(learner.rank).server for learner in learners}),
+        price_per_server_hour=scenario.cluster.price_per_server_hour,
         fitted=_fitted(scenario),
         faults=_fault_figures(simulator.toll, present, scenario.learners),
     )
@@ -172,7 +174,9 @@ def _fitted(scenario: Scenario) -> list[FittedKey]:
     """Which settings of the cluster were fitted to measurements, in the order of its keys."""
     marks = scenario.cluster.fitted or {}
     return [
-        FittedKey(f"cluster.{key}", value, marks[key].calibration, marks[key].points)
+        FittedKey(
+            f"cluster.{key}", value, marks[key].calibration, marks[key].points, marks[key].rms_error
+        )
         for key, value in scenario.cluster.fitted_values().items()
     ]
 

@@ -58,6 +58,8 @@ class FittedKey:
     calibration: str
     points: tuple[str, ...]
     """The measured points that it was fitted to."""
+    rms_error: float | None = None
+    """How far the calibration was off at its points: rms of log(simulated / measured)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,12 @@ class Summary:
     train_loss: float | None
     """Mean over the last twentieth of the mini-batches."""
     digest: Digests
+    servers: int | None = None
+    """Servers that have a learner; None, as the next two, of a real run."""
+    server_hours_total: float | None = None
+    """Hours of the whole experiment, of all these servers together."""
+    cost_total: float | None = None
+    """The same by the price of a server's hour; None where none is given."""
     fitted: tuple[FittedKey, ...] = ()
     """What of the simulated cluster is no description, but was fitted."""
     faults: FaultFigures | None = None
@@ -186,6 +194,8 @@ def summarise(
     timing_digest: str | None = None,
     numerics_digest: str | None = None,
     links: Sequence[tuple[str, float]] = (),
+    servers: int | None = None,
+    price_per_server_hour: float | None = None,
     fitted: Sequence[FittedKey] = (),
     faults: FaultFigures | None = None,
 ) -> Summary:
@@ -194,8 +204,8 @@ def summarise(
     `steadiness` is the observer that was to stop the run, if there was one: if it did, the hours,
     the speed-up and the time of an iteration follow from its rate. `gradient_s` is what one
     mini-batch takes on one undisturbed device, `evaluation` holds the held-out "loss" and
-    "accuracy" as far as there are any, `links` (name, utilisation) pairs, and `faults` what went
-    wrong on purpose, None where nothing was to.
+    "accuracy" as far as there are any, `links` (name, utilisation) pairs, `servers` those that are
+    paid for, and `faults` what went wrong on purpose, None where nothing was to.
 
     A figure that is not finite, such as the loss of a run that diverged, becomes None.
     """
@@ -212,6 +222,8 @@ def summarise(
             paced_s = rate.whole_s(tally.updates * whole)
             batches = epochs_total * samples_per_epoch / batch
             hours_per_epoch = paced_s / 3600 / epochs_total
+    hours_total = None if hours_per_epoch is None else hours_per_epoch * epochs_total
+    server_hours_total = _product(servers, hours_total)
     busy = _ratio(math.fsum(tally.busy_s), learners * elapsed_s)
     held_out = evaluation or {}
     return Summary(
@@ -232,7 +244,7 @@ def summarise(
         samples=tally.samples,
         seconds_per_iteration=_ratio(paced_s * learners, batches),
         hours_per_epoch=hours_per_epoch,
-        hours_total=None if hours_per_epoch is None else hours_per_epoch * epochs_total,
+        hours_total=hours_total,
         speedup_over_one=None if gradient_s is None else _ratio(batches * gradient_s, paced_s),
         learner_steps_per_s=_ratio(steps, wall_s),
         # Rounding may bring the sum of what was busy a hair above the whole.
@@ -253,6 +265,9 @@ def summarise(
         accuracy=_finite(held_out.get("accuracy")),
         train_loss=_finite(tally.curve.recent_loss()),
         digest=Digests(timing_digest, numerics_digest),
+        servers=servers,
+        server_hours_total=server_hours_total,
+        cost_total=_product(price_per_server_hour, server_hours_total),
         fitted=tuple(fitted),
         faults=faults,
     )
@@ -264,6 +279,10 @@ _OPTIONAL = ("accuracy", "steady", "faults")
 
 def _ratio(numerator: float, denominator: float) -> float | None:
     return numerator / denominator if denominator > 0 else None
+
+
+def _product(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one * other
 
 
 def _finite(value: float | None) -> float | None:

@@ -57,8 +57,9 @@ def _links(summary: Summary) -> Rows:
 
 def _fitted(summary: Summary) -> Rows:
     for one in summary.fitted:
+        off = "" if one.rms_error is None else f", {units.percent(one.rms_error)} off (rms)"
         points = units.counted(len(one.points), "point")
-        yield "fitted", f"{one.key} = {one.value:.4g} ({one.calibration}, {points})"
+        yield "fitted", f"{one.key} = {one.value:.4g} ({one.calibration}, {points}{off})"
 
 
 def _run(summary: Summary) -> Rows:
@@ -79,6 +80,11 @@ def _time(summary: Summary) -> Rows:
     yield "an iteration", units.seconds(summary.seconds_per_iteration)
     yield "an epoch", units.hours(summary.hours_per_epoch)
     yield f"{summary.epochs_total:g} epochs{projected}", units.hours(summary.hours_total)
+    if summary.cost_total is not None:
+        yield (
+            "cost",
+            f"{units.cost(summary.cost_total)} for {units.counted(summary.servers, 'server')}",
+        )
     if summary.steady is not None:
         yield "steady rate", _steady(summary.steady)
     yield "speed-up over one device", units.factor(summary.speedup_over_one)

@@ -49,6 +49,11 @@ def size(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
+def cost(value: float | None) -> str:
+    """1,302.40 of whatever currency the price was in."""
+    return MISSING if value is None else f"{value:,.2f}"
+
+
 def percent(fraction: float | None) -> str:
     """0.8421 is 84.2 %."""
     return MISSING if fraction is None else f"{100 * fraction:.1f} %"

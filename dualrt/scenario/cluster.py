@@ -126,6 +126,11 @@ class Fitted(Table):
     points: tuple[Name, ...] = Field(
         min_length=1, description="The measured points that it was fitted to."
     )
+    rms_error: Amount | None = Field(
+        default=None,
+        description="How far that calibration was off at all its points: the root mean square of "
+        "log(simulated / measured); left out: not known.",
+    )
 
 
 class Collectives(Table):
@@ -183,6 +188,11 @@ class ClusterDescription(Table):
     title: Text = Field(default="", description="What cluster this is.")
     source: Text = Field(default="", description="Where its figures are published.")
     servers: Count = Field(description="Number of servers.")
+    price_per_server_hour: Positive | None = Field(
+        default=None,
+        description="What a server costs an hour, in a currency of your own; every server that has "
+        "a learner is paid for.",
+    )
     servers_as_needed: Flag = Field(
         default=False,
         description="Have as many servers as the learners fill, whatever `servers` says.",
@@ -331,6 +341,7 @@ _OF_THE_DESCRIPTION = {
     "collectives",
     "device",
     "fitted",
+    "price_per_server_hour",
     "servers_as_needed",
     "oversubscription",
 }

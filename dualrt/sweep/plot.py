@@ -9,25 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualrt.core.errors import UsageError
 from dualrt.observe.canvas import SERIES, picture
 from dualrt.sweep.axes import Axis
-from dualrt.sweep.rows import SEED, Figures, Row
+from dualrt.sweep.rows import SEED, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-NUMBERS = tuple(
-    field.name
-    for field in fields(Figures)
-    if field.name not in {"timing_digest", "numerics_digest"}
-)
-"""Figures that can be drawn."""
 
 USUAL = ("error", "loss", "hours_total")
 """What is drawn if nothing is said: the first of these that any run has."""
@@ -43,12 +36,6 @@ class Line:
     label: str
     points: tuple[tuple[str, tuple[float, ...]], ...]
     """(the axis' value as it was written, the figures of its runs), in the order of the axis."""
-
-
-def check_figure(figure: str | None) -> None:
-    """Raise UsageError for a figure that a sweep does not have."""
-    if figure is not None and figure not in NUMBERS:
-        raise UsageError(f"--y {figure}: no figure has that name. Known are {', '.join(NUMBERS)}")
 
 
 def lines_of(rows: Sequence[Row], axes: Sequence[Axis], figure: str) -> list[Line]:
@@ -76,7 +63,7 @@ def draw(
 
     Raises UsageError if no run has it.
     """
-    name = figure or _usual(rows)
+    name = figure or usual(rows)
     lines = lines_of(rows, axes, name)
     if not any(line.points for line in lines):
         raise UsageError(f"--y {name}: no run has that figure. Name another with --y")
@@ -91,7 +78,8 @@ def draw(
     picture(file, (9, 5.5), title, subtitle, put)
 
 
-def _usual(rows: Sequence[Row]) -> str:
+def usual(rows: Sequence[Row]) -> str:
+    """The figure that is drawn if nothing is said."""
     figures = [row.figures for row in rows if row.figures is not None]
     known = (name for name in USUAL if any(getattr(one, name) is not None for one in figures))
     return next(known, "elapsed_s")

@@ -7,9 +7,10 @@ came about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from dualrt.core.errors import UsageError
 from dualrt.observe.summary import Summary
 from dualrt.sweep.axes import Combination
 
@@ -29,6 +30,9 @@ class Figures:
     hours_per_epoch: float | None
     hours_total: float | None
     speedup_over_one: float | None
+    servers: int | None
+    server_hours_total: float | None
+    cost_total: float | None
     ci_percent: float | None
     """Of the rate that hours and speed-up were extrapolated with; None if they were not."""
     elapsed_s: float
@@ -59,6 +63,9 @@ class Figures:
             hours_per_epoch=summary.hours_per_epoch,
             hours_total=summary.hours_total,
             speedup_over_one=summary.speedup_over_one,
+            servers=summary.servers,
+            server_hours_total=summary.server_hours_total,
+            cost_total=summary.cost_total,
             ci_percent=steady.ci_percent if steady and steady.extrapolated else None,
             elapsed_s=summary.elapsed_s,
             steps=summary.steps,
@@ -73,6 +80,22 @@ class Figures:
             numerics_digest=summary.digest.numerics,
             wall_s=summary.wall_s,
             fitted=" ".join(one.key for one in summary.fitted) or None,
+        )
+
+
+NUMBERS = tuple(
+    field.name
+    for field in fields(Figures)
+    if field.name not in {"timing_digest", "numerics_digest", "fitted"}
+)
+"""Figures that can be compared and drawn."""
+
+
+def check_figure(option: str, figure: str | None) -> None:
+    """Raise UsageError for a figure, given with that option, that a sweep does not have."""
+    if figure is not None and figure not in NUMBERS:
+        raise UsageError(
+            f"{option} {figure}: no figure has that name. Known are {', '.join(NUMBERS)}"
         )
 
 
@@ -105,13 +128,18 @@ class Spread:
     max: float | None
 
 
-def over_seeds(rows: Iterable[Row]) -> list[Spread]:
-    """The spread over seeds for each combination of the other keys, in the order of the rows."""
+def apart_from_seeds(rows: Iterable[Row]) -> list[tuple[Combination, list[Row]]]:
+    """Rows that differ by their seed alone together, with what they share; in the rows' order."""
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
         others = tuple((key, text) for key, text in row.combination.items() if key != SEED)
         groups.setdefault(others, []).append(row)
-    return [_spread(dict(others), group) for others, group in groups.items()]
+    return [(dict(others), group) for others, group in groups.items()]
+
+
+def over_seeds(rows: Iterable[Row]) -> list[Spread]:
+    """The spread over seeds for each combination of the other keys, in the order of the rows."""
+    return [_spread(others, group) for others, group in apart_from_seeds(rows)]
 
 
 def _spread(combination: Combination, rows: list[Row]) -> Spread:

@@ -56,6 +56,7 @@ def test_every_cluster_has_the_fitted_value_and_says_so(table: Table, kept: dict
             assert cluster.fitted_values() == {key: pytest.approx(value, rel=0.005)}, name
             assert mark.calibration == FITTED
             assert set(mark.points) == points & set(parameter.points)
+            assert mark.rms_error == pytest.approx(kept["rms_error"], rel=0.01)
 
 
 def test_the_kept_residuals_are_those_of_the_shipped_clusters(

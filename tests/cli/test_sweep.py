@@ -72,7 +72,8 @@ def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
     words: list[str | Path] = ["sweep", *timing, "--over", "workload.batch=32,160", "--out", file]
     drawn = commands.here(*words, *HERE, "--plot", picture, "--y", "speedup_over_one")
     assert drawn.returncode == 0, drawn.stderr
-    assert "fitted to measurements: cluster.host_memory_bytes_per_s" in drawn.stdout
+    listed = " ".join(drawn.stdout.split())
+    assert "fitted to measurements: cluster.host_memory_bytes_per_s" in listed
     assert picture.read_bytes().startswith(b"\x89PNG")
     kept = file.read_bytes()
     again = commands.result_here(*words, *HERE)
@@ -81,12 +82,55 @@ def test_a_sweep_is_drawn_and_kept_as_parquet(tmp_path: Path) -> None:
     assert file.read_bytes() == kept
 
 
+RENT: list[str | Path] = [
+    "sweep",
+    "swb2000-ssgd-16",
+    *commands.settings("simulation.epochs=0.001", "cluster.price_per_server_hour=20"),
+    "--over",
+    "learners=4,8",
+    *HERE,
+]
+
+
+def test_a_sweep_says_what_to_rent(tmp_path: Path) -> None:
+    four, eight = commands.result_here(*RENT)["runs"]
+    assert [run["servers"] for run in (four, eight)] == [1, 2]
+    assert four["cost_total"] == pytest.approx(20 * four["hours_total"])
+    assert eight["server_hours_total"] == pytest.approx(2 * eight["hours_total"])
+    soon = ["--max", f"hours_total={eight['hours_total']}"]
+    chosen = commands.result_here(*RENT, "--best", "cost_total")["choice"]
+    assert chosen["figure"] == "cost_total"
+    assert [one["combination"]["learners"] for one in chosen["will_do"]] == [4, 8]
+    picture = tmp_path / "rent.png"
+    drawn = commands.here(*RENT, *soon, "--plot", picture, "--x", "hours_total")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "best by cost_total within hours_total <= " in drawn.stdout
+    assert "learners=8 (cost_total " in drawn.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sweep_in_which_nothing_will_do_says_how_near_it_came() -> None:
+    done = commands.here(*RENT, "--max", "hours_total=1", "--min", "speedup_over_one=2")
+    assert done.returncode == 1
+    assert "no combination is within hours_total <= 1 and speedup_over_one >= 2" in done.stderr
+    assert "with learners=8" in done.stderr
+    free = commands.here(*RENT[:4], *RENT[6:], "--best", "cost_total")
+    assert free.returncode == 1
+    assert "no run has cost_total, so none is best. Say what a server costs" in free.stderr
+    # The rows are there all the same.
+    assert "speed-up" in free.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         (["--plot", "sweep.xls"], "--plot sweep.xls: its name must end in"),
         (["--plot", "sweep.png", "--y", "speed"], "no figure has that name"),
         (["--y", "loss"], "--y goes with --plot"),
+        (["--x", "loss"], "--x goes with --plot"),
+        (["--plot", "sweep.png", "--x", "speed"], "--x speed: no figure has that name"),
+        (["--max", "hours_total"], "does not have the form FIGURE=VALUE"),
+        (["--best", "price"], "--best price: no figure has that name"),
         (["--out", "sweep.xls"], "must end in .csv or .parquet"),
         (["--engine", "spark"], "Known are loky, dask and ray"),
     ],

@@ -21,6 +21,7 @@ REQUIRED = {
     "busiest_links",
     "consensus_distance",
     "conservation_error",
+    "cost_total",
     "digest",
     "elapsed_s",
     "epochs_total",
@@ -33,6 +34,8 @@ REQUIRED = {
     "missed_mean",
     "mode",
     "seconds_per_iteration",
+    "server_hours_total",
+    "servers",
     "speedup_over_one",
     "staleness",
     "steps",
@@ -137,6 +140,23 @@ def test_a_run_in_which_nothing_happened_can_be_summed_up() -> None:
 
 def test_the_speedup_is_unknown_where_one_device_is() -> None:
     assert summed_up(four_steps(), gradient_s=None).speedup_over_one is None
+
+
+def test_all_servers_are_paid_for_the_whole_experiment() -> None:
+    paid = summed_up(four_steps(), servers=3, price_per_server_hour=2.0)
+    assert paid.hours_total is not None
+    assert paid.server_hours_total == 3 * paid.hours_total
+    assert paid.cost_total == 6 * paid.hours_total
+    assert summed_up(four_steps(), servers=3).cost_total is None
+    assert summed_up(four_steps(), price_per_server_hour=2.0).server_hours_total is None
+    assert summed_up(Tally(2), servers=3, price_per_server_hour=2.0).cost_total is None
+
+
+def test_a_summary_of_before_there_were_prices_can_be_read() -> None:
+    old = json.loads(summed_up(four_steps()).to_json())
+    for key in ("servers", "server_hours_total", "cost_total"):
+        del old[key]
+    assert Summary.from_json(json.dumps(old)) == summed_up(four_steps())
 
 
 def test_devices_never_wait_less_than_nothing() -> None:

@@ -130,3 +130,12 @@ def test_a_fitted_value_says_what_it_was_fitted_to(simulated: Summary) -> None:
     assert row(text, "fitted") == (
         "cluster.socket_bytes_per_s = 1.25e+09 (calibrations/mine, 2 points)"
     )
+    unsure = replace(key, rms_error=0.095)
+    text = printed(summary_table(replace(simulated, fitted=(unsure,))))
+    assert "(calibrations/mine, 2 points, 9.5 % off (rms))" in row(text, "fitted")
+
+
+def test_what_it_costs_is_said_where_there_is_a_price(simulated: Summary) -> None:
+    assert "cost" not in printed(summary_table(simulated))
+    paid = replace(simulated, servers=8, cost_total=1234.5)
+    assert row(printed(summary_table(paid)), "cost") == "1,234.50 for 8 servers"

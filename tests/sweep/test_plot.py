@@ -9,7 +9,8 @@ import pytest
 
 from dualrt.core.errors import UsageError
 from dualrt.sweep import Axis, Row
-from dualrt.sweep.plot import check_figure, draw, lines_of
+from dualrt.sweep.plot import draw, lines_of
+from dualrt.sweep.rows import check_figure
 from tests.sweep.examples import FIGURES
 
 AXES = [
@@ -73,6 +74,6 @@ def test_equal_rows_give_equal_files(tmp_path: Path, suffix: str, first: int) ->
 
 def test_a_figure_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Known are loss"):
-        check_figure("timing_digest")
+        check_figure("--y", "timing_digest")
     with pytest.raises(UsageError, match="no run has that figure"):
         draw(tmp_path / "a.png", rows(), AXES, "accuracy", "A sweep")
