@@ -93,7 +93,8 @@ LogFormat = Annotated[
 @app.command()
 def simulate(
     file: File,
-    overrides: Set = None,
+    *,
+    overrides: Set,
     seed: Seed = None,
     json: Json = False,
     out: Out = None,
@@ -110,21 +111,20 @@ def simulate(
             "--steady-percent", metavar="P", help="The same, to P %: half of a 95 % interval."
         ),
     ] = None,
-    metrics: Metrics = None,
+    metrics: Metrics,
 ) -> None:
     """Run a scenario in the simulator."""
     from dualrt.cli import runs
 
-    percent = 0.5 if steady and steady_percent is None else steady_percent
     request = runs.Request(
-        file,
-        tuple(overrides or ()),
-        seed,
-        json,
-        out,
-        picture,
-        percent,
-        metrics=tuple(metrics or ()),
+        file=file,
+        overrides=overrides,
+        seed=seed,
+        json=json,
+        out=out,
+        picture=picture,
+        steady_percent=0.5 if steady and steady_percent is None else steady_percent,
+        metrics=metrics,
     )
     runs.simulate(request)
 
@@ -132,13 +132,14 @@ def simulate(
 @app.command(short_help="Run a scenario for real.")
 def train(
     file: File,
+    *,
     local: Local = None,
-    overrides: Set = None,
+    overrides: Set,
     seed: Seed = None,
     json: Json = False,
     out: Out = None,
     picture: Picture = None,
-    metrics: Metrics = None,
+    metrics: Metrics,
     log_level: LogLevel = logs.Level.WARNING,
     log_format: LogFormat = logs.Form.TEXT,
     checkpoint: Annotated[
@@ -171,13 +172,13 @@ def train(
 
     logs.choose(log_level, log_format)
     request = runs.Request(
-        file,
-        tuple(overrides or ()),
-        seed,
-        json,
-        out,
-        picture,
-        metrics=tuple(metrics or ()),
+        file=file,
+        overrides=overrides,
+        seed=seed,
+        json=json,
+        out=out,
+        picture=picture,
+        metrics=metrics,
         log_level=log_level,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
@@ -215,7 +216,8 @@ def replay(
     """
     from dualrt.cli import replays
 
-    replays.replay(replays.Request(folder, until, model, json))
+    request = replays.Request(folder=folder, until=until, model=model, json=json)
+    replays.replay(request)
 
 
 @app.command(short_help="Set kept runs side by side.")
@@ -254,11 +256,12 @@ def timeline(
 @app.command(short_help="Simulate every combination of values.")
 def sweep(
     file: File,
+    *,
     over: Annotated[
         list[str],
         typer.Option("--over", metavar="KEY=V1,V2", help="Values for a key; repeatable."),
     ],
-    overrides: Set = None,
+    overrides: Set,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, help="Simulations at a time: 2, or what a cluster has."),
@@ -285,13 +288,23 @@ def sweep(
         typer.Option("--x", metavar="FIGURE", help="Draw over this figure, not the first key."),
     ] = None,
     at_most: Annotated[
-        list[str] | None,
-        typer.Option("--max", metavar="FIGURE=VALUE", help="What will do at most; repeatable."),
-    ] = None,
+        list[str],
+        typer.Option(
+            "--max",
+            metavar="FIGURE=VALUE",
+            default_factory=list,
+            help="What will do at most; repeatable.",
+        ),
+    ],
     at_least: Annotated[
-        list[str] | None,
-        typer.Option("--min", metavar="FIGURE=VALUE", help="What will do at least; repeatable."),
-    ] = None,
+        list[str],
+        typer.Option(
+            "--min",
+            metavar="FIGURE=VALUE",
+            default_factory=list,
+            help="What will do at least; repeatable.",
+        ),
+    ],
     best: Annotated[
         str | None,
         typer.Option("--best", metavar="FIGURE", help="What decides; else the cost, or hours."),
@@ -314,16 +327,17 @@ def sweep(
     for option, given in (("--x", x), ("--y", y)):
         if given is not None and plot is None:
             raise UsageError(f"{option} goes with --plot FILE")
-    sweeps.sweep(
-        file,
-        over,
-        tuple(overrides or ()),
-        sweeps.Where(engine, address, jobs),
-        json,
-        out,
-        None if plot is None else sweeps.Plot(plot, x, y),
-        choices.Wanted(at_most or (), at_least or (), best),
+    request = sweeps.Request(
+        file=file,
+        over=over,
+        overrides=overrides,
+        where=sweeps.Where(engine, address, jobs),
+        json=json,
+        out=out,
+        plot=None if plot is None else sweeps.Plot(plot, x, y),
+        wanted=choices.Wanted(at_most, at_least, best),
     )
+    sweeps.sweep(request)
 
 
 @app.command(short_help="Fit settings to measured figures.")
@@ -352,6 +366,7 @@ def profile(
             metavar="WORKLOAD|FILE", help="digits, speech, module:Class ..., or a scenario."
         ),
     ],
+    *,
     device: Annotated[
         str | None, typer.Option("--device", metavar="cpu|cuda", help="Where gradients are taken.")
     ] = None,
@@ -374,7 +389,7 @@ def profile(
     record: Annotated[
         bool, typer.Option("--record", help="Write what single steps took, to be replayed.")
     ] = False,
-    overrides: Set = None,
+    overrides: Set,
     seed: Seed = None,
     json: Json = False,
     out: Written = None,
@@ -385,25 +400,25 @@ def profile(
     """
     from dualrt.cli import profile as profiling
 
-    profiling.profile(
-        profiling.Request(
-            what,
-            device,
-            learners,
-            batches,
-            seconds,
-            record,
-            tuple(overrides or ()),
-            seed,
-            json,
-            out,
-        )
+    request = profiling.Request(
+        what=what,
+        device=device,
+        learners=learners,
+        batches=batches,
+        seconds=seconds,
+        record=record,
+        overrides=overrides,
+        seed=seed,
+        json=json,
+        out=out,
     )
+    profiling.profile(request)
 
 
 @app.command(short_help="Random faults, and what must always hold.")
 def swarm(
     file: File,
+    *,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 100,
     first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="The first of them.")] = 1,
     faults: Annotated[
@@ -415,7 +430,7 @@ def swarm(
             "reorder; else all that the algorithm is asked to bear.",
         ),
     ] = None,
-    overrides: Set = None,
+    overrides: Set,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Simulations at a time.")
     ] = None,
@@ -427,9 +442,16 @@ def swarm(
     """
     from dualrt.cli import swarms
 
-    kinds = tuple(faults.split(",")) if faults is not None else ()
-    request = swarms.Request(file, seeds, first_seed, kinds, tuple(overrides or ()), jobs)
-    swarms.swarm(request, json)
+    request = swarms.Request(
+        file=file,
+        seeds=seeds,
+        first_seed=first_seed,
+        kinds=tuple(faults.split(",")) if faults is not None else (),
+        overrides=overrides,
+        jobs=jobs,
+        json=json,
+    )
+    swarms.swarm(request)
 
 
 @app.command(short_help="Will a real run work on these machines?")
@@ -437,8 +459,9 @@ def doctor(
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="The scenario that is to be run.")
     ] = None,
+    *,
     local: Local = None,
-    overrides: Set = None,
+    overrides: Set,
     json: Json = False,
     out: Annotated[
         Path | None,
@@ -452,7 +475,8 @@ def doctor(
     """
     from dualrt.cli import doctor as doctoring
 
-    doctoring.doctor(doctoring.Request(file, tuple(overrides or ()), json, out), local)
+    request = doctoring.Request(file=file, overrides=overrides, json=json, out=out)
+    doctoring.doctor(request, local)
 
 
 @app.command(short_help="Make the keys of a run.")

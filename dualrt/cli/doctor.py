@@ -6,8 +6,8 @@ Owns the way from options to the report on the screen, and the exit code: 1 if a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,12 @@ MOST_SHOWN = 16
 MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The options."""
 
     file: str | None
-    overrides: tuple[str, ...]
+    overrides: Sequence[str]
     json: bool
     out: Path | None
 
@@ -78,7 +78,7 @@ def _look_locally(request: Request, learners: int) -> Report:
             f"{request.scenario().learners} learners in the scenario, {learners} with --local"
         )
     overrides = (f"learners={learners}", *request.overrides)
-    there = Request(request.file, overrides, request.json, request.out)
+    there = replace(request, overrides=overrides)
     reports: list[Report] = []
     with show.progress(f"looking at {learners} learners") as tell:
 

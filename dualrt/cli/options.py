@@ -16,9 +16,12 @@ File = Annotated[
     str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
 ]
 Set = Annotated[
-    list[str] | None,
+    list[str],
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override any key of the scenario; repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        default_factory=list,
+        help="Override any key of the scenario; repeatable.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Override the scenario's seed.")]
@@ -40,10 +43,11 @@ Picture = Annotated[
     typer.Option("--picture", metavar="FILE", help="Draw it there (.png, .svg or .pdf)."),
 ]
 Metrics = Annotated[
-    list[str] | None,
+    list[str],
     typer.Option(
         "--metrics",
         metavar="WHERE",
+        default_factory=list,
         help="Show figures while it runs: tensorboard:DIR, or prometheus:HOST:PORT of a real run; "
         "repeatable.",
     ),

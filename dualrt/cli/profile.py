@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ LEARNERS_A_CORE = 2
 FILE = "scenario.toml"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The options of the command."""
 
@@ -41,7 +42,7 @@ class Request:
     batches: str | None
     seconds: float
     record: bool
-    overrides: tuple[str, ...]
+    overrides: Sequence[str]
     seed: int | None
     json: bool
     out: Path | None

@@ -17,7 +17,7 @@ from dualrt.core.errors import RunError, UsageError, require
 from dualrt.real import watchdog
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The options."""
 

@@ -40,18 +40,18 @@ PARTING_S = 10.0
 """How long processes that were told to end may take beside the run's own timeout."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The options of a run."""
 
     file: str
-    overrides: tuple[str, ...]
+    overrides: Sequence[str]
     seed: int | None
     json: bool
     out: Path | None
     picture: Path | None
     steady_percent: float | None = None
-    metrics: tuple[str, ...] = ()
+    metrics: Sequence[str] = ()
     log_level: Level = Level.WARNING
     checkpoint: Path | None = None
     checkpoint_every: str | None = None

@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,7 +28,7 @@ SHOWN_IN_FULL = 3
 """Failures that are printed with all their options; of others the command is enough."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The options of a swarm."""
 
@@ -36,8 +36,9 @@ class Request:
     seeds: int
     first_seed: int
     kinds: tuple[str, ...]
-    overrides: tuple[str, ...]
+    overrides: Sequence[str]
     jobs: int | None
+    json: bool
 
     def replay(self, seed: int) -> str:
         """The one command that runs a seed again."""
@@ -47,7 +48,7 @@ class Request:
         return shlex.join([*words, "--seeds", "1", "--first-seed", str(seed)])
 
 
-def swarm(request: Request, as_json: bool) -> None:
+def swarm(request: Request) -> None:
     """Run all seeds, print, and exit with 1 if an invariant is violated."""
     # What a user's own code prints must not mix with the result.
     with redirect_stdout(sys.stderr), show.progress(f"{request.seeds} seeds") as tell:
@@ -60,7 +61,7 @@ def swarm(request: Request, as_json: bool) -> None:
             jobs=request.jobs or os.cpu_count() or 1,
             on_progress=tell,
         )
-    if as_json:
+    if request.json:
         print(json.dumps(_plain(found, request)))
     else:
         show.results.print(_table(found))

@@ -68,21 +68,27 @@ class Plot:
     y: str | None
 
 
-def sweep(
-    file: str,
-    over: Sequence[str],
-    overrides: tuple[str, ...],
-    where: Where,
-    as_json: bool,
-    out: Path | None,
-    plot: Plot | None,
-    wanted: choices.Wanted,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of a sweep."""
+
+    file: str
+    over: Sequence[str]
+    overrides: Sequence[str]
+    where: Where
+    json: bool
+    out: Path | None
+    plot: Plot | None
+    wanted: choices.Wanted
+
+
+def sweep(request: Request) -> None:
     """Simulate every combination, print, draw.
 
     Exits with 1 if a run failed, or none is within the bounds that are wanted.
     """
-    axes = [Axis.parse(option) for option in over]
+    axes = [Axis.parse(option) for option in request.over]
+    where, out, plot, wanted = request.where, request.out, request.plot, request.wanted
     bounds = wanted.bounds()
     if plot is not None:
         check_picture(plot.file, "--plot")
@@ -90,9 +96,9 @@ def sweep(
         check_figure("--y", plot.y)
     with show.progress("simulating every combination") as tell:
         rows = simulate_all(
-            file,
+            request.file,
             axes,
-            overrides=overrides,
+            overrides=request.overrides,
             jobs=where.jobs,
             on=where.engine,
             address=where.address,
@@ -102,7 +108,7 @@ def sweep(
         )
     spreads = over_seeds(rows) if any(axis.key == SEED for axis in axes) else []
     choice = choose(rows, bounds, wanted.best) if wanted.anything else None
-    if as_json:
+    if request.json:
         print(json.dumps(_plain(axes, rows, spreads, choice)))
     else:
         show.results.print(_table(axes, rows))
@@ -113,7 +119,7 @@ def sweep(
     if out is not None:
         show.note(f"kept in {out}")
     if plot is not None:
-        _draw(plot, rows, axes, bounds, title=f"{file}, swept")
+        _draw(plot, rows, axes, bounds, title=f"{request.file}, swept")
         show.note(f"picture: {plot.file}")
     failed = [row for row in rows if row.figures is None]
     for row in failed:

@@ -54,7 +54,7 @@ class Plan:
     """What is to be measured: the scenario of a `file` with `overrides`."""
 
     file: str
-    overrides: tuple[str, ...]
+    overrides: Sequence[str]
     seed: int | None
     workload: str
     learners: int

@@ -117,7 +117,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> Measured:
             "json": False,
             "out": None,
         }
-        profile(Request(what, **{**given, **options}))
+        profile(Request(what=what, **{**given, **options}))
         (plan,) = plans
         return plan
 
