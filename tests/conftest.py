@@ -68,6 +68,17 @@ def _nothing_left_behind() -> Iterator[None]:
     logger.setLevel(level)
 
 
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """What torch computes meanwhile, one thread does: the bits of a sum depend on how many do."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def alone(item: pytest.Item) -> bool:
     """Whether it must run beside no other test."""
     return item.get_closest_marker("alone") is not None

@@ -11,22 +11,16 @@ network as long as the allreduce is shorter than the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, final
 
 from dualrt.algorithms.synchronous import Collective
 from dualrt.core.effects import AllReduce, Place, Together
-from dualrt.core.learner import Strand
 from dualrt.core.weights import Snapshot
 
 
 @final
 class DelayByOne(Collective):
     """SSGD's full average, taken of the weights while the next gradient is computed."""
-
-    def strands(self) -> Sequence[Strand]:
-        """Training only."""
-        return (Strand("train", self.train),)
 
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""

@@ -9,13 +9,12 @@ Conserved: the average leaves the sum as it is. Waits for: the slowest learner, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 from dualrt.algorithms.period import check_period
 from dualrt.algorithms.synchronous import Collective
 from dualrt.core.effects import AllReduce
-from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.learner import Layout, Seat
 from dualrt.core.weights import Snapshot
 
 
@@ -38,10 +37,6 @@ class LocalSGD(Collective):
         check_period(period)
         layout = super().layout(learners)
         return layout._replace(unison=(layout.replicas,))
-
-    def strands(self) -> Sequence[Strand]:
-        """Training only."""
-        return (Strand("train", self.train),)
 
     async def train(self) -> None:
         """Steps and averages by turns; the last is always an average."""

@@ -14,14 +14,13 @@ of ranks, so that the bits of the result depend on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 from dualrt.algorithms.synchronous import Synchronous
 from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import UsageError
 from dualrt.core.keeping import Pause
-from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.learner import Layout, Seat
 from dualrt.core.weights import Snapshot
 
 
@@ -41,10 +40,6 @@ class SDPSGD(Synchronous):
     def layout(cls, learners: int) -> Layout:
         """Every learner is a replica and a vertex of the graph."""
         return super().layout(learners)._replace(pause=Pause.ALIGNED)
-
-    def strands(self) -> Sequence[Strand]:
-        """Training only."""
-        return (Strand("train", self.train),)
 
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""

@@ -21,14 +21,13 @@ w_i z_i, but for the applied gradients a_k g. Waits for: those who push to it in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 from dualrt.algorithms.synchronous import Synchronous
 from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import UsageError
 from dualrt.core.keeping import Pause, State
-from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.learner import Layout, Seat
 from dualrt.core.weights import Snapshot
 
 
@@ -58,10 +57,6 @@ class SGP(Synchronous):
         """With the mass."""
         super().restore(state)
         self.mass = state.values["mass"]
-
-    def strands(self) -> Sequence[Strand]:
-        """Training only."""
-        return (Strand("train", self.train),)
 
     async def train(self) -> None:
         """Repeat the equations above until the agreed end."""

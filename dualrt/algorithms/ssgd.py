@@ -11,13 +11,12 @@ al., PyTorch Distributed, arXiv 2006.15704).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 from dualrt.algorithms.synchronous import Collective
 from dualrt.core.buckets import DDP_BUCKET_BYTES, FIRST_BUCKET_BYTES, in_buckets
 from dualrt.core.errors import UsageError
-from dualrt.core.learner import Layout, Seat, Strand
+from dualrt.core.learner import Layout, Seat
 from dualrt.core.workload import PiecewiseWorkload
 
 
@@ -46,10 +45,6 @@ class SSGD(Collective):
             raise UsageError(f"bucket_bytes = {bucket_bytes}: give a size, or 0 for no buckets")
         layout = super().layout(learners)
         return layout._replace(unison=(layout.replicas,))
-
-    def strands(self) -> Sequence[Strand]:
-        """Training only."""
-        return (Strand("train", self.train),)
 
     async def train(self) -> None:
         """Repeat the equation above until the agreed end."""

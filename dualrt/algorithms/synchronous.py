@@ -6,13 +6,24 @@ learning rate and the end are agreed without a message.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+
 from dualrt.core.effects import Group
 from dualrt.core.keeping import Pause
-from dualrt.core.learner import Layout, Learner
+from dualrt.core.learner import Layout, Learner, Strand
 
 
 class Synchronous(Learner):
     """A learner whose k-th step is everyone's k-th step."""
+
+    def strands(self) -> Sequence[Strand]:
+        """Training only."""
+        return (Strand("train", self.train),)
+
+    @abstractmethod
+    async def train(self) -> None:
+        """Step by step, until the agreed end."""
 
     @property
     def updates(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -77,15 +77,12 @@ def test_an_interrupted_fit_ends_with_130(file: Path, tmp_path: Path) -> None:
     text = file.read_text().replace('"seed=2"', '"seed=2", "training.epochs=100000"')
     file.write_text(text.replace("'seed=2'", "'seed=2', 'training.epochs=100000'"))
     kept = tmp_path / "kept.toml"
-    with commands.start("calibrate", file, "--out", kept) as process:
-        try:
-            # Loaded by the fit alone, when it begins.
-            maps = Path(f"/proc/{process.pid}/maps")
-            assert commands.await_(lambda: "scipy/optimize" in maps.read_text())
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=commands.PATIENCE_S)
-        finally:
-            process.kill()
-    assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err
+
+    def fitting(process: subprocess.Popen[str]) -> bool:
+        # Loaded by the fit alone, when it begins.
+        return "scipy/optimize" in Path(f"/proc/{process.pid}/maps").read_text()
+
+    done = commands.interrupted("calibrate", file, "--out", kept, once=fitting)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
     assert not kept.exists()

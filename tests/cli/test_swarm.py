@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 from pathlib import Path
 
 from dualrt.scenario import load
@@ -64,15 +63,8 @@ def test_an_unknown_kind_is_exit_code_2() -> None:
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
-    with commands.start("swarm", "swarm-small", "--seeds", "100000", "--jobs", "2") as parent:
-        try:
-            # It, and two that work for it, with what keeps track of them.
-            assert commands.await_(lambda: len(commands.descendants(parent.pid)) >= 4)
-            processes = commands.descendants(parent.pid)
-            parent.send_signal(signal.SIGINT)
-            _, err = parent.communicate(timeout=commands.PATIENCE_S)
-        finally:
-            parent.kill()
-    assert parent.returncode == 130, err
-    assert "Traceback" not in err
-    assert commands.await_(lambda: not commands.alive(processes))
+    words = ("swarm", "swarm-small", "--seeds", "100000", "--jobs", "2")
+    # It, and two that work for it, with what keeps track of them.
+    done = commands.interrupted(*words, once=commands.has_processes(4))
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import cast
 
 import pytest
-import torch
 
 from tests.support.stage import STAGES, Stage
 
@@ -18,8 +16,5 @@ def perform(request: pytest.FixtureRequest) -> Stage:
 
 
 @pytest.fixture(autouse=True)
-def _one_torch_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _on_one_thread(one_torch_thread: None) -> None:
+    """Whoever performs."""

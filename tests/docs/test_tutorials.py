@@ -81,13 +81,18 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(tuple(found["info"].split()), found["text"])
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """Someone who has followed the tutorial about an algorithm of one's own to its end."""
-    someone = Reader(tmp_path_factory.mktemp("tutorial"))
-    for block in blocks(TUTORIALS / "your-own-algorithm.md"):
+def follower(tutorial: str, folder: Path) -> Reader:
+    """Someone who has followed it to its end."""
+    someone = Reader(folder)
+    for block in blocks(TUTORIALS / f"{tutorial}.md"):
         someone.follow(block)
     return someone
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Of the tutorial about an algorithm of one's own."""
+    return follower("your-own-algorithm", tmp_path_factory.mktemp("tutorial"))
 
 
 def test_there_is_no_tutorial_that_is_not_followed() -> None:
@@ -124,11 +129,8 @@ def test_the_two_runs_are_shown_beside_each_other(reader: Reader) -> None:
 
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """Someone who has followed the tutorial about a training loop of one's own to its end."""
-    someone = Reader(tmp_path_factory.mktemp("loop"))
-    for block in blocks(TUTORIALS / "your-own-loop.md"):
-        someone.follow(block)
-    return someone
+    """Of the tutorial about a training loop of one's own."""
+    return follower("your-own-loop", tmp_path_factory.mktemp("loop"))
 
 
 @pytest.mark.parametrize("run", ["alone", "two", "synchronous"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -70,17 +69,9 @@ def test_a_folder_in_use_and_an_interface_that_is_none_are_failures(tmp_path: Pa
 
 def test_an_interrupted_look_leaves_nothing(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path)}
-    with commands.start("doctor", "--local", "2", env=env) as parent:
-        try:
-            assert commands.await_(lambda: len(commands.descendants(parent.pid)) >= 3)
-            processes = commands.descendants(parent.pid)
-            parent.send_signal(signal.SIGINT)
-            out, err = parent.communicate(timeout=commands.PATIENCE_S)
-        finally:
-            parent.kill()
-    assert (parent.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == "dualrt: interrupted"
-    assert commands.await_(lambda: not commands.alive(processes))
+    done = commands.interrupted("doctor", "--local", "2", env=env, once=commands.has_processes(3))
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1] == "dualrt: interrupted"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -57,8 +57,9 @@ def test_lines_are_json_that_says_what_it_is(tmp_path: Path) -> None:
     assert second == {"update": [0.5, [0, 1, 0.5, 0.1, 1.5, 0, 0, 10]]}
 
 
-def test_what_was_flushed_survives_a_crash(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, records_per_flush=4)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_was_flushed_survives_a_crash(tmp_path: Path, compressed: bool) -> None:
+    recorder = Recorder(tmp_path, compressed=compressed, records_per_flush=4)
     records: list[Record] = [span(step=step) for step in range(6)]
     show(records, recorder)
     assert list(read_records(recorder.path)) == records[:4]
@@ -72,15 +73,6 @@ def test_of_a_run_that_is_slow_a_crash_loses_little_too(tmp_path: Path) -> None:
     show(records, recorder)
     assert list(read_records(recorder.path)) == records[:2]
     recorder.close()
-
-
-def test_what_was_flushed_survives_a_crash_when_compressed(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, compressed=True, records_per_flush=4)
-    records: list[Record] = [span(step=step) for step in range(6)]
-    show(records, recorder)
-    assert list(read_records(recorder.path)) == records[:4]
-    recorder.close()
-    assert list(read_records(recorder.path)) == records
 
 
 def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:

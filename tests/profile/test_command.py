@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from dualrt.profile.crew import Crew
 from dualrt.profile.measure import Plan, Report
 from dualrt.scenario import load, load_cluster
 from tests.profile.reports import REPORT
-from tests.support.commands import alive, await_, descendants, result, start
+from tests.support.commands import has_processes, interrupted, result
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +55,8 @@ def test_what_was_written_can_be_simulated(measured: tuple[Path, dict[str, Any]]
 
 
 def test_an_interrupt_leaves_no_process() -> None:
-    process = start("profile", "quadratic", "--seconds", "1000", "--learners", "2")
-    try:
-        assert await_(lambda: len(descendants(process.pid)) == 3)
-        family = descendants(process.pid)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert await_(lambda: not alive(family))
+    words = ("profile", "quadratic", "--seconds", "1000", "--learners", "2")
+    assert interrupted(*words, once=has_processes(3)).returncode == 130
 
 
 def test_a_process_that_dies_is_told_of() -> None:

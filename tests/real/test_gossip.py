@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from dualrt.real.wire import (
     WireError,
     encode,
 )
+from tests.support import commands
 
 MAX_BODY_BYTES = 32_000_000
 PATIENCE_S = 20.0
@@ -93,16 +93,6 @@ def stranger(address: str) -> Iterator[Callable[..., object]]:
         dealer.set(zmq.LINGER, 1000)
         dealer.connect(address)
         yield lambda *parts: dealer.send_multipart(parts)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether the condition becomes true before patience ends."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def test_a_message_arrives_with_all_it_carries() -> None:
@@ -252,14 +242,14 @@ def test_a_hello_to_a_port_with_a_new_owner_is_not_answered() -> None:
         other.connect({0: early.address, 2: other.address})
         with pytest.raises(StalledError, match=r"learners \[1\]"):
             early.connect({0: early.address, 1: other.address}, greet=[1])
-        assert eventually(lambda: other.counters["unknown"] > 0)
+        assert commands.await_(lambda: other.counters["unknown"] > 0)
 
 
 def test_learners_of_another_run_are_ignored() -> None:
     with team(2) as (a, b), learner(1, run_id="other") as foreign:
         with pytest.raises(UsageError, match="of another run"):
             foreign.connect({0: a.address}, greet=[0])
-        assert eventually(lambda: a.counters["foreign"] > 0)
+        assert commands.await_(lambda: a.counters["foreign"] > 0)
         b.send(0, "t", Packet(note="ours"))
         assert a.recv("t").packet.note == "ours"
 
@@ -314,7 +304,7 @@ def test_what_a_stranger_sends_is_counted_and_harms_nothing() -> None:
         say(encode(Chunk("run", 0, 2**62, 0, 5, 0)), b"stray")
         say(encode(Share("run", 0, 2**62, os.getpid(), 0, bytes(16), 0)))
         say(encode(Chunk("run", 0, 2**62, 0, 5, 0, b"", 3, 2**62)))
-        assert eventually(lambda: b.counters["stray"] == 1)
+        assert commands.await_(lambda: b.counters["stray"] == 1)
         assert b.counters == {
             "malformed": len(malformed),
             "foreign": 1,
@@ -349,7 +339,7 @@ def test_a_new_incarnation_is_heard_and_the_old_one_no_more() -> None:
             again.send(1, "t", Packet(note="new"))
             assert b.recv("t").packet.note == "new"
             a.send(1, "t", Packet(note="ghost"))
-            assert eventually(lambda: b.counters["stale"] > 0)
+            assert commands.await_(lambda: b.counters["stale"] > 0)
             again.send(1, "t", Packet(note="newer"))
             assert b.recv("t").packet.note == "newer"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from dualrt.core.errors import PeerLostError, StalledError, UsageError
 from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Keys, chosen, is_loopback
 from dualrt.real.wire import CHUNK_BYTES, Hello, encode
+from tests.support import commands
 
 PATIENCE_S = 20.0
 REFUSED_S = 1.0
@@ -47,15 +47,6 @@ def acquaint(members: list[Gossip]) -> None:
         one.connect(addresses)
     for one in members:
         one.send((one.rank + 1) % len(members), "t", Packet(note=one.rank))
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    end_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end_s:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_learners_with_the_keys_exchange_bodies_of_many_full_chunks() -> None:
@@ -105,7 +96,7 @@ def test_who_has_them_not_gets_nothing(disguised: Client) -> None:
         assert b.recv("t").packet.note == "after"
         assert b.counters["stale"] == 0
         if disguised is with_the_public_key_alone:
-            assert eventually(lambda: b.counters["refused"] > 0)
+            assert commands.await_(lambda: b.counters["refused"] > 0)
 
 
 def test_with_the_keys_the_same_client_is_answered() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.asgd import ASGD
@@ -29,6 +28,8 @@ from dualrt.replay.given import DivergedError
 from dualrt.workloads.quadratic import Quadratic
 from tests.support.runs import Case
 from tests.support.stage import train
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 LEARNERS = 4
 
@@ -255,11 +256,3 @@ def test_a_full_disk_ends_the_run_and_is_named(
     # What comes after a gap is worth nothing, and nothing fails a second time.
     assert full.closed
     writer.close()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

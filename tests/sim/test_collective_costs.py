@@ -28,32 +28,9 @@ from dualrt.sim.collective_costs import (
 from dualrt.sim.network import Network
 from dualrt.sim.patterns import TREE_EFFICIENCY, Formation
 from tests.support import rings
+from tests.support.clusters import CAPPED, SMALL, SPEC
 
 MODEL_BYTES = 164_620_000
-SPEC = ClusterSpec(
-    servers=8,
-    gpus_per_server=8,
-    nic_bytes_per_s=12e9,
-    host_memory_bytes_per_s=60e9,
-    nvlink_bytes_per_s=20e9,
-)
-SPECS = st.builds(
-    replace,
-    st.just(SPEC),
-    servers=st.integers(1, 6),
-    gpus_per_server=st.integers(1, 6),
-    sockets_per_server=st.integers(1, 2),
-    nvlink_bytes_per_s=st.sampled_from([0.0, 5e9, 20e9]),
-    pcie_bytes_per_s=st.sampled_from([3e9, 16e9, 64e9]),
-    servers_per_rack=st.integers(1, 3),
-    rack_bytes_per_s=st.sampled_from([4e9, 24e9]),
-)
-"""Clusters of 1 to 36 GPUs whose bottleneck is now the card, now PCIe, NVLink or a rack."""
-CAPPED = st.builds(
-    lambda spec, cap: replace(spec, collective_bytes_per_s=cap),
-    SPECS,
-    st.sampled_from([5e9, math.inf]),
-)
 ALGORITHMS: st.SearchStrategy[Algorithm] = st.sampled_from(get_args(Algorithm))
 
 
@@ -229,7 +206,7 @@ def test_joined_collectives_take_as_long_as_one_after_another(
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from([(6, 1), (2, 1), (1, 5), (1, 2)]), SPECS, st.integers(1, 10**9))
+@given(st.sampled_from([(6, 1), (2, 1), (1, 5), (1, 2)]), SMALL, st.integers(1, 10**9))
 def test_rings_of_like_hops_agree_with_messages_sent_one_by_one(
     shape: tuple[int, int], spec: ClusterSpec, size_bytes: int
 ) -> None:
@@ -245,7 +222,7 @@ def test_rings_of_like_hops_agree_with_messages_sent_one_by_one(
 
 
 @settings(deadline=None, max_examples=30)
-@given(SPECS)
+@given(SMALL)
 def test_the_bytes_of_rings_agree_with_messages_sent_one_by_one(spec: ClusterSpec) -> None:
     group, n = everyone(spec), spec.gpus
     part_bytes = 10**9  # so many that hops are less than 1 % of it
@@ -254,7 +231,7 @@ def test_the_bytes_of_rings_agree_with_messages_sent_one_by_one(spec: ClusterSpe
 
 
 @settings(deadline=None, max_examples=30)
-@given(SPECS)
+@given(SMALL)
 def test_hierarchical_agrees_with_messages_sent_one_by_one(spec: ClusterSpec) -> None:
     servers, members = spec.servers, spec.gpus_per_server
     part_bytes = 10**9
@@ -267,7 +244,7 @@ def test_hierarchical_agrees_with_messages_sent_one_by_one(spec: ClusterSpec) ->
 
 
 @settings(deadline=None, max_examples=60)
-@given(SPECS, st.integers(0, 10**9))
+@given(SMALL, st.integers(0, 10**9))
 def test_trees_and_chains_agree_with_a_flow_for_every_edge(
     spec: ClusterSpec, size_bytes: int
 ) -> None:

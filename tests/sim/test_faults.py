@@ -87,6 +87,24 @@ async def silent() -> None:
     await Recv("what nobody sends")
 
 
+async def count_aloud() -> None:
+    """To learner 1, a number each second."""
+    for number in range(9):
+        await Send(1, "t", Packet(note=number))
+        await Sleep(1.0)
+
+
+class Listener:
+    """Notes all that comes."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    async def __call__(self) -> None:
+        while True:
+            self.got.append((await Recv("t")).packet.note)
+
+
 class Waiter:
     """Waits for a message of learner 1 from a certain time on, and notes what came of it."""
 
@@ -243,23 +261,13 @@ class TestRejoin:
         assert [note for _, note in waiter.got] == ["new"]
 
     def test_what_was_sent_to_its_dead_self_does_not_reach_it(self) -> None:
-        got: list[Any] = []
-
-        async def listen() -> None:
-            while True:
-                got.append((await Recv("t")).packet.note)
-
-        async def talk() -> None:
-            for time in range(9):
-                await Send(1, "t", Packet(note=time))
-                await Sleep(1.0)
-
+        listener = Listener()
         Stage(
-            [[main(talk)], [main(silent)]],
+            [[main(count_aloud)], [main(silent)]],
             Crash(1, at_s=2.5, rejoin_after_s=2.1),
-            again=[daemon(listen)],
+            again=[daemon(listener)],
         )
-        assert got == [5, 6, 7, 8]
+        assert listener.got == [5, 6, 7, 8]
 
     def test_where_all_have_crashed_the_run_waits_for_them(self) -> None:
         stage = Stage(
@@ -302,23 +310,13 @@ class TestPartition:
         assert [note for _, note in waiter.got] == ["here"]
 
     def test_what_arrives_across_it_is_lost_and_what_comes_later_is_not(self) -> None:
-        got: list[Any] = []
-
-        async def listen() -> None:
-            while True:
-                got.append((await Recv("t")).packet.note)
-
-        async def talk() -> None:
-            for time in range(9):
-                await Send(1, "t", Packet(note=time))
-                await Sleep(1.0)
-
+        listener = Listener()
         stage = Stage(
-            [[main(talk)], [daemon(listen)]],
+            [[main(count_aloud)], [daemon(listener)]],
             Partition(frozenset({1}), 2.5, 4.5),
             detection=Detection(10.0, 20.0),
         )
-        assert got == [0, 1, 2, 5, 6, 7, 8]
+        assert listener.got == [0, 1, 2, 5, 6, 7, 8]
         assert stage.toll.lost == 2
 
     def test_one_that_heals_before_it_is_noticed_ends_no_wait(self) -> None:

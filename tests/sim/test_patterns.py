@@ -15,15 +15,7 @@ from dualrt.sim.clock import Clock
 from dualrt.sim.cluster import Cluster, ClusterSpec
 from dualrt.sim.network import Network
 from dualrt.sim.patterns import TREE_EFFICIENCY, Formation, Pattern
-
-SPEC = ClusterSpec(
-    servers=8,
-    gpus_per_server=8,
-    nic_bytes_per_s=12e9,
-    host_memory_bytes_per_s=60e9,
-    nvlink_bytes_per_s=20e9,
-)
-
+from tests.support.clusters import SPEC
 
 RACKS = replace(SPEC, servers=5, servers_per_rack=2, rack_bytes_per_s=8e9, spine_latency_s=7e-6)
 """Two racks of two servers and one of one, oversubscribed 3 to 1."""

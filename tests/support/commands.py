@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,29 @@ def run(
     process = start(*words, env=env, command=command)
     out, err = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def interrupted(
+    *words: str | Path,
+    once: Callable[[subprocess.Popen[str]], bool],
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Start it, and interrupt it as soon as that holds; it leaves no process."""
+    with start(*words, env=env) as process:
+        try:
+            assert await_(lambda: once(process))
+            family = descendants(process.pid)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert await_(lambda: not alive(family))
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def has_processes(least: int) -> Callable[[subprocess.Popen[str]], bool]:
+    """Whether one has started so many, itself included."""
+    return lambda process: len(descendants(process.pid)) >= least
 
 
 def here(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -143,15 +142,11 @@ def test_an_interrupted_sweep_keeps_what_is_done_and_leaves_the_cluster_usable(
     file = tmp_path / "sweep.csv"
     longer = commands.settings("simulation.epochs=0.03")
     words = ["sweep", TIMING, *longer, "--over", "seed=1,2,3,4,5,6", *cluster.words]
-    with commands.start(*words, "--out", file, env=cluster.env) as process:
-        try:
-            assert commands.await_(file.exists)
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=commands.PATIENCE_S)
-        finally:
-            process.kill()
-    assert process.returncode == 130
-    assert "Traceback" not in err
+    done = commands.interrupted(
+        *words, "--out", file, env=cluster.env, once=lambda _: file.exists()
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
     kept = file.read_text().splitlines()[1:]
     assert 1 <= len(kept) < 6
     after = commands.result(*words, "--out", file, env=cluster.env)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from statistics import median
 
 import pytest
@@ -12,16 +11,10 @@ from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.workloads.digits import Digits
 from dualrt.workloads.torch_weights import sgd
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SEEDS = range(5)
 LEARNERS, BATCH, RATE, EPOCHS = 16, 64, 1.4, 100
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_the_vector_has_the_weights_and_biases_of_every_layer() -> None:

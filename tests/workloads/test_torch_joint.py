@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from dualrt.core.weights import Gradient
 from dualrt.core.workload import GradientOf, JointWorkload
 from dualrt.workloads.torch_joint import FEW, SMALL_PARAMETERS, JointModule
 from dualrt.workloads.torch_task import Samples, TorchTask
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 LEARNERS, FRAMES, FEATURES, CLASSES = 16, 3, 4, 5
 TOLERANCE = 1e-6
@@ -121,14 +123,6 @@ TAKEN: Sequence[Callable[[], nn.Module]] = (
 )
 
 REFUSED: Sequence[Callable[[], nn.Module]] = (Recurrent, random, Looking, Renormed, large)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def task(module: Callable[[], nn.Module], *, batch: int = 8) -> TorchTask:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,15 +15,9 @@ from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
 from dualrt.workloads.torch_weights import digest
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 cross_entropy = nn.functional.cross_entropy
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def samples(size: int, seed: int) -> Samples:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import final
 
 from dualrt.algorithms.synchronous import Synchronous
-from dualrt.core import Strand
 
 
 @final
 class Chatty(Synchronous):
     """Says where it is, with and without an end of line."""
-
-    def strands(self) -> tuple[Strand, ...]:
-        return (Strand("train", self.train),)
 
     async def train(self) -> None:
         while not self.finished:
