@@ -19,9 +19,9 @@ from dualrt.core.learner import Layout, Learner
 from dualrt.scenario import Scenario
 
 if TYPE_CHECKING:
+    from dualrt.real.attempts import Keeping
     from dualrt.real.checkpoint import Checkpoints
     from dualrt.real.session import Session
-    from dualrt.real.truce import Keeping
 
 MAY_DIFFER = ("epochs", "audit")
 """Keys of [training] that may be others when a run goes on."""
@@ -107,7 +107,7 @@ def begin(
     Restores the learner first, if that is wished; then all processes call this. Raises UsageError
     where no checkpoint can be used.
     """
-    from dualrt.real.truce import Keeping
+    from dualrt.real.attempts import Keeping
 
     checkpoints = checkpoints_of(scenario, wish, learner.rank)
     # What cannot be kept is found now.

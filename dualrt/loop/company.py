@@ -30,9 +30,9 @@ from dualrt.loop.solo import Kept, Solo
 from dualrt.loop.workload import OwnLoop
 from dualrt.observe.meter import Transport
 from dualrt.parting import Final, Whole, gather
+from dualrt.real.attempts import Keeping
 from dualrt.real.rendezvous import Launch
 from dualrt.real.session import Contribution, Session
-from dualrt.real.truce import Keeping
 from dualrt.terms import terms
 
 

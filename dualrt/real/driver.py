@@ -56,6 +56,7 @@ from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.order import Witness
 from dualrt.core.records import Lane, Observer
+from dualrt.real.attempts import Keeping
 from dualrt.real.chronicle import Chronicle
 from dualrt.real.collectives import Call, Collectives
 from dualrt.real.events import Events
@@ -69,7 +70,7 @@ from dualrt.real.mishaps import Mishaps
 from dualrt.real.rejoining import rejoin
 from dualrt.real.reports import OverError, have_ended
 from dualrt.real.staging import DeviceBodies
-from dualrt.real.truce import Keeping, Truce
+from dualrt.real.truce import Truce
 from dualrt.real.witnessed import Unwitnessed, Witnessed
 
 

@@ -6,9 +6,9 @@ Owns where it takes them from, and what is said of it. Must not know what runs a
 from __future__ import annotations
 
 from dualrt.core.learner import Learner
+from dualrt.real.attempts import Keeping
 from dualrt.real.events import Events
 from dualrt.real.reports import OverError, is_over
-from dualrt.real.truce import Keeping
 
 
 async def rejoin(learner: Learner, keeping: Keeping | None, events: Events) -> None:

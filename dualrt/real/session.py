@@ -28,6 +28,7 @@ from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.order import Witness
 from dualrt.core.records import Observer
+from dualrt.real.attempts import Keeping
 from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
@@ -37,7 +38,6 @@ from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
-from dualrt.real.truce import Keeping
 from dualrt.real.wire import PROTOCOL
 
 SLACK_BYTES = 64 * 1024 * 1024

@@ -1,7 +1,8 @@
 """Truce: how learners agree on an instant at which their states fit together, and keep them.
 
-Owns the agreement. Must not know an algorithm, which only says how it pauses, nor how a state is
-written. The *leader* is the lowest rank that is not lost; all of this goes by the same gossip.
+Owns one learner's part; what the leader says is in `dualrt.real.attempts`. Must not know an
+algorithm, which only says how it pauses, nor how a state is written. The *leader* is the lowest
+rank that is not lost; all of this goes by the same gossip.
 
     leader                                       every learner, the leader too
     -- when: attempt -->
@@ -29,56 +30,22 @@ when it is complete.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeAlias, final
+from dataclasses import dataclass
+from typing import Any, final
 
 from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import DualrtError, PreemptedError, RunError
 from dualrt.core.keeping import Pause, State
 from dualrt.core.learner import Learner
-from dualrt.real.checkpoint import Checkpoints
+from dualrt.real.attempts import Attempts, Keeping, Letters
 from dualrt.real.events import Events
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip
 
 TAG = "checkpoint"
 """Of all messages of ours."""
-
-INCARNATION_BITS = 40
-"""Room for the numbers of one incarnation's attempts."""
-
-Letters: TypeAlias = list[tuple[int, tuple[Any, ...]]]
-"""(to whom, note) pairs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """Which checkpoints are taken, where."""
-
-    checkpoints: Checkpoints
-    steps: int | None
-    """After how many steps of a learner, on average, one is taken."""
-    seconds_s: float | None
-    """After how many seconds, where it is not counted in steps."""
-    kept: int
-    """How many stay."""
-    after: int
-    """The number of the newest one when the process begins; 0 if there is none."""
-
-    def last_resort(self, learner: Learner) -> Path | None:
-        """Restore the learner from the newest one that can be used; returns where that is."""
-        for number in self.checkpoints.numbers():
-            with suppress(RunError):
-                state = self.checkpoints.load(number)
-                if state is not None:
-                    learner.restore(state)
-                    return self.checkpoints.path(number)
-        return None
 
 
 @dataclass(slots=True)
@@ -94,20 +61,6 @@ class _Part:
     taken: bool = False
     may_go: bool = False
     over: bool = False
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What the leader knows of one."""
-
-    attempt: int
-    last: bool
-    members: set[int]
-    began_s: float
-    stage: str = "ready"
-    said: dict[int, Any] = field(default_factory=dict)
-    """By rank, what members have said at this stage."""
-    number: int = 0
 
 
 @final
@@ -130,22 +83,19 @@ class Truce:
         stop: Callable[[DualrtError], None],
     ) -> None:
         self._learner, self._gossip, self._checkpoints = learner, gossip, keeping.checkpoints
-        self._rank, self._keeping, self._timeout_s = learner.rank, keeping, timeout_s
-        self._events, self._quiet, self._stop = events, quiet, stop
-        layout = learner.seat.layout
-        self._aligned = layout.pause is Pause.ALIGNED
-        self._takes_back, self._replicas = layout.takes_back, len(layout.replicas)
+        self._rank, self._timeout_s = learner.rank, timeout_s
+        self._quiet, self._stop = quiet, stop
+        self._aligned = learner.seat.layout.pause is Pause.ALIGNED
         # Guards and announces this learner's part.
         self._gate = Gate()
         self._part: _Part | None = None
         self._point = 0
         """How many points between steps it has come to."""
         self._over = False
-        self._starting = self._asked = self._asks = False
-        self._attempt: _Attempt | None = None
-        self._count = learner.seat.incarnation << INCARNATION_BITS
-        self._number, self._measured = keeping.after, self._measure()
-        self._kept_s = time.monotonic()
+        self._asks = False
+        self._attempts = Attempts(
+            learner, gossip, keeping, timeout_s=timeout_s, events=events, over=lambda: self._over
+        )
         self._leaving: set[int] | None = None
         """At the end, whom the leader waits for."""
         self._farewell: PreemptedError | None = None
@@ -162,7 +112,8 @@ class Truce:
         with self._gate:
             self._point += 1
             part = self._part
-        self._start_in_time()
+        if self._attempts.due():
+            self._tell_ourselves("start")
         if part is None or part.taken:
             return False
         if self._aligned:
@@ -178,7 +129,7 @@ class Truce:
             ready = self._wait(part, lambda: part.number is not None)
             if not ready or part.number != self._point:
                 return
-            self._take(part, self._measure())
+            self._take(part, self._attempts.measure())
         else:
             self._say(part, "ready", self._learner.updates)
             if not self._wait(part, lambda: part.number is not None):
@@ -241,7 +192,7 @@ class Truce:
         """What is to be sent for a word that came."""
         match word:
             case "start":
-                return self._start()
+                return self._attempts.start()
             case "asked":
                 return self._heed_asked(sender)
             case "lost":
@@ -256,9 +207,7 @@ class Truce:
             if part is None or (part.leader, part.attempt) != (sender, attempt):
                 return []
             return self._heed_leader(part, word, *rest)
-        if self._attempt is None or self._attempt.attempt != attempt:
-            return []
-        return self._heed_member(self._attempt, sender, word, *rest)
+        return self._attempts.heed(sender, attempt, word, *rest)
 
     def _heed_when(self, leader: int, attempt: int, last: bool) -> Letters:
         with self._gate:
@@ -301,7 +250,7 @@ class Truce:
         if part.leader != self._rank:
             self._end = error
             return [(part.leader, ("left",))]
-        self._leaving = {peer for peer in self._living() if peer != self._rank}
+        self._leaving = {peer for peer in self._attempts.living() if peer != self._rank}
         self._farewell = error
         return self._heed_left(self._rank)
 
@@ -313,7 +262,6 @@ class Truce:
         return []
 
     def _heed_lost(self, peer: int) -> Letters:
-        letters: Letters = []
         part = self._part
         if part is not None and part.leader == peer:
             kept = part.number if part.last and part.taken else None
@@ -322,118 +270,21 @@ class Truce:
                 self._end = PreemptedError(str(self._checkpoints.path(kept)))
                 return []
             self._leave(part)
-        if self._attempt is not None and peer in self._attempt.members:
-            if self._takes_back:
-                self._attempt.members.discard(peer)
-                self._attempt.said.pop(peer, None)
-                letters += self._advance(self._attempt)
-            else:
-                letters += self._call_off(f"learner {peer} is lost")
+        letters = self._attempts.heed_lost(peer)
         if self._asks:
             # Perhaps ourselves, now.
-            letters.append((self._leader(), ("asked",)))
+            letters.append((self._attempts.leader(), ("asked",)))
         return letters + self._heed_left(peer)
-
-    # What the leader does there.
 
     def _heed_asked(self, sender: int) -> Letters:
         self._asks |= sender == self._rank
-        if self._leader() != self._rank:
-            return [(self._leader(), ("asked",))] if sender == self._rank else []
-        self._asked = True
-        return self._start() if self._attempt is None and self._leaving is None else []
-
-    def _start(self) -> Letters:
-        self._starting = False
-        letters: Letters = []
-        if self._attempt is not None:
-            if time.monotonic() - self._attempt.began_s < self._timeout_s:
-                return []
-            letters = self._call_off(f"it was not complete after {self._timeout_s:g} s")
-        self._measured, self._kept_s = self._measure(), time.monotonic()
-        members = self._living()
-        if self._over or (len(members) < self._learner.seat.learners and not self._takes_back):
-            return letters
-        self._count += 1
-        self._attempt = _Attempt(self._count, self._asked, set(members), self._kept_s)
-        when = ("when", self._count, self._asked)
-        return letters + [(peer, when) for peer in members]
-
-    def _heed_member(self, attempt: _Attempt, peer: int, word: str, *told: Any) -> Letters:
-        if word == "ready" and told[0] is None:
-            return self._call_off(*told[1:])
-        if word == "written" and told[1] is not None:
-            return self._call_off(told[1], final=True)
-        if word == attempt.stage:
-            attempt.said[peer] = told
-        return self._advance(attempt)
-
-    def _advance(self, attempt: _Attempt) -> Letters:
-        """The next word to all, once all have said theirs."""
-        if not attempt.members <= attempt.said.keys():
+        leader = self._attempts.leader()
+        if leader != self._rank:
+            return [(leader, ("asked",))] if sender == self._rank else []
+        self._attempts.ask()
+        if self._attempts.under_way or self._leaving is not None:
             return []
-        said, attempt.said = attempt.said, {}
-        to_all = partial(self._to_all, attempt)
-        match attempt.stage:
-            case "ready":
-                largest = max(value for (value,) in said.values())
-                attempt.stage = "written" if self._aligned else "taken"
-                if not self._aligned:
-                    largest = max(largest // self._replicas, self._number + 1)
-                return to_all("take", largest)
-            case "taken":
-                attempt.stage = "written"
-                return to_all("go")
-        self._attempt = None
-        parts = {peer: part for peer, ((_, part), _) in said.items()}
-        self._number = number = next(iter(said.values()))[0][0]
-        try:
-            self._checkpoints.complete(number, parts, self._keeping.kept)
-        except RunError as error:
-            return self._failed(attempt, str(error), final=True)
-        path = str(self._checkpoints.path(number))
-        self._events.info("checkpoint_kept", f"checkpoint {path} is complete", path=path)
-        again = self._asked and not attempt.last
-        return to_all("complete", path) + (self._start() if again else [])
-
-    def _call_off(self, why: str = "", final: bool = False) -> Letters:
-        """Nothing is kept; `why` is empty where the run is about to end."""
-        attempt, self._attempt = self._attempt, None
-        return [] if attempt is None else self._failed(attempt, why, final)
-
-    def _failed(self, attempt: _Attempt, why: str, final: bool) -> Letters:
-        if why:
-            self._events.warning("checkpoint_failed", f"no checkpoint was kept: {why}", why=why)
-        letters = self._to_all(attempt, "off", why, final)
-        again = self._asked and why and not (final and attempt.last)
-        return letters + (self._start() if again else [])
-
-    def _to_all(self, attempt: _Attempt, word: str, *told: Any) -> Letters:
-        return [(peer, (word, attempt.attempt, *told)) for peer in sorted(attempt.members)]
-
-    def _start_in_time(self) -> None:
-        """Have an attempt begin, if it is time and this learner leads."""
-        steps, seconds_s = self._keeping.steps, self._keeping.seconds_s
-        if self._starting:
-            return
-        if steps is not None:
-            due = self._measure() // steps > self._measured // steps
-        else:
-            due = time.monotonic() - self._kept_s >= (seconds_s or 0)
-        if due and self._leader() == self._rank:
-            self._starting = True
-            self._tell_ourselves("start")
-
-    def _leader(self) -> int:
-        return self._living()[0]
-
-    def _living(self) -> Sequence[int]:
-        lost = self._gossip.lost
-        return [rank for rank in range(self._learner.seat.learners) if rank not in lost]
-
-    def _measure(self) -> int:
-        """Steps of a learner, on average, as far as is known here; in lock-step, everybody's."""
-        return self._learner.updates // self._replicas
+        return self._attempts.start()
 
     # This learner's part.
 

@@ -17,9 +17,9 @@ from dualrt.core.errors import PreemptedError, UsageError
 from dualrt.core.records import Observer, Update
 from dualrt.keeping import Preemption, Wish, begin
 from dualrt.observe.summary import Summary
+from dualrt.real.attempts import Keeping
 from dualrt.real.rendezvous import Launch
 from dualrt.real.session import Session
-from dualrt.real.truce import Keeping
 from dualrt.scenario import load
 from tests.support import commands
 from tests.support.simulated import Log

@@ -21,10 +21,10 @@ from dualrt.core.keeping import Pause
 from dualrt.core.learner import Learner
 from dualrt.core.records import Update
 from dualrt.core.weights import Gradient, Snapshot
+from dualrt.real.attempts import Keeping
 from dualrt.real.checkpoint import Checkpoints
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
-from dualrt.real.truce import Keeping
 from dualrt.workloads.quadratic import Quadratic
 from dualrt.workloads.torch_weights import sgd
 from tests.support.exact import learners_of

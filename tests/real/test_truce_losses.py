@@ -13,10 +13,11 @@ from dualrt.core.effects import Packet
 from dualrt.core.errors import DualrtError
 from dualrt.core.keeping import State
 from dualrt.core.learner import Learner
+from dualrt.real.attempts import Keeping, Letters
 from dualrt.real.checkpoint import Checkpoints
 from dualrt.real.events import Events
 from dualrt.real.gossip import Gossip
-from dualrt.real.truce import Keeping, Letters, Truce
+from dualrt.real.truce import Truce
 from tests.support.exact import ExactWorkload, learners_of
 
 LEARNERS = 3

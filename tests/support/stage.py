@@ -18,10 +18,10 @@ from dualrt.core.effects import Body
 from dualrt.core.learner import Layout, Learner, Seat, Strand
 from dualrt.core.order import Witness
 from dualrt.core.progress import Constant, Progress
+from dualrt.real.attempts import Keeping
 from dualrt.real.driver import RealDriver, StoppedError
 from dualrt.real.gossip import Gossip
 from dualrt.real.lanes import HostLane, Lanes
-from dualrt.real.truce import Keeping
 from dualrt.workloads.quadratic import Quadratic
 from tests.support.simulated import Log, machine, simulate
 
