@@ -7,6 +7,7 @@ processes start, and the choice of the checkpoint that all of them go on from.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -82,11 +83,16 @@ def check_pause(scenario: Scenario, layout: Layout, wish: Wish) -> None:
 
 
 def check_folder(scenario: Scenario, wish: Wish) -> None:
-    """Raise UsageError for a folder that is none, or that holds what it should not, or nothing."""
+    """Raise UsageError for a folder that cannot be one, or has what it should not, or nothing."""
     found = checkpoints_of(scenario, wish, 0).numbers()
     told = f"{wish.where} {wish.folder}"
-    if wish.folder.exists() and not wish.folder.is_dir():
-        raise UsageError(f"{told} is no folder. Name one, or a new one")
+    there = next(path for path in (wish.folder, *wish.folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        what = "" if there == wish.folder else f", as {there} is none"
+        raise UsageError(f"{told} is no folder{what}. Name one, or a new one")
+    # Of a file system that is mounted read-only, nobody may write to any folder.
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{told}: {there} may not be written to. Name a folder elsewhere")
     if found and not wish.resume:
         raise UsageError(
             f"{told} holds checkpoints already. Go on from them with {wish.how}, or name a new "

@@ -132,7 +132,24 @@ class Checkpoints:
             )
             return _put_json(folder / f"rank-{self._rank}.json", part)
         except (OSError, SafetensorError) as error:
+            self.discard(number)
             raise RunError(f"checkpoint {folder} cannot be written: {error}") from error
+
+    def discard(self, number: int) -> None:
+        """A set comes to nothing: give back the room of this learner's part, and of the folder.
+
+        On a disk that is full the next one needs it. Does nothing to a set that is whole.
+        """
+        if self.whole(number):
+            return
+        folder = self.path(number)
+        for name in (f"rank-{self._rank}.json", f"rank-{self._rank}.safetensors"):
+            for file in (folder / name, _unfinished(folder / name)):
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+        # While others' parts are there, it stays.
+        with suppress(OSError):
+            folder.rmdir()
 
     def complete(self, number: int, parts: Mapping[int, str], keep: int) -> None:
         """All parts are there: say so, and remove all older sets but the newest `keep` - 1."""
@@ -143,6 +160,8 @@ class Checkpoints:
             _put_json(folder / MANIFEST, manifest)
             _flush_folder(self._folder)
         except OSError as error:
+            with suppress(OSError):
+                _unfinished(folder / MANIFEST).unlink(missing_ok=True)
             raise RunError(f"checkpoint {folder} cannot be written: {error}") from error
         older = [one for one in self.numbers() if one < number]
         whole = [one for one in older if self.whole(one)]
@@ -205,12 +224,17 @@ def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def _put(file: Path, write: Callable[[Path], object]) -> None:
     """Have a file written whole, or not at all."""
-    unfinished = file.with_name(f".{file.name}.part")
+    unfinished = _unfinished(file)
     write(unfinished)
     with unfinished.open("rb") as written:
         os.fsync(written.fileno())
     unfinished.replace(file)
     _flush_folder(file.parent)
+
+
+def _unfinished(file: Path) -> Path:
+    """What a file is called while it is being written."""
+    return file.with_name(f".{file.name}.part")
 
 
 def _put_json(file: Path, content: msgspec.Struct) -> str:

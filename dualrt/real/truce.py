@@ -103,6 +103,8 @@ class Truce:
         self._end: PreemptedError | None = None
         """What to end with now."""
         self._writer: threading.Thread | None = None
+        self._in_vain: int | None = None
+        """The set that came to nothing when this learner had its state for it, and is to go."""
         gossip.watch(self._notice)
 
     # The strand that trains.
@@ -157,6 +159,7 @@ class Truce:
         """Wait for what is being written; to be called where a run ends well."""
         if self._writer is not None:
             self._writer.join(self._timeout_s)
+        self._discard()
 
     def stop(self, error: BaseException) -> None:
         """End all waits."""
@@ -239,6 +242,8 @@ class Truce:
             case "off" if part.last and told[1]:
                 return self._end_with(part, PreemptedError(None, told[0]))
             case _:
+                if word == "off" and part.taken:
+                    self._in_vain = part.number
                 self._leave(part)
         return []
 
@@ -304,6 +309,7 @@ class Truce:
         part.state = None
         assert number is not None
         assert state is not None
+        self._discard()
         said: tuple[Any, ...]
         try:
             said = ("written", (number, self._checkpoints.write(number, state)), None)
@@ -312,6 +318,11 @@ class Truce:
         # If the run was stopped meanwhile, nobody wants to know.
         with suppress(DualrtError):
             self._say(part, *said)
+
+    def _discard(self) -> None:
+        number, self._in_vain = self._in_vain, None
+        if number is not None:
+            self._checkpoints.discard(number)
 
     def _wait(self, part: _Part, until: Callable[[], bool]) -> bool:
         """Whether it came true; else the attempt is over, if need be by our leaving it."""

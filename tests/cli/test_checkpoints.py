@@ -202,6 +202,15 @@ def test_checkpoints_are_not_written_over(kept: Path) -> None:
         train(folder=kept)
 
 
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that is mounted read-only."""
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(UsageError, match=f"{tmp_path} may not be written to"):
+        train(folder=tmp_path / "new" / "one")
+
+
 class Alone:
     """The session of a process that hears itself alone."""
 
@@ -256,6 +265,7 @@ NO_PAUSE = "algorithm.name=chatty:Chatty"
         (["--checkpoint-every", "5 s"], "--checkpoint-every goes with --checkpoint DIR"),
         (["--checkpoint", "new", "--resume"], "holds no checkpoint to --resume from"),
         (["--checkpoint", "README.md"], "--checkpoint README.md is no folder"),
+        (["--checkpoint", "README.md/new"], "README.md/new is no folder, as "),
         (
             ["--checkpoint", "new", "--checkpoint-every", "often"],
             "real.checkpoint_every = 'often': is no interval",

@@ -150,3 +150,32 @@ def test_values_can_be_read_by_anything_that_reads_json(tmp_path: Path) -> None:
     told = json.loads((mine.path(40) / "rank-0.json").read_text())
     assert (told["step"], told["rank"], told["values"]["draws"]) == (40, 0, 7)
     assert told["run"] == RUN
+
+
+@pytest.mark.parametrize("name", ["rank-0.safetensors", "rank-0.json"])
+def test_a_part_that_cannot_be_written_leaves_none_of_it(tmp_path: Path, name: str) -> None:
+    mine = kept(tmp_path, 40)
+    # What is written first can be no file where there is a folder.
+    (mine.path(50) / f".{name}.part").mkdir(parents=True)
+    with pytest.raises(RunError, match="step-00000050 cannot be written"):
+        mine.write(50, state(0))
+    assert [file.name for file in mine.path(50).iterdir()] == [f".{name}.part"]
+
+
+def test_a_set_that_comes_to_nothing_is_removed_part_by_part(tmp_path: Path) -> None:
+    mine = Checkpoints(tmp_path, 0, RUN)
+    for rank in range(2):
+        mine.of(rank).write(40, state(rank))
+    mine.discard(40)
+    assert sorted(file.name for file in mine.path(40).iterdir()) == [
+        "rank-1.json",
+        "rank-1.safetensors",
+    ]
+    mine.of(1).discard(40)
+    assert not mine.path(40).exists()
+
+
+def test_one_that_is_whole_is_not_discarded(tmp_path: Path) -> None:
+    mine = kept(tmp_path, 40)
+    mine.discard(40)
+    assert mine.load(40) is not None

@@ -16,8 +16,8 @@ from dualrt.algorithms.asgd import ASGD
 from dualrt.algorithms.sdpsgd import SDPSGD
 from dualrt.algorithms.sgp import SGP
 from dualrt.core.effects import Compute, Cost, Packet, Recv, Send
-from dualrt.core.errors import PreemptedError
-from dualrt.core.keeping import Pause
+from dualrt.core.errors import PreemptedError, RunError
+from dualrt.core.keeping import Pause, State
 from dualrt.core.learner import Learner
 from dualrt.core.records import Update
 from dualrt.core.weights import Gradient, Snapshot
@@ -280,6 +280,31 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_the_run_goes_on(
     told = [one.getMessage() for one in caplog.records if "checkpoint" in one.getMessage()]
     assert told
     assert all("no checkpoint was kept: " in one and "Not a directory" in one for one in told)
+
+
+@pytest.mark.parametrize("algorithm", [ADPSGD, SDPSGD])
+def test_sets_that_one_learner_could_not_write_do_not_pile_up(
+    algorithm: type[Learner],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On a disk that is full, the room they take is what the next one needs."""
+    write = Checkpoints.write
+
+    def written(checkpoints: Checkpoints, number: int, state: State) -> str:
+        part = write(checkpoints, number, state)
+        if (checkpoints.path(number) / "rank-3.json").exists():
+            checkpoints.of(3).discard(number)
+            raise RunError("No space left on device")
+        return part
+
+    monkeypatch.setattr(Checkpoints, "write", written)
+    train(team(algorithm, steps=10 * STEPS), keeping=keeping(tmp_path))
+    failed = [one for one in caplog.records if "No space left" in one.getMessage()]
+    assert len(failed) >= 3
+    # Of the last one, the word may come when all is over.
+    assert len(numbers(tmp_path)) <= 1
 
 
 def test_who_is_asked_to_end_does_so_without_a_checkpoint_if_none_can_be_written(
