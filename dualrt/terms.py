@@ -6,6 +6,7 @@ Owns the translation, and the warning that gossip can be read. Both who runs a w
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from dualrt.core.errors import UsageError
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 def terms(scenario: Scenario, layout: Layout, device: torch.device) -> Terms:
     """The terms of a process whose vectors are on `device`.
 
-    Raises a UsageError that names the key for keys that are missing or cannot be read.
+    Raises a UsageError that names the setting, or the variable, for keys that are missing or cannot
+    be read.
     """
     from dualrt.real import keys
     from dualrt.real.session import Terms
@@ -31,6 +33,8 @@ def terms(scenario: Scenario, layout: Layout, device: torch.device) -> Terms:
     try:
         pair = keys.chosen(real.curve, real.keys, real.interface) if scenario.learners > 1 else None
     except UsageError as error:
+        if not real.keys and os.environ.get(keys.KEYS):
+            raise UsageError(f"{keys.KEYS}: {error}") from error
         raise as_scenario_error(scenario, "real.keys", error) from error
     return Terms(
         real.timeout_s,

@@ -54,8 +54,10 @@ class Keys:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
             text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: the keys cannot be read: {error}. {MAKE_ONE}") from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}. {MAKE_ONE}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is no text. {MAKE_ONE}") from error
         if mode & 0o077:
             raise UsageError(
                 f"{path}: its mode is {mode:04o}, so others on this host can read the secret key. "

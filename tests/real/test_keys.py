@@ -99,6 +99,26 @@ def test_who_has_them_not_gets_nothing(disguised: Client) -> None:
             assert commands.await_(lambda: b.counters["refused"] > 0)
 
 
+@pytest.mark.parametrize("keys", [None, Keys.make()], ids=["without keys", "with keys"])
+def test_parts_of_a_frame_are_taken_from_strangers_only_where_there_are_no_keys(
+    keys: Keys | None,
+) -> None:
+    """ZeroMQ collects them, however many, before a learner sees the frame (docs/security.md)."""
+    with (
+        learners(keys) as (a,),
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as client,
+    ):
+        client.linger, client.immediate = 0, 1
+        client.sndtimeo = round(1000 * (PATIENCE_S if keys is None else REFUSED_S))
+        client.connect(a.address)
+        if keys is None:
+            client.send(b"a part", zmq.SNDMORE)
+        else:
+            with pytest.raises(zmq.Again):
+                client.send(b"a part", zmq.SNDMORE)
+
+
 def test_with_the_keys_the_same_client_is_answered() -> None:
     keys = Keys.make()
     with learners(keys, keys) as (a, b), zmq.Context() as context:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -140,7 +141,9 @@ def test_a_new_incarnation_of_the_sender_shares_memory_of_its_own(beside: list[i
 def test_a_receiver_that_is_started_again_is_offered_the_memory_again(
     beside: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    found = threading.Event()
     with learner(0, timeout_s=1.0) as a:
+        a.watch(lambda _, why: found.set() if why is None else None)
         with learner(1) as b:
             introduce(a, b)
             until_it_is_shared(a, b, beside)
@@ -155,6 +158,8 @@ def test_a_receiver_that_is_started_again_is_offered_the_memory_again(
             again.connect({0: a.address, 1: address})
             # Lost: its chunks are in slots of which the new receiver does not know yet.
             a.send(1, "t", Packet(body=BODY))
+            # As is all that it is given until it notices.
+            assert found.wait(PATIENCE_S)
             until_it_is_shared(a, again, beside)
 
 
