@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from dualrt.core.errors import RunError
-from dualrt.core.learner import Learner
+from dualrt.core.learner import Layout, Learner
 from dualrt.core.weights import Partner
 from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
@@ -198,12 +198,15 @@ def gather(
     )
 
 
-def imbalance(workload: Workload[Any], finals: Sequence[Final]) -> float | None:
+def imbalance(workload: Workload[Any], finals: Sequence[Final], layout: Layout) -> float | None:
     """The largest entry of the sum over replicas of what no gradient explains; 0 is ideal.
 
     What replicas had of those that are not left, or in an earlier life of theirs, does not count:
-    these took the other half of it with them. None where that was not audited, or is not known.
+    these took the other half of it with them. None where that was not audited, or is not known, as
+    of one that is lost where learners need each other: they keep no account of who gave what.
     """
+    if len(finals) < len(layout.replicas) and not layout.outlives_peers:
+        return None
     there = {final.itself for final in finals}
     unexplained = [final.explained(there) for final in finals]
     if any(one is None for one in unexplained) or any(final.since_losses for final in finals):

@@ -24,6 +24,7 @@ from dualrt.algorithms.ssgd import SSGD
 from dualrt.api import check_reachable
 from dualrt.composition import Ensemble
 from dualrt.core.errors import UsageError
+from dualrt.core.learner import Layout
 from dualrt.loop import course
 from dualrt.loop.belongings import Belongings, Stateful
 from dualrt.loop.company import Alone, Company, Others, refuse
@@ -407,7 +408,8 @@ class Group:
     def _summed_up(self, whole: Whole) -> Summary:
         vectors = [final.weights for final in whole.finals]
         _, distance = self._loop.consensus(vectors)
-        pool = self._pool
+        pool, ensemble = self._pool, self._ensemble
+        layout = Layout(replicas=(0,)) if ensemble is None else ensemble.layout
         return summarise(
             whole.tally,
             title=self._scenario.title,
@@ -418,7 +420,7 @@ class Group:
             epochs_total=pool.epochs or whole.tally.samples / pool.samples,
             wall_s=time.perf_counter() - self._began_s,
             consensus_distance=distance,
-            conservation_error=imbalance(self._loop, whole.finals),
+            conservation_error=imbalance(self._loop, whole.finals, layout),
             timing_digest=whole.timing_digest,
             numerics_digest=hashed(self._loop.digest(vector) for vector in vectors),
         )

@@ -63,7 +63,7 @@ def summed_up(
         extrapolated=composition.epochs < scenario.training.epochs,
         evaluation=workload.evaluate(model),
         consensus_distance=distance,
-        conservation_error=imbalance(workload, finals),
+        conservation_error=imbalance(workload, finals, composition.layout),
         numerics_digest=hashed(workload.digest(vector) for vector in vectors),
         **figures,
     )

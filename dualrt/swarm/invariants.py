@@ -113,6 +113,8 @@ def conservation(evidence: Evidence) -> str | None:
     What the dead took with them is known by those that live.
     """
     summary, toll = _ended(evidence)
+    if evidence.scale is not None and toll.crashed and summary.conservation_error is None:
+        raise NotChecked("a learner was lost that all need, and nobody knows what it took")
     if summary.conservation_error is None or evidence.scale is None:
         raise NotChecked("there are no numbers, or the workload keeps no audit")
     abandoned = summary.faults.exchanges_abandoned if summary.faults else 0

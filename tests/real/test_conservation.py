@@ -31,6 +31,7 @@ PATIENCE_S = 40.0
 WORKLOAD = Quadratic(
     seed=3, learners=LEARNERS, batch=1, dimension=30, optimizer=sgd(momentum=0.9), audit=True
 )
+LAYOUT = ADPSGD.layout(LEARNERS)
 
 
 class UntilTold(Progress):
@@ -155,7 +156,7 @@ def test_the_sum_is_right_but_for_what_the_dead_took(seed: int, wire: str) -> No
         together.kill(last)
         next(iter(together.living.values())).await_updates(10)
         finals = together.finals()
-    error = imbalance(WORKLOAD, finals)
+    error = imbalance(WORKLOAD, finals, LAYOUT)
     assert error is not None
     assert error < 1e-12
     # What they took is no trifle.
@@ -169,10 +170,12 @@ def test_where_dealings_are_not_known_nothing_is_said() -> None:
         together.kill(3)
         together.all[0].await_updates(10)
         finals = together.finals()
-    assert imbalance(WORKLOAD, finals) is not None
+    assert imbalance(WORKLOAD, finals, LAYOUT) is not None
     gone = [final for final in finals if any(who.rank == 3 for who in final.dealings)]
     assert gone
     untold = [replace(one, dealings=dict.fromkeys(one.dealings)) for one in finals]
-    assert imbalance(WORKLOAD, untold) is None
+    assert imbalance(WORKLOAD, untold, LAYOUT) is None
     resumed = [replace(one, since_losses=True) for one in finals]
-    assert imbalance(WORKLOAD, resumed) is None
+    assert imbalance(WORKLOAD, resumed, LAYOUT) is None
+    needed = LAYOUT._replace(outlives_peers=False)
+    assert imbalance(WORKLOAD, finals, needed) is None

@@ -81,6 +81,14 @@ class TestOtherAlgorithms:
         assert found.failed == ()
         assert [(one.kinds, one.stopped) for one in found.trials] == [(("links",), True)]
 
+    def test_one_that_is_lost_where_all_are_needed_leaves_no_sum_to_check(self) -> None:
+        # It crashes when the others have had from it all that they need.
+        late = ["algorithm.exchange=lock", "learners=4"]
+        found = swarm("swarm-small", 1, first_seed=174, overrides=late, jobs=1)
+        assert found.failed == ()
+        assert not found.trials[0].stopped
+        assert "nobody knows what it took" in found.untold("conservation")
+
     def test_timing_alone_has_no_sum_to_conserve_and_says_so(self) -> None:
         found = swarm("swarm-small", 4, overrides=["simulation.numerics=false"], jobs=1)
         assert found.failed == ()
