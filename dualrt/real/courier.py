@@ -293,9 +293,9 @@ class Courier:
             if breaks in events and sockets.forget_breaks(breaks):
                 self._break(peer, link, now_s)
             event = events.get(link.dealer, 0)
-            if event & zmq.POLLIN:
+            if event & sockets.READABLE:
                 self._read(link.dealer, partial(self._hear_reply, peer, link))
-            if event & zmq.POLLOUT or not link.awaits_room:
+            if event & sockets.WRITABLE or not link.awaits_room:
                 self._push(link, now_s)
         for peer in [peer for peer, (due_s, _) in self._fading.items() if due_s <= now_s]:
             self._lose(peer)
