@@ -14,10 +14,14 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "dualrt").rglob("*.py"))
+FOLDERS = ("dualrt", "tests", "docs", "benchmarks", "examples")
 DETERMINISTIC = ("core", "algorithms", "sim", "topology")
 
 BYTES_TO_CODE = {"pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal"}
 CLOCKS = {"time", "datetime"}
+
+OVERLOOKED = re.compile(r"# (?:type: ignore|noqa)[^ ]*(?: [A-Z]+\d+,?)*$", re.MULTILINE)
+"""A word to a checker with nothing after it."""
 
 
 def named(path: Path) -> str:
@@ -32,11 +36,17 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("folder", ["dualrt", "tests", "docs", "benchmarks", "examples"])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_nothing_is_pickled(folder: str) -> None:
     """docs/decisions/0009: bytes from elsewhere must never become code."""
     for path in (ROOT / folder).rglob("*.py"):
         assert not BYTES_TO_CODE & set(imported(path)), named(path)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_a_checker_is_told_to_overlook_has_its_reason_on_the_line(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        assert not OVERLOOKED.findall(path.read_text()), named(path)
 
 
 def test_only_the_command_line_prints() -> None:

@@ -13,7 +13,7 @@ import zmq
 from dualrt.core.effects import Packet
 from dualrt.core.errors import PeerLostError, StalledError, UsageError
 from dualrt.real.gossip import Gossip
-from dualrt.real.keys import Keys, chosen, is_loopback
+from dualrt.real.keys import Curve, Keys, chosen, is_loopback
 from dualrt.real.wire import CHUNK_BYTES, Hello, encode
 from tests.support import commands
 
@@ -198,9 +198,9 @@ class TestWhoNeedsThem:
         assert chosen("auto", "", interface, {}) is None
 
     @pytest.mark.parametrize(("curve", "interface"), [("auto", "eth0"), ("on", "127.0.0.1")])
-    def test_everybody_else_and_who_asks(self, curve: str, interface: str) -> None:
+    def test_everybody_else_and_who_asks(self, curve: Curve, interface: str) -> None:
         with pytest.raises(UsageError, match=r"no keys are given.*dualrt keys.*curve = 'off'"):
-            chosen(curve, "", interface, {})  # type: ignore[arg-type]
+            chosen(curve, "", interface, {})
 
     def test_nobody_who_says_so(self) -> None:
         assert chosen("off", "", "eth0", {"DUALRT_KEYS": "ignored"}) is None

@@ -156,7 +156,7 @@ class _Asking(TorchDispatchMode):
     """Asks the device for every operation of torch."""
 
     def __init__(self, lane: LateLane) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self._lane, self._device = lane, lane.device
 
     @classmethod

@@ -218,7 +218,7 @@ class Memory(TorchDispatchMode):
     """Notes the bytes of every new storage."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.new: dict[int, Any] = {}
 
     @classmethod
