@@ -15,10 +15,12 @@ from typing import NoReturn
 from dualrt.cli import logs
 from dualrt.core.errors import DualrtError, PreemptedError, UsageError
 from dualrt.real import watchdog
+from dualrt.real.reports import REPORTS
 
 
 def main() -> None:
     """The entry point of the `dualrt` command."""
+    _end_with_launcher()
     try:
         with watchdog.signals_raise(), logs.heard():
             _answer()
@@ -29,6 +31,17 @@ def main() -> None:
         if isinstance(end.__context__, BrokenPipeError):
             _leave_the_pipe()
         raise
+
+
+def _end_with_launcher() -> None:
+    """Before anything is loaded, which takes seconds where there is much to do."""
+    # Others than these end what they have started by themselves; a shell that is left does not
+    # mean to.
+    watchdog.end_with_torchrun()
+    if REPORTS in os.environ:
+        from dualrt.real import launcher
+
+        launcher.end_with_parent()
 
 
 def _answer() -> None:

@@ -18,9 +18,6 @@ from dualrt.core.errors import DualrtError, PreemptedError, UsageError
 from dualrt.real.reports import REPORTS
 from dualrt.scenario import Scenario
 
-TORCHRUN = "TORCHELASTIC_RUN_ID"
-"""Environment variable that torchrun sets."""
-
 Tell = Callable[[float], None]
 """Told the share that is done, from 0 to 1."""
 
@@ -70,15 +67,11 @@ def listener(tell: Tell, told: Callable[[Mapping[str, Any]], None]) -> Callable[
 def one_of_them() -> Iterator[bool]:
     """This process, as one of a run; whether a parent hears what it tells.
 
-    It ends with who started it, and where it is asked to end it does so at once.
+    Where it is asked to end it does so at once.
     """
-    from dualrt.real import launcher, watchdog
+    from dualrt.real import watchdog
 
     # Before torch is loaded, which takes seconds; until then a signal ends the process by itself.
-    if TORCHRUN in os.environ:
-        # Others end what they have started by themselves; a shell that is left does not mean to.
-        watchdog.end_with(os.getppid())
-    launcher.end_with_parent()
     heard, formed_before = REPORTS in os.environ, _formed_anew()
     with watchdog.signals_raise_once():
         try:

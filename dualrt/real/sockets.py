@@ -145,7 +145,7 @@ def bind(socket: zmq.Socket[bytes], interface: str, ports: range = ANY, rank: in
     """
     if interface in {"*", "0.0.0.0"}:
         raise UsageError(
-            f"interface {interface!r} is all of them, and peers must be told one; "
+            f"real.interface = {interface!r}: that is all of them, and peers must be told one; "
             "name an address or a network interface of this host"
         )
     held: zmq.ZMQError | None = None
@@ -155,14 +155,19 @@ def bind(socket: zmq.Socket[bytes], interface: str, ports: range = ANY, rank: in
         except zmq.ZMQError as error:
             if not ports or error.errno not in {zmq.EADDRINUSE, errno.EACCES}:
                 raise UsageError(
-                    f"interface {interface!r} cannot be bound ({error.strerror}); "
+                    f"real.interface = {interface!r} cannot be bound ({_why(error)}); "
                     "name an address or a network interface of this host"
                 ) from error
             held = error
         else:
             return socket.get_string(zmq.LAST_ENDPOINT)
     assert held is not None
-    raise none_left(ports, interface, str(held.strerror)) from held
+    raise none_left(ports, interface, _why(held)) from held
+
+
+def _why(error: zmq.ZMQError) -> str:
+    """What the system says, without the address that pyzmq adds."""
+    return zmq.strerror(error.errno or 0)
 
 
 def offer(socket: zmq.Socket[bytes], parts: Sequence[Buffer]) -> bool:

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -26,6 +27,17 @@ GRACE_S = 1.5
 
 POLL_S = 0.5
 """How often the launcher is looked for."""
+
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Environment variable that torchrun sets."""
+
+STARTED_BY = os.getppid()
+"""Who started this process, asked as early as can be: it may be gone soon."""
+
+INIT = 1
+"""The process that those without a parent are given to."""
+
+INIT_WORDS = Path("/proc/1/cmdline")
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C; a launcher, or a scheduler that wants the machine; a terminal that is closed."""
@@ -115,6 +127,29 @@ def leave(code: int) -> NoReturn:
 def end_with(parent: int) -> None:
     """End this process when `parent`, which started it, is gone."""
     threading.Thread(target=_watch, args=(parent,), name="watchdog", daemon=True).start()
+
+
+def end_with_torchrun() -> None:
+    """The same, if torchrun started it; at once, if that was gone before it could be asked for."""
+    if TORCHRUN not in os.environ:
+        return
+    if is_orphan(STARTED_BY):
+        end_at_once()
+    end_with(STARTED_BY)
+
+
+def is_orphan(parent: int) -> bool:
+    """Whether no Python program can be this `parent`, as it is the system's first process.
+
+    In a container, the first process may be the launcher itself.
+    """
+    if parent != INIT:
+        return False
+    try:
+        return b"python" not in INIT_WORDS.read_bytes()
+    except OSError:
+        # No Linux.
+        return False
 
 
 def end_at_once() -> NoReturn:

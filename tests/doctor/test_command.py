@@ -64,7 +64,7 @@ def test_a_folder_in_use_and_an_interface_that_is_none_are_failures(tmp_path: Pa
     assert done.returncode == 1
     words = " ".join(done.stdout.split())
     assert "is there already" in words
-    assert "interface '192.0.2.1' cannot be bound" in words
+    assert "real.interface = '192.0.2.1' cannot be bound (Cannot assign requested address)" in words
 
 
 def test_an_interrupted_look_leaves_nothing(tmp_path: Path) -> None:
