@@ -28,7 +28,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 
 import zmq
@@ -37,24 +36,23 @@ from dualrt.core.effects import Delivery
 from dualrt.core.errors import RunError
 from dualrt.real import sockets
 from dualrt.real.calls import Calls
-from dualrt.real.events import Events, Sparingly
+from dualrt.real.drops import Drop, DroppedError, Drops
+from dualrt.real.events import Events
 from dualrt.real.keys import Keys
 from dualrt.real.link import BURST_FRAMES, Link
 from dualrt.real.mailbox import Mailbox
-from dualrt.real.ring import RingError, RingReader
+from dualrt.real.ring import RingError
 from dualrt.real.roster import Roster
-from dualrt.real.stream import ROUTINE, Drop, DroppedError, Incoming
+from dualrt.real.source import Landing, Source
 from dualrt.real.wire import (
     PROTOCOL,
     Bodies,
-    Body,
     Buffer,
     Bye,
     Chunk,
     Credit,
     Frame,
     Hello,
-    HostBodies,
     Letter,
     Parts,
     Refusal,
@@ -74,40 +72,8 @@ FADE_S = 0.1
 """How long after its connection broke a peer counts as lost: what it had sent before may still be
 read by then, such as the last message of one that has ended."""
 
-DROPS_INTERVAL_S = 10.0
-"""How often it is told that frames are dropped, for each reason: whoever floods a learner with them
-is not to fill its log as well."""
-
 LINGER_S = 0.5
 """How long a learner that closes waits for its last frames to leave."""
-
-SPARE_BODIES = 2
-"""Bodies whose memory waits to be filled again: one that is being blended and one that arrives."""
-
-
-@dataclass(slots=True)
-class _Source:
-    """The way from one peer."""
-
-    incarnation: int
-    incoming: Incoming
-    route: bytes
-    """The ROUTER's name for the connection that the peer used last: replies go there."""
-    ring: RingReader | None = None
-    """Memory that the peer shares."""
-    renewals: int | None = None
-    """How often the peer says that its connection to us has broken; None before its first hello."""
-
-
-class _Landing:
-    """Memory for bodies: the host's, or what somebody has asked for instead."""
-
-    def __init__(self) -> None:
-        self._host = HostBodies(SPARE_BODIES)
-        self.chosen: Bodies | None = None
-
-    def take(self, nbytes: int) -> Body:
-        return (self.chosen or self._host).take(nbytes)
 
 
 class Courier:
@@ -142,8 +108,7 @@ class Courier:
         watch: Callable[[int, str | None], None],
         events: Events,
     ) -> None:
-        self.counters = dict.fromkeys(Drop, 0)
-        """Frames that were dropped, by reason; written by the thread, read by any."""
+        self._drops = Drops(origin.sender, events)
         self._origin, self._version = origin, version
         self._interface, self._ports = interface, ports
         self._max_body_bytes = max_body_bytes
@@ -151,16 +116,15 @@ class Courier:
         self._silence_s = silence_s
         self._newcomer = newcomer
         self._watch = watch
-        self._events, self._speaking = events, Sparingly(DROPS_INTERVAL_S)
         self._shares_memory, self._keys = shares_memory, keys
         self._mailbox = mailbox
         self._roster = roster
-        self._bodies = _Landing()
+        self._bodies = Landing()
         self._calls = Calls()
         self._address: Future[str] = Future()
         self._addresses: dict[int, str] = {}
         self._links: dict[int, Link] = {}
-        self._sources: dict[int, _Source] = {}
+        self._sources: dict[int, Source] = {}
         self._breaks: dict[int, zmq.Socket[bytes]] = {}
         """What tells that the connection to a peer broke."""
         self._fading: dict[int, tuple[float, str]] = {}
@@ -175,6 +139,11 @@ class Courier:
         )
 
     # For any thread.
+
+    @property
+    def counters(self) -> Mapping[Drop, int]:
+        """Frames that were dropped, by reason."""
+        return self._drops.counters
 
     def start(self, timeout_s: float) -> str:
         """Start the thread; returns the address that it is bound to. Raises `UsageError`."""
@@ -284,7 +253,7 @@ class Courier:
         if self._door is not None and self._keys is not None and self._door in events:
             stranger = sockets.refused(self._door, self._keys)
             if stranger is not None:
-                self._drop(Drop.REFUSED, stranger)
+                self._drops.count(Drop.REFUSED, stranger)
         if self._router in events:
             self._read(self._router, self._hear)
         now_s = time.monotonic()
@@ -313,7 +282,7 @@ class Courier:
         for link in self._links.values():
             link.unshare()
         for source in self._sources.values():
-            _close_ring(source)
+            source.close()
 
     # Losing and finding peers.
 
@@ -330,7 +299,7 @@ class Courier:
         self._mailbox.lose(peer, why)
         self._watch(peer, why)
 
-    def _hear_hello(self, source: _Source, hello: Hello) -> None:
+    def _hear_hello(self, source: Source, hello: Hello) -> None:
         """Who greets is there, and may have lost us without our noticing.
 
         It counts as found from now on, though our own way to it may not be open yet: it waits for
@@ -417,7 +386,7 @@ class Courier:
 
     def _reply(self, route: Buffer, frame: Frame) -> None:
         if not sockets.reply(self._router, route, encode(frame)):
-            self._drop(Drop.UNREACHABLE)
+            self._drops.count(Drop.UNREACHABLE)
 
     # Receiving.
 
@@ -430,30 +399,9 @@ class Courier:
             try:
                 hear(parts)
             except DroppedError as dropped:
-                self._drop(dropped.reason)
+                self._drops.count(dropped.reason)
             except WireError as error:
-                self._drop(Drop.MALFORMED, str(error))
-
-    def _drop(self, reason: Drop, detail: str = "") -> None:
-        """Count a frame that is of no use, and say so unless that was said a moment ago.
-
-        `detail` is whose it was, or what is wrong with it.
-        """
-        self.counters[reason] += 1
-        times = self._speaking.count(reason)
-        if not times:
-            return
-        what = "connections" if reason is Drop.REFUSED else "frames"
-        tell = self._events.info if reason in ROUTINE else self._events.warning
-        tell(
-            "frames_dropped",
-            f"learner {self._origin.sender} has dropped {times} {what}, {self.counters[reason]} in "
-            f"all: {reason.value}{f' ({detail})' if detail else ''}",
-            reason=reason.value,
-            count=times,
-            total=self.counters[reason],
-            detail=detail,
-        )
+                self._drops.count(Drop.MALFORMED, str(error))
 
     def _hear(self, parts: list[memoryview]) -> None:
         route, header, data = _three(parts)
@@ -473,7 +421,8 @@ class Courier:
             case Chunk(slot=int(slot)):
                 self._collect_shared(source, frame, slot, data)
             case Share():
-                self._reply(source.route, Slots(*self._signature(), *self._share(source, frame)))
+                free = self._share(source, frame)
+                self._reply(source.route, Slots(*self._signature(), frame.nonce, free))
             case Bye():
                 self._roster.heard_bye(frame.sender)
             case _:
@@ -538,53 +487,39 @@ class Courier:
         if isinstance(frame, Hello) and frame.receiver != self._origin.sender:
             raise DroppedError(Drop.UNKNOWN)
 
-    def _source(self, frame: Frame, route: bytes) -> _Source:
+    def _source(self, frame: Frame, route: bytes) -> Source:
         source = self._sources.get(frame.sender)
         if source is None or source.incarnation < frame.incarnation:
             if source is not None:
-                _close_ring(source)
-            incoming = Incoming(self._max_body_bytes, self._bodies)
-            source = self._sources[frame.sender] = _Source(frame.incarnation, incoming, route)
+                source.close()
+            source = Source(frame.incarnation, self._max_body_bytes, self._bodies)
+            self._sources[frame.sender] = source
         elif source.incarnation > frame.incarnation:
             raise DroppedError(Drop.STALE)
         source.route = route
         return source
 
-    def _share(self, source: _Source, share: Share) -> tuple[bytes, int | None]:
-        """Have a look at a peer's ring; returns its nonce and what is free of it, if anything."""
+    def _share(self, source: Source, share: Share) -> int | None:
+        """Have a look at a peer's ring; returns what is free of it, if anything."""
         if not self._shares_memory:
-            return share.nonce, None
-        if source.ring is None or source.ring.nonce != share.nonce:
-            _close_ring(source)
-            try:
-                source.ring = RingReader(share.pid, share.fd, share.nonce, share.written)
-            except RingError:
-                self._drop(Drop.UNSHARED)
-                return share.nonce, None
-        # Frames keep their order: what was filled before this one was read, or never will be.
-        source.ring.free(share.written)
-        return share.nonce, source.ring.freed
-
-    def _collect_shared(self, source: _Source, chunk: Chunk, slot: int, beside: Buffer) -> None:
-        ring = source.ring
-        if ring is None:
-            raise DroppedError(Drop.STRAY)
-        if slot < ring.freed:
-            raise DroppedError(Drop.STALE)
-        if beside:
-            raise WireError("a chunk in two places")
+            return None
         try:
-            data = ring.read(slot, chunk.nbytes)
-        except RingError as error:
-            raise WireError(str(error)) from error
+            return source.look(share)
+        except RingError:
+            self._drops.count(Drop.UNSHARED)
+            return None
+
+    def _collect_shared(self, source: Source, chunk: Chunk, slot: int, beside: Buffer) -> None:
+        data = source.read(chunk, slot, beside)
         try:
             self._collect(source, chunk, data)
         finally:
             data.release()
-            if ring.free(slot + 1):
-                self._reply(source.route, Slots(*self._signature(), ring.nonce, ring.freed))
+            told = source.free(slot)
+            if told is not None:
+                self._reply(source.route, Slots(*self._signature(), *told))
 
-    def _collect(self, source: _Source, chunk: Chunk, data: Buffer) -> None:
+    def _collect(self, source: Source, chunk: Chunk, data: Buffer) -> None:
         incoming, sender = source.incoming, chunk.sender
         settled_bytes = incoming.settled_bytes
         arrival = None
@@ -604,12 +539,6 @@ class Courier:
 
 def _host(address: str) -> str:
     return address.rpartition(":")[0]
-
-
-def _close_ring(source: _Source) -> None:
-    if source.ring is not None:
-        source.ring.close()
-        source.ring = None
 
 
 def _three(parts: list[memoryview]) -> tuple[memoryview, memoryview, Buffer]:

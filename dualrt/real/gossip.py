@@ -129,7 +129,7 @@ class Gossip:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Frames that were dropped so far, by reason: see `dualrt.real.stream.Drop`."""
+        """Frames that were dropped so far, by reason: see `dualrt.real.drops.Drop`."""
         return {reason.value: count for reason, count in self._courier.counters.items()}
 
     @property

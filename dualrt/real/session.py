@@ -249,7 +249,7 @@ class Session:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Frames that were dropped so far, by reason: see `dualrt.real.stream.Drop`."""
+        """Frames that were dropped so far, by reason: see `dualrt.real.drops.Drop`."""
         return self._gossip.counters
 
     def stop(self, error: DualrtError | None = None) -> None:

@@ -8,48 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from typing import NamedTuple
 
 from dualrt.core.effects import Packet
+from dualrt.real.drops import Drop, DroppedError
 from dualrt.real.wire import Assembly, Bodies, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
-
-
-class Drop(StrEnum):
-    """Why a frame was dropped; the courier counts each."""
-
-    MALFORMED = "malformed"
-    """Not a frame of ours, or one that makes no sense where it came."""
-    FOREIGN = "foreign"
-    """Of another run."""
-    VERSION = "version"
-    """A greeting by another version of dualrt."""
-    UNKNOWN = "unknown"
-    """From a rank that is not in the run, or meant for another learner."""
-    STALE = "stale"
-    """From a previous incarnation of its sender, or a message that was opened already."""
-    CORRUPT = "corrupt"
-    """The checksum does not fit the bytes."""
-    STRAY = "stray"
-    """A chunk of a message whose beginning is missing."""
-    UNSHARED = "unshared"
-    """Memory that a peer offers to share and that cannot be had, or is not a ring."""
-    REFUSED = "refused"
-    """Not a frame: a connection of somebody who has not the run's keys."""
-    UNREACHABLE = "unreachable"
-    """A reply to a connection that is gone."""
-
-
-ROUTINE = frozenset({Drop.STALE, Drop.STRAY, Drop.UNSHARED, Drop.UNREACHABLE})
-"""What follows from losses, restarts and containers, and needs nobody's attention."""
-
-
-class DroppedError(Exception):
-    """A frame is of no use. Never leaves the courier, which counts it."""
-
-    def __init__(self, reason: Drop) -> None:
-        self.reason = reason
-        super().__init__(reason.value)
 
 
 class Outgoing:

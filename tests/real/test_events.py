@@ -12,7 +12,7 @@ import zmq
 
 from dualrt.core.effects import Packet
 from dualrt.core.errors import StalledError
-from dualrt.real.courier import DROPS_INTERVAL_S
+from dualrt.real.drops import DROPS_INTERVAL_S
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.gossip import Gossip

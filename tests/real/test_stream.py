@@ -8,7 +8,8 @@ import torch
 import xxhash
 
 from dualrt.core.effects import Packet
-from dualrt.real.stream import Drop, DroppedError, Incoming, Outgoing
+from dualrt.real.drops import Drop, DroppedError
+from dualrt.real.stream import Incoming, Outgoing
 from dualrt.real.wire import (
     CHUNK_BYTES,
     Chunk,
