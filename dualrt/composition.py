@@ -22,6 +22,7 @@ from dualrt.core.workload import Workload
 from dualrt.scenario import Scenario
 from dualrt.settings import as_scenario_error, check_settings, find_class
 from dualrt.workloads import SHIPPED as WORKLOADS
+from dualrt.workloads.phantom import Phantom
 
 ALWAYS = ("seed", "learners", "batch")
 """Arguments that every workload is made with."""
@@ -224,6 +225,16 @@ class Composition(Ensemble):
                 "training.accumulate",
                 f"a mini-batch of workload.batch = {batch} samples has no so many equal parts",
                 f"Choose one of {', '.join(map(str, _divisors(batch)))}.",
+            )
+
+    def check_trainable(self) -> None:
+        """Raise ScenarioError for a workload without numbers: there is nothing to train."""
+        if issubclass(self._workload_class, Phantom):
+            raise self.scenario.error(
+                "workload.name",
+                "it has no numbers, so there is nothing to train",
+                "Simulate it with `dualrt simulate`, or name one that computes: digits, speech, "
+                "quadratic, or your own.",
             )
 
     def workload(self, *, device: str = "cpu") -> Workload[Any]:

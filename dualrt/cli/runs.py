@@ -159,6 +159,7 @@ def _train_locally(request: Request, learners: int) -> None:
     check_picture(request.picture)
     # What cannot be is found here, before processes start.
     composition = Composition(scenario, scenario.training.epochs, learners)
+    composition.check_trainable()
     api.check_returns(scenario, composition.layout)
     wish = request.wish()
     if wish is not None:

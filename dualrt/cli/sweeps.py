@@ -115,7 +115,7 @@ def sweep(request: Request) -> None:
         if spreads and not _timing_only(rows):
             show.results.print(_spread_table(axes, spreads))
         if choice is not None and choice.will_do:
-            show.results.print(Text(choices.told(choice)))
+            show.results.print(Text(choices.told(choice)), soft_wrap=True)
     if out is not None:
         show.note(f"kept in {out}")
     if plot is not None:

@@ -78,6 +78,7 @@ def train(
     crashes = crashes_alone(faults, scenario.learners)
     check_processes(scenario, launch)
     composition = Composition(scenario, scenario.training.epochs, launch.learners_per_node)
+    composition.check_trainable()
     device = _device(scenario, launch)
     keep_what_is_freed()
     workload = composition.workload(device=str(device))

@@ -54,7 +54,10 @@ class Workload(Table):
 
     model_config = ConfigDict(extra="allow")
 
-    name: Name = Field(description="phantom, acoustic-phantom, quadratic, digits or speech.")
+    name: Name = Field(
+        description="phantom, acoustic-phantom, module-phantom, quadratic, digits, speech, "
+        "or your own as module:Class."
+    )
     batch: Count = Field(description="Samples of one learner's mini-batch.")
 
     @property

@@ -17,6 +17,7 @@ SHIPPED: Mapping[str, str] = MappingProxyType(
     {
         "phantom": "dualrt.workloads.phantom:Phantom",
         "acoustic-phantom": "dualrt.workloads.phantom:AcousticPhantom",
+        "module-phantom": "dualrt.workloads.module_phantom:ModulePhantom",
         "quadratic": "dualrt.workloads.quadratic:Quadratic",
         "digits": "dualrt.workloads.digits:Digits",
         "speech": "dualrt.workloads.speech:Speech",

@@ -11,10 +11,13 @@ A loss is computed once and differentiated, and what happens is counted:
   counts there alone.
 - *activations*: the bytes that autograd keeps from forward for backward, parameters apart.
 
+All of it also for tensors on the "meta" device, which have sizes and no entries.
+
 torch counts no fused recurrent layer: oneDNN's LSTM (CPU) and cuDNN's are one opaque operation. So
 both libraries are switched off meanwhile, and torch's own recurrent layers, which are made of
 matrix products, are counted in their place. Its attention for CPUs is counted here, by torch's
-formulas for the same attention on a GPU.
+formulas for the same attention on a GPU; so is attention on the meta device, where torch would
+write out all scores, which no GPU does (`_Attention`).
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -46,7 +51,8 @@ def count(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Work:
     Other threads must not compute meanwhile: the libraries are switched off for the process. Draws
     from torch's global generators where the loss does.
     """
-    with _kept_bytes(parameters) as kept, _unfused(), _Counter() as counter:
+    counter = _Counter()
+    with _kept_bytes(parameters) as kept, _unfused(), _fused_on_meta(counter), counter:
         torch.autograd.grad(loss(), parameters, materialize_grads=True)
     return Work(counter.flops, sum(kept.values()))
 
@@ -78,21 +84,88 @@ class _Counter(TorchDispatchMode):
 
 @contextmanager
 def _kept_bytes(parameters: Sequence[Tensor]) -> Iterator[dict[int, int]]:
-    """The bytes of each storage that autograd keeps, by address; a view keeps all of its storage.
+    """The bytes of each storage that autograd keeps, by storage; a view keeps all of its own.
 
-    All of them are alive until the backward pass, so no address is used twice before.
+    All of them are alive until the backward pass, so none is taken for another. Not by the address
+    of their entries, as there are none on the meta device.
     """
     kept: dict[int, int] = {}
-    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    own = {parameter.untyped_storage()._cdata for parameter in parameters}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield kept
+
+
+_attention = functional.scaled_dot_product_attention
+
+_QKV = ("query", "key", "value")
+
+
+@contextmanager
+def _fused_on_meta(counter: _Counter) -> Iterator[None]:
+    """Have attention on the meta device done by `_Attention`, whose flops `counter` is told."""
+
+    def attend(*args: Any, **options: Any) -> Tensor:
+        given = [*args, *(options[name] for name in _QKV if name in options)]
+        if given[0].device.type != "meta":
+            return _attention(*args, **options)
+        fused: Callable[..., Tensor] = _Attention.apply
+        return fused(*given[:3], counter)
+
+    # Under the name that torch's own layers look up, and for who has taken the function before.
+    functional.scaled_dot_product_attention = attend
+    try:
+        with _Instead(attend):
+            yield
+    finally:
+        functional.scaled_dot_product_attention = _attention
+
+
+class _Instead(TorchFunctionMode):
+    """Calls a function where torch's attention is called; not inside torch's other functions."""
+
+    def __init__(self, attend: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._attend = attend
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return (self._attend if func is _attention else func)(*args, **(kwargs or {}))
+
+
+class _Attention(torch.autograd.Function):
+    """Sizes and flops of attention as GPUs do it (Dao et al., 2022, arXiv 2205.14135).
+
+    Kept for the backward pass are query, key, value, what came out, and a number a row, from which
+    the scores are computed once more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, counter: _Counter) -> Tensor:
+        counter.flops += flop_counter.sdpa_flop_count(query.shape, key.shape, value.shape)
+        # Laid out as the query is, so that who joins the heads again copies nothing.
+        same = value.shape[-1] == query.shape[-1]
+        shape = (*query.shape[:-1], value.shape[-1])
+        out = torch.empty_like(query) if same else query.new_empty(shape)
+        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1]))
+        ctx.counter = counter
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *out_gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, _, _ = ctx.saved_tensors
+        (out_gradient,) = out_gradients
+        ctx.counter.flops += flop_counter.sdpa_backward_flop_count(
+            out_gradient.shape, query.shape, key.shape, value.shape
+        )
+        return (*map(torch.empty_like, (query, key, value)), None)
 
 
 @contextmanager

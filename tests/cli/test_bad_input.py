@@ -211,6 +211,12 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(refused: Refused, tmp_p
     assert "Name a new folder" in refused("simulate", QUADRATIC, "--out", file)
 
 
+def test_a_workload_without_numbers_is_not_trained(refused: Refused) -> None:
+    message = refused("train", "swb2000-ssgd-16", "--local", "2", "--set", "learners=2")
+    assert "workload.name = 'acoustic-phantom': it has no numbers" in message
+    assert "Simulate it" in message
+
+
 def test_a_folder_that_is_no_kept_run_is_not_compared(refused: Refused, tmp_path: Path) -> None:
     assert "is no kept run" in refused("compare", tmp_path)
 

@@ -97,7 +97,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 def test_there_is_no_tutorial_that_is_not_followed() -> None:
     pages = sorted(page.name for page in TUTORIALS.glob("*.md"))
-    assert pages == ["your-own-algorithm.md", "your-own-loop.md"]
+    assert pages == ["your-own-algorithm.md", "your-own-loop.md", "your-own-model.md"]
 
 
 def test_every_fence_of_a_tutorial_is_closed() -> None:
@@ -147,3 +147,24 @@ def test_a_loop_alone_is_never_stale_and_a_synchronous_one_neither(owner: Reader
 def test_the_loops_are_shown(owner: Reader) -> None:
     for picture in ("compare.png", "when.png"):
         assert (owner.folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Someone who has followed the tutorial about a model of one's own to its end."""
+    someone = Reader(tmp_path_factory.mktemp("model"))
+    for block in blocks(TUTORIALS / "your-own-model.md"):
+        someone.follow(block)
+    return someone
+
+
+def test_a_model_of_ones_own_is_simulated_with_its_sizes(planner: Reader) -> None:
+    figures = planner.summary("gpt")
+    assert (figures["learners"], figures["servers"]) == (64, 8)
+    # Offers and answers of GPT-2's 124,439,808 parameters, and messages without weights.
+    assert figures["bytes_sent"] % (4 * 124_439_808) == 0
+
+
+def test_what_it_would_cost_is_kept_and_drawn(planner: Reader) -> None:
+    assert (planner.folder / "gpt.png").read_bytes().startswith(b"\x89PNG")
+    assert (planner.folder / "gpt.csv").read_text().count("h-adpsgd") == 2
