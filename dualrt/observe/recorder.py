@@ -18,13 +18,14 @@ from __future__ import annotations
 import gzip
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Self, TypeAlias, cast
 
 import msgspec
 
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import RunError, UsageError
 from dualrt.core.records import Span, Update
 
 SECONDS_PER_FLUSH = 0.5
@@ -66,6 +67,7 @@ class Recorder:
     `records_per_flush` and `seconds_per_flush`, of the run's time, bound what a crash loses. Use as
     a context manager, or call `close`.
     Raises UsageError if the file is there already: the records of a run are never overwritten.
+    All methods raise RunError once if the disk is full, and keep nothing from then on.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Recorder:
             else self._file
         )
         header = _Header(VERSION, rank, Span._fields, Update._fields)
-        self._sink.write(self._encode_lines([_Line(header=header)]))
+        self._write([_Line(header=header)])
 
     def span(self, span: Span) -> None:
         """Write one effect, at the latest when `records_per_flush` have come together."""
@@ -114,19 +116,45 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything so far to the operating system."""
-        self._sink.write(self._encode_lines(map(_line, self._pending)))
-        self._pending.clear()
-        self._sink.flush()
-        self._file.flush()
+        """Hand everything so far to the operating system. Raises RunError if it takes nothing more.
+
+        What comes after that is not kept.
+        """
+        pending, self._pending = self._pending, []
+        if self._file.closed:
+            return
+        self._write(map(_line, pending))
+        try:
+            self._sink.flush()
+            self._file.flush()
+        except OSError as error:
+            raise self._given_up(error) from error
 
     def close(self) -> None:
         """Write what is left and close the file; a second call does nothing."""
         if self._file.closed:
             return
         self.flush()
-        self._sink.close()
-        self._file.close()
+        try:
+            self._sink.close()
+            self._file.close()
+        except OSError as error:
+            raise self._given_up(error) from error
+
+    def _write(self, lines: Iterable[_Line]) -> None:
+        try:
+            self._sink.write(self._encode_lines(lines))
+        except OSError as error:
+            raise self._given_up(error) from error
+
+    def _given_up(self, error: OSError) -> RunError:
+        for file in (self._sink, self._file):
+            # It would write what it still holds.
+            with suppress(OSError, ValueError):
+                file.close()
+        return RunError(
+            f"{self.path} cannot be written: {error.strerror}. Make room, or keep no records"
+        )
 
     def __enter__(self) -> Self:
         return self

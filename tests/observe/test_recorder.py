@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from dualrt.core.errors import UsageError
+from dualrt.core.errors import RunError, UsageError
 from dualrt.core.records import Span, Update
 from dualrt.observe.recorder import Applied, Record, Recorder, read_records
 from tests.observe.examples import a_run, runs, show, span, update
@@ -165,6 +165,28 @@ def test_a_loss_that_is_not_finite_is_written_as_null(tmp_path: Path) -> None:
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("records_per_flush", [4, 10**6])
+def test_a_full_disk_is_an_error_that_names_the_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool, records_per_flush: int
+) -> None:
+    """While the run is under way, and when all is written at its end."""
+    full = Path("/dev/full").open("wb")  # noqa: SIM115 - the recorder closes it
+    monkeypatch.setattr(Path, "open", lambda *_: full)
+
+    def record() -> None:
+        with recorder:
+            show(a_run(), recorder)
+
+    recorder = Recorder(tmp_path, compressed=compressed, records_per_flush=records_per_flush)
+    told = r"records-0\.jsonl.* cannot be written: No space left on device\. Make room"
+    with pytest.raises(RunError, match=told):
+        record()
+    assert full.closed
+    show(a_run(), recorder)
+    recorder.close()
 
 
 def test_closing_twice_is_harmless(tmp_path: Path) -> None:
