@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -45,14 +46,17 @@ class Work(NamedTuple):
     activation_bytes: int
 
 
-def count(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Work:
+def count(
+    loss: Callable[[], Tensor], parameters: Sequence[Tensor], others: Sequence[Tensor] = ()
+) -> Work:
     """What it takes to compute a loss, shape [], and its gradient by the `parameters`.
 
+    `others` are no activations either: parameters that need no gradient, buffers.
     Other threads must not compute meanwhile: the libraries are switched off for the process. Draws
     from torch's global generators where the loss does.
     """
     counter = _Counter()
-    with _kept_bytes(parameters) as kept, _unfused(), _fused_on_meta(counter), counter:
+    with _kept_bytes((*parameters, *others)) as kept, _unfused(), _fused_on_meta(counter), counter:
         torch.autograd.grad(loss(), parameters, materialize_grads=True)
     return Work(counter.flops, sum(kept.values()))
 
@@ -104,7 +108,7 @@ def _kept_bytes(parameters: Sequence[Tensor]) -> Iterator[dict[int, int]]:
 
 _attention = functional.scaled_dot_product_attention
 
-_QKV = ("query", "key", "value")
+_GIVEN = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
 @contextmanager
@@ -112,11 +116,12 @@ def _fused_on_meta(counter: _Counter) -> Iterator[None]:
     """Have attention on the meta device done by `_Attention`, whose flops `counter` is told."""
 
     def attend(*args: Any, **options: Any) -> Tensor:
-        given = [*args, *(options[name] for name in _QKV if name in options)]
-        if given[0].device.type != "meta":
+        given = {**dict(zip(_GIVEN, args, strict=False)), **options}
+        query, key, value, mask = (given.get(name) for name in _GIVEN[:4])
+        if query is None or query.device.type != "meta":
             return _attention(*args, **options)
         fused: Callable[..., Tensor] = _Attention.apply
-        return fused(*given[:3], counter)
+        return fused(query, key, value, mask, counter)
 
     # Under the name that torch's own layers look up, and for who has taken the function before.
     functional.scaled_dot_product_attention = attend
@@ -148,24 +153,38 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, counter: _Counter) -> Tensor:
-        counter.flops += flop_counter.sdpa_flop_count(query.shape, key.shape, value.shape)
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        counter: _Counter,
+    ) -> Tensor:
+        counter.flops += flop_counter.sdpa_flop_count(*map(_four, (query, key, value)))
         # Laid out as the query is, so that who joins the heads again copies nothing.
         same = value.shape[-1] == query.shape[-1]
         shape = (*query.shape[:-1], value.shape[-1])
         out = torch.empty_like(query) if same else query.new_empty(shape)
-        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1]))
+        ctx.save_for_backward(query, key, value, mask, out, query.new_empty(query.shape[:-1]))
         ctx.counter = counter
         return out
 
     @staticmethod
     def backward(ctx: Any, *out_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, _, _ = ctx.saved_tensors
+        query, key, value, mask, _, _ = ctx.saved_tensors
         (out_gradient,) = out_gradients
         ctx.counter.flops += flop_counter.sdpa_backward_flop_count(
-            out_gradient.shape, query.shape, key.shape, value.shape
+            *map(_four, (out_gradient, query, key, value))
         )
-        return (*map(torch.empty_like, (query, key, value)), None)
+        of_mask = torch.empty_like(mask) if ctx.needs_input_grad[3] else None
+        return (*map(torch.empty_like, (query, key, value)), of_mask, None)
+
+
+def _four(tensor: Tensor) -> tuple[int, ...]:
+    """Its shape as torch's formulas want it: batch, heads, rows, width."""
+    *outer, rows, width = tensor.shape
+    return (prod(outer[:-1]), *(outer[-1:] or [1]), rows, width)
 
 
 @contextmanager
