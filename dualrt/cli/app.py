@@ -293,7 +293,7 @@ def sweep(
             "--max",
             metavar="FIGURE=VALUE",
             default_factory=list,
-            help="What will do at most; repeatable.",
+            help="Only where every run has at most that; repeatable.",
         ),
     ],
     at_least: Annotated[
@@ -302,12 +302,26 @@ def sweep(
             "--min",
             metavar="FIGURE=VALUE",
             default_factory=list,
-            help="What will do at least; repeatable.",
+            help="Only where every run has at least that; repeatable.",
+        ),
+    ],
+    across: Annotated[
+        list[str],
+        typer.Option(
+            "--across",
+            metavar="KEY",
+            default_factory=list,
+            help="Judge its values together, as seeds are; repeatable.",
         ),
     ],
     best: Annotated[
         str | None,
-        typer.Option("--best", metavar="FIGURE", help="What decides; else the cost, or hours."),
+        typer.Option(
+            "--best",
+            metavar="FIGURE",
+            help="What decides, the least of it, or the most accuracy or speed-up; else cost or "
+            "hours.",
+        ),
     ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="Where: loky (here), or a cluster of dask or ray.")
@@ -335,7 +349,7 @@ def sweep(
         json=json,
         out=out,
         plot=None if plot is None else sweeps.Plot(plot, x, y),
-        wanted=choices.Wanted(at_most, at_least, best),
+        wanted=choices.Wanted(at_most, at_least, best, across),
     )
     sweeps.sweep(request)
 

@@ -22,8 +22,8 @@ from dualrt.observe import units
 from dualrt.sweep import Axis, Row, Spread, over_seeds, scatter
 from dualrt.sweep import sweep as simulate_all
 from dualrt.sweep.axes import Combination
-from dualrt.sweep.choice import Bound, Choice, choose
-from dualrt.sweep.plot import draw, usual
+from dualrt.sweep.choice import Choice, choose
+from dualrt.sweep.plot import draw
 from dualrt.sweep.rows import SEED, Figures, check_figure, flat
 
 Column = tuple[str, Callable[[Figures], str]]
@@ -90,6 +90,7 @@ def sweep(request: Request) -> None:
     axes = [Axis.parse(option) for option in request.over]
     where, out, plot, wanted = request.where, request.out, request.plot, request.wanted
     bounds = wanted.bounds()
+    wanted.check_across([axis.key for axis in axes])
     if plot is not None:
         check_picture(plot.file, "--plot")
         check_figure("--x", plot.x)
@@ -107,7 +108,7 @@ def sweep(request: Request) -> None:
             on_warning=show.warn,
         )
     spreads = over_seeds(rows) if any(axis.key == SEED for axis in axes) else []
-    choice = choose(rows, bounds, wanted.best) if wanted.anything else None
+    choice = choose(rows, bounds, wanted.best, wanted.across) if wanted.anything else None
     if request.json:
         print(json.dumps(_plain(axes, rows, spreads, choice)))
     else:
@@ -118,26 +119,26 @@ def sweep(request: Request) -> None:
             show.results.print(Text(choices.told(choice)), soft_wrap=True)
     if out is not None:
         show.note(f"kept in {out}")
-    if plot is not None:
-        _draw(plot, rows, axes, bounds, title=f"{request.file}, swept")
-        show.note(f"picture: {plot.file}")
     failed = [row for row in rows if row.figures is None]
     for row in failed:
         show.warn(f"{choices.named(row.combination)} failed: {row.failed}")
     in_vain = choice is not None and not choice.will_do
     if choice is not None and in_vain:
-        show.warn(choices.nothing_will_do(choice, rows))
+        show.warn(choices.nothing_will_do(choice))
+    if plot is not None and len(failed) < len(rows):
+        _draw(plot, rows, axes, wanted, title=f"{request.file}, swept")
+        show.note(f"picture: {plot.file}")
     if failed or in_vain:
         sys.exit(1)
 
 
 def _draw(
-    plot: Plot, rows: Sequence[Row], axes: Sequence[Axis], bounds: Sequence[Bound], title: str
+    plot: Plot, rows: Sequence[Row], axes: Sequence[Axis], wanted: choices.Wanted, title: str
 ) -> None:
     if plot.x is None:
         draw(plot.file, rows, axes, plot.y, title)
     else:
-        scatter.draw(plot.file, rows, plot.x, plot.y or usual(rows), bounds, title)
+        scatter.draw(plot.file, rows, plot.x, plot.y, wanted.bounds(), title, wanted.across)
 
 
 def _plain(

@@ -50,8 +50,10 @@ def size(value: float | None) -> str:
 
 
 def cost(value: float | None) -> str:
-    """1,302.40 of whatever currency the price was in."""
-    return MISSING if value is None else f"{value:,.2f}"
+    """1,302.40 of whatever currency the price was in; 0.00420 of a toy."""
+    if value is None:
+        return MISSING
+    return f"{value:,.2f}" if value >= 1 else significant(value)
 
 
 def percent(fraction: float | None) -> str:

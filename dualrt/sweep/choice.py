@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dualrt.core.errors import UsageError
 from dualrt.sweep.axes import Combination
-from dualrt.sweep.rows import Row, apart_from_seeds, check_figure
+from dualrt.sweep.rows import SEED, Row, apart_from, check_figure
 
 LARGER_IS_BETTER = frozenset({"accuracy", "speedup_over_one"})
 """Of all other figures the smallest is best."""
@@ -38,7 +38,7 @@ class Bound:
             number = float(value)
         except ValueError:
             number = math.nan
-        if math.isnan(number):
+        if not math.isfinite(number):
             raise UsageError(
                 f"{option} {text}: does not have the form FIGURE=VALUE. "
                 f"Write a number behind the figure: {option} hours_total=12"
@@ -51,12 +51,12 @@ class Bound:
         return value >= self.value if self.at_least else value <= self.value
 
     def __str__(self) -> str:
-        return f"{self.figure} {'>=' if self.at_least else '<='} {self.value:g}"
+        return f"{self.figure} {'>=' if self.at_least else '<='} {plainly(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A combination, the seed left out, with its runs."""
+    """Runs that are judged together: they differ by the seed, or what else does not count."""
 
     combination: Combination
     rows: tuple[Row, ...]
@@ -68,12 +68,12 @@ class Candidate:
         return known if len(known) == len(found) else None
 
     def mean(self, figure: str) -> float | None:
-        """Over the seeds; None as in `values`."""
+        """Over its runs; None as in `values`."""
         values = self.values(figure)
         return None if values is None else math.fsum(values) / len(values)
 
     def within(self, bounds: Iterable[Bound]) -> bool:
-        """Whether all bounds hold with every seed; not where a figure is not known."""
+        """Whether all bounds hold in every run; not where a figure is not known."""
         judged = ((bound, self.values(bound.figure)) for bound in bounds)
         return all(values is not None and all(map(bound.holds, values)) for bound, values in judged)
 
@@ -84,39 +84,55 @@ class Choice:
 
     figure: str
     bounds: tuple[Bound, ...]
+    judged: tuple[Candidate, ...]
+    """All, in the order of the rows."""
     will_do: tuple[Candidate, ...]
     """All that are within the bounds and have the figure, the best first."""
 
 
-def candidates(rows: Iterable[Row]) -> list[Candidate]:
-    """The combinations, in the order of the rows."""
-    return [Candidate(others, tuple(group)) for others, group in apart_from_seeds(rows)]
+def candidates(rows: Iterable[Row], across: Sequence[str] = ()) -> list[Candidate]:
+    """What is judged, in the order of the rows; keys in `across` do not count, nor do seeds."""
+    grouped = apart_from({SEED, *across}, rows)
+    return [Candidate(others, tuple(group)) for others, group in grouped]
 
 
-def choose(rows: Sequence[Row], bounds: Sequence[Bound], figure: str | None) -> Choice:
+def usual(judged: Iterable[Candidate]) -> str:
+    """The figure that decides if nothing is said."""
+    known = list(judged)
+    found = (name for name in USUAL if any(one.mean(name) is not None for one in known))
+    return next(found, USUAL[-1])
+
+
+def choose(
+    rows: Sequence[Row], bounds: Sequence[Bound], figure: str | None, across: Sequence[str] = ()
+) -> Choice:
     """Those combinations that are within the bounds, the best by `figure`, or the usual, first."""
-    judged = candidates(rows)
-    name = figure or next(
-        (usual for usual in USUAL if any(one.mean(usual) is not None for one in judged)), USUAL[-1]
-    )
-    known = {
-        place: mean for place, one in enumerate(judged) if (mean := one.mean(name)) is not None
-    }
-    places = [place for place in known if judged[place].within(bounds)]
-    places.sort(key=lambda place: _badness(name, known[place]))
-    return Choice(name, tuple(bounds), tuple(judged[place] for place in places))
+    judged = candidates(rows, across)
+    name = figure or usual(judged)
+    scored = [
+        (_badness(name, mean), one)
+        for one in judged
+        if (mean := one.mean(name)) is not None and one.within(bounds)
+    ]
+    scored.sort(key=lambda pair: pair[0])
+    return Choice(name, tuple(bounds), tuple(judged), tuple(one for _, one in scored))
+
+
+def plainly(value: float) -> str:
+    """All digits of a number, and no more."""
+    return repr(value).removesuffix(".0")
 
 
 def frontier(points: Sequence[tuple[float, float]], x: str, y: str) -> list[int]:
-    """Places of the points that no other beats in one figure without losing in the other.
+    """Places of the points to which no other is at least as good in both figures and not equal.
 
     In ascending order of the first figure.
     """
     scored = [(_badness(x, one), _badness(y, other)) for one, other in points]
-    best, found = math.inf, []
+    best, found = (math.inf, math.inf), []
     for place in sorted(range(len(points)), key=scored.__getitem__):
-        if scored[place][1] < best:
-            best = scored[place][1]
+        if scored[place][1] < best[1] or scored[place] == best:
+            best = scored[place]
             found.append(place)
     return sorted(found, key=lambda place: points[place])
 

@@ -79,7 +79,8 @@ class Ledger:
         if columns != [*self._keys, "scenario", *_FIGURES, "failed"]:
             raise UsageError(
                 f"--out {self._file}: it holds something else than a sweep over "
-                f"{', '.join(self._keys)}. Name a new file, or remove this one"
+                f"{', '.join(self._keys)}, or one of another version of dualrt. Name a new file, "
+                "or remove this one"
             )
         try:
             return [self._row(cells) for cells in rows]

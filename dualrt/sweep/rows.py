@@ -6,7 +6,7 @@ came about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -128,18 +128,18 @@ class Spread:
     max: float | None
 
 
-def apart_from_seeds(rows: Iterable[Row]) -> list[tuple[Combination, list[Row]]]:
-    """Rows that differ by their seed alone together, with what they share; in the rows' order."""
+def apart_from(keys: Collection[str], rows: Iterable[Row]) -> list[tuple[Combination, list[Row]]]:
+    """Rows that differ by these keys alone together, with what they share; in the rows' order."""
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
-        others = tuple((key, text) for key, text in row.combination.items() if key != SEED)
+        others = tuple((key, text) for key, text in row.combination.items() if key not in keys)
         groups.setdefault(others, []).append(row)
     return [(dict(others), group) for others, group in groups.items()]
 
 
 def over_seeds(rows: Iterable[Row]) -> list[Spread]:
     """The spread over seeds for each combination of the other keys, in the order of the rows."""
-    return [_spread(others, group) for others, group in apart_from_seeds(rows)]
+    return [_spread(others, group) for others, group in apart_from({SEED}, rows)]
 
 
 def _spread(combination: Combination, rows: list[Row]) -> Spread:

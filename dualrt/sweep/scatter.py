@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dualrt.core.errors import UsageError
 from dualrt.observe.canvas import FAINT, SERIES, picture
 from dualrt.sweep.axes import Combination
-from dualrt.sweep.choice import Bound, candidates, frontier
+from dualrt.sweep.choice import Bound, candidates, frontier, usual
 from dualrt.sweep.plot import MARKS
 from dualrt.sweep.rows import Row
 
@@ -33,25 +33,34 @@ class Point:
     at: tuple[float, float]
 
 
-def points_of(rows: Sequence[Row], x: str, y: str) -> list[Point]:
-    """All combinations that have both figures."""
+def points_of(rows: Sequence[Row], x: str, y: str, across: Sequence[str] = ()) -> list[Point]:
+    """All combinations that have both figures; keys in `across` do not count, nor do seeds."""
     found = []
-    for one in candidates(rows):
-        across, up = one.mean(x), one.mean(y)
-        if across is not None and up is not None:
+    for one in candidates(rows, across):
+        right, up = one.mean(x), one.mean(y)
+        if right is not None and up is not None:
             group, label = _named(one.combination)
-            found.append(Point(group, label, (across, up)))
+            found.append(Point(group, label, (right, up)))
     return found
 
 
 def draw(
-    file: Path, rows: Sequence[Row], x: str, y: str, bounds: Sequence[Bound], title: str
+    file: Path,
+    rows: Sequence[Row],
+    x: str,
+    y: str | None,
+    bounds: Sequence[Bound],
+    title: str,
+    across: Sequence[str] = (),
 ) -> None:
-    """Draw `y` over `x`; the file's suffix says PNG, SVG or PDF.
+    """Draw `y`, or what decides by itself, over `x`; the file's suffix says PNG, SVG or PDF.
 
-    Raises UsageError if no run has both.
+    Raises UsageError if no run has both, or they are the same.
     """
-    points = points_of(rows, x, y)
+    y = y or usual(candidates(rows))
+    if x == y:
+        raise UsageError(f"--x {x}: that is what is drawn over it. Name another figure with --y")
+    points = points_of(rows, x, y, across)
     if not points:
         raise UsageError(f"--x {x} --y {y}: no run has both figures. Name others")
 
@@ -65,7 +74,7 @@ def draw(
         panel.margins(0.08)
         panel.legend(loc="best")
 
-    picture(file, (9, 5.5), title, f"{y} over {x}  ·  joined: what nothing else beats in both", put)
+    picture(file, (9, 5.5), title, f"{y} over {x}  ·  joined: nothing else is as good in both", put)
 
 
 def _named(combination: Combination) -> tuple[str, str]:
@@ -86,9 +95,11 @@ def _draw_points(panel: Axes, points: Sequence[Point], x: str, y: str) -> None:
             marker=MARKS[number % len(MARKS)],
             zorder=2,
         )
-    # Those alone: labels of all would lie on top of one another.
-    for point in best:
-        panel.annotate(point.label, point.at, xytext=(5, 5), textcoords="offset points")
+    # Those alone: labels of all would lie on top of one another. Equal points have one.
+    at = {point.at: [one.label for one in best if one.at == point.at] for point in best}
+    for place, labels in at.items():
+        shown = " = ".join(dict.fromkeys(labels))
+        panel.annotate(shown, place, xytext=(5, 5), textcoords="offset points")
 
 
 def _draw_bounds(panel: Axes, bounds: Sequence[Bound], x: str, y: str) -> None:

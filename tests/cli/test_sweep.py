@@ -101,12 +101,15 @@ def test_a_sweep_says_what_to_rent(tmp_path: Path) -> None:
     chosen = commands.result_here(*RENT, "--best", "cost_total")["choice"]
     assert chosen["figure"] == "cost_total"
     assert [one["combination"]["learners"] for one in chosen["will_do"]] == [4, 8]
-    picture = tmp_path / "rent.png"
+    assert chosen["why_none"] is None
+    picture = tmp_path / "rent.svg"
     drawn = commands.here(*RENT, *soon, "--plot", picture, "--x", "hours_total")
     assert drawn.returncode == 0, drawn.stderr
     assert "best by cost_total within hours_total <= " in drawn.stdout
     assert "learners=8 (cost_total " in drawn.stdout
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "cost_total over hours_total" in picture.read_text()
+    across = commands.result_here(*RENT, "--best", "cost_total", "--across", "learners")["choice"]
+    assert [one["combination"] for one in across["will_do"]] == [{}]
 
 
 def test_a_sweep_in_which_nothing_will_do_says_how_near_it_came() -> None:
@@ -131,6 +134,7 @@ def test_a_sweep_in_which_nothing_will_do_says_how_near_it_came() -> None:
         (["--plot", "sweep.png", "--x", "speed"], "--x speed: no figure has that name"),
         (["--max", "hours_total"], "does not have the form FIGURE=VALUE"),
         (["--best", "price"], "--best price: no figure has that name"),
+        (["--across", "learners"], "--across learners: it is not swept"),
         (["--out", "sweep.xls"], "must end in .csv or .parquet"),
         (["--engine", "spark"], "Known are loky, dask and ray"),
     ],

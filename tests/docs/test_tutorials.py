@@ -162,7 +162,9 @@ def test_a_model_of_ones_own_is_simulated_with_its_sizes(planner: Reader) -> Non
     figures = planner.summary("gpt")
     assert (figures["learners"], figures["servers"]) == (64, 8)
     # Offers and answers of GPT-2's 124,439,808 parameters, and messages without weights.
-    assert figures["bytes_sent"] % (4 * 124_439_808) == 0
+    vectors, rest = divmod(figures["bytes_sent"], 4 * 124_439_808)
+    assert vectors > 100
+    assert rest == 0
 
 
 def test_what_it_would_cost_is_kept_and_drawn(planner: Reader) -> None:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualrt.cli.choices import nothing_will_do, told
 from dualrt.core.errors import UsageError
 from dualrt.sweep import Row
-from dualrt.sweep.choice import Bound, candidates, choose, frontier
+from dualrt.sweep.choice import Bound, Choice, candidates, choose, frontier
 from tests.sweep.examples import FIGURES
 
 
@@ -25,13 +26,18 @@ def failed(learners: int, seed: int = 1) -> Row:
     return Row({"learners": str(learners), "seed": str(seed)}, "s", None, "it failed")
 
 
-def best_first(rows: Sequence[Row], figure: str | None, *bounds: str) -> list[int]:
-    """The learners of what will do; a bound is `figure<value` or `figure>value`."""
+def choice(rows: Sequence[Row], figure: str | None, *bounds: str) -> Choice:
+    """A bound is `figure<value` or `figure>value`."""
     parsed = [
         Bound.parse(text.replace("<", "=").replace(">", "="), at_least=">" in text)
         for text in bounds
     ]
-    return [int(one.combination["learners"]) for one in choose(rows, parsed, figure).will_do]
+    return choose(rows, parsed, figure)
+
+
+def best_first(rows: Sequence[Row], figure: str | None, *bounds: str) -> list[int]:
+    """The learners of what will do."""
+    return [int(one.combination["learners"]) for one in choice(rows, figure, *bounds).will_do]
 
 
 ROWS = (
@@ -84,6 +90,7 @@ def test_what_failed_or_has_no_such_figure_will_not_do() -> None:
         ("hours_total", "--max hours_total: does not have the form FIGURE=VALUE"),
         ("hours_total=soon", "Write a number behind the figure"),
         ("hours_total=nan", "Write a number behind the figure"),
+        ("hours_total=inf", "Write a number behind the figure"),
         ("hours=3", "--max hours: no figure has that name. Known are loss"),
         ("fitted=3", "no figure has that name"),
     ],
@@ -105,10 +112,63 @@ def test_the_frontier_is_what_nothing_beats(points: list[tuple[float, float]]) -
         for other in points
         if other != one and other[0] <= one[0] and other[1] <= one[1]
     }
-    assert found == sorted(set(points) - beaten)
+    assert found == sorted(point for point in points if point not in beaten)
 
 
 def test_a_frontier_heeds_what_is_better() -> None:
     points = [(1.0, 0.9), (2.0, 0.8), (3.0, 0.95)]
     assert frontier(points, "cost_total", "accuracy") == [0, 2]
     assert frontier(points, "cost_total", "loss") == [0, 1]
+
+
+def test_keys_that_do_not_count_are_judged_together() -> None:
+    slow = {"8": 1.0, "16": 3.0}
+    rows = [
+        replace(row, combination={"learners": learners, "slow": text})
+        for learners, other in slow.items()
+        for text, row in (("no", run(8, hours_total=2.0)), ("yes", run(8, hours_total=other)))
+    ]
+    alone = choose(rows, [], "hours_total").will_do
+    assert [one.combination["slow"] for one in alone] == ["yes", "no", "no", "yes"]
+    together = choose(rows, [], "hours_total", ["slow"]).will_do
+    assert [one.combination for one in together] == [{"learners": "8"}, {"learners": "16"}]
+    assert together[0].mean("hours_total") == 1.5
+    bound = Bound.parse("hours_total=2", at_least=False)
+    assert len(choose(rows, [bound], "hours_total", ["slow"]).will_do) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "bounds", "said"),
+    [
+        (
+            [run(2, 1, hours_total=4.0), run(2, 2, hours_total=5.5)],
+            ["hours_total<5"],
+            "no combination is within hours_total <= 5: hours_total comes to 5.5 with learners=2",
+        ),
+        ([run(2, hours_total=8.004)], ["hours_total<8"], "hours_total comes to 8.004"),
+        ([run(2, accuracy=0.5)], ["accuracy>0.9"], "accuracy >= 0.9: accuracy comes to 0.5 with"),
+        (
+            [run(2, hours_total=2.0, cost_total=20.0), run(4, hours_total=9.0, cost_total=9.0)],
+            ["hours_total<3", "cost_total<10"],
+            "each can be kept, but not all by one",
+        ),
+        ([failed(2), failed(4)], ["hours_total<3"], "all runs failed"),
+        ([run(2), failed(2, 2)], ["hours_total<9"], "every combination has a run that failed"),
+        ([run(2)], ["cost_total<9"], "no run has cost_total, so none is best. Say what a server"),
+    ],
+)
+def test_why_nothing_will_do_is_told(rows: list[Row], bounds: list[str], said: str) -> None:
+    found = choice(rows, None, *bounds)
+    assert found.will_do == ()
+    assert said in nothing_will_do(found)
+
+
+def test_how_many_are_as_good_is_told() -> None:
+    alike = [run(2, hours_total=1.0), run(4, hours_total=1.0), run(8, hours_total=2.0)]
+    assert told(choice(alike, None)) == (
+        "best by hours_total: learners=2 (hours_total 1.000), as good as 1 other"
+    )
+    seeds_alone = [replace(run(2, hours_total=1.0), combination={"seed": "1"})]
+    assert "best by hours_total: all runs (" in told(choice(seeds_alone, None))
+    exactly = choice(alike, None, "hours_total<1234567.8")
+    assert "within hours_total <= 1234567.8:" in told(exactly)
