@@ -31,14 +31,17 @@ def refuse_local_inside() -> None:
 
 
 def keys_for_this_run(scenario: Scenario) -> dict[str, str]:
-    """What the processes of one host need when gossip is encrypted and nobody gave them keys."""
-    from dualrt.real import keys
+    """What the processes of one host need to know each other, by the variable that says where.
+
+    Keys when gossip is encrypted and nobody gave them any; a word when it is not.
+    """
+    from dualrt.real import keys, word
 
     real = scenario.real
+    if not keys.wanted(real.curve, real.keys, real.interface, os.environ):
+        return {word.WORD: word.Word.make().text.decode()}
     given = real.keys or os.environ.get(keys.KEYS)
-    if given or not keys.wanted(real.curve, real.keys, real.interface, os.environ):
-        return {}
-    return {keys.KEYS: keys.Keys.make().text()}
+    return {} if given else {keys.KEYS: keys.Keys.make().text()}
 
 
 def listener(tell: Tell, told: Callable[[Mapping[str, Any]], None]) -> Callable[[str], None]:

@@ -64,6 +64,7 @@ from dualrt.real.wire import (
     decode,
     encode,
 )
+from dualrt.real.word import Word
 
 BROKE = "its connection broke"
 """Why most peers are lost."""
@@ -86,8 +87,8 @@ class Courier:
     under way, so is one that does not answer for so long. Deliveries go to `mailbox`, what is
     learnt of the peers to `roster`, and who is lost or found, and why it is lost, to `watch`
     besides; frames that are dropped are counted, and told to `events` now and then. With `keys`,
-    nobody without them is heard, and nothing is readable on the way. If the thread ends by an
-    error, all waits on mailbox and roster end with it.
+    nobody without them is heard, and, if they are no mere word, nothing is readable on the way. If
+    the thread ends by an error, all waits on mailbox and roster end with it.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Courier:
         silence_s: float,
         newcomer: bool,
         shares_memory: bool,
-        keys: Keys | None,
+        keys: Keys | Word | None,
         mailbox: Mailbox,
         roster: Roster,
         watch: Callable[[int, str | None], None],

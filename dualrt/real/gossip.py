@@ -32,6 +32,7 @@ from dualrt.real.ports import ANY
 from dualrt.real.roster import Roster
 from dualrt.real.staging import bring_down
 from dualrt.real.wire import Bodies, Frame, Letter, cost_bytes, seal
+from dualrt.real.word import Word
 
 Watcher: TypeAlias = Callable[[int, str | None], None]
 """Is told of a peer that is lost, and why, or that is found, with None."""
@@ -56,7 +57,7 @@ class Gossip:
       both ends share, where they can.
     - `silence_s`: how long a connection may be silent before its peer counts as lost; by default a
       heartbeat, a 20th of the timeout.
-    - `keys`: with them gossip is encrypted, and nobody without them is heard.
+    - `keys`: with them nobody without them is heard, and gossip is encrypted if they are no word.
     - `newcomer`: whether the run may be under way, and peers may be gone already.
     - `events`: what is told to whoever operates the run; by default under the rank alone.
 
@@ -83,7 +84,7 @@ class Gossip:
         shares_memory: bool = True,
         silence_s: float | None = None,
         newcomer: bool = False,
-        keys: Keys | None = None,
+        keys: Keys | Word | None = None,
         events: Events | None = None,
     ) -> None:
         self.rank = rank

@@ -28,17 +28,19 @@ from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.order import Witness
 from dualrt.core.records import Observer
+from dualrt.real import word
 from dualrt.real.attempts import Keeping
 from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
 from dualrt.real.failures import FAILURE
 from dualrt.real.gossip import Gossip
-from dualrt.real.keys import Keys
+from dualrt.real.keys import Keys, is_loopback
 from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
 from dualrt.real.wire import PROTOCOL
+from dualrt.real.word import Word
 
 SLACK_BYTES = 64 * 1024 * 1024
 """What a body may be larger than the weights: figures that are gathered at the end."""
@@ -146,6 +148,12 @@ class Session:
                 "there" if in_use(launch.rank, terms.timeout_s) else "not there",
                 "call torch.distributed.init_process_group in all processes, or in none",
             )
+        keys: Keys | Word | None = terms.keys
+        if keys is None and launch.learners > 1 and is_loopback(terms.interface):
+            # A newcomer is one of a launcher's, which has given all of them a word.
+            keys = word.given() or (
+                None if newcomer else word.handed_out(launch.rank, meeting.exchange)
+            )
         # The audit's vectors are float64, twice as large.
         max_body_bytes = 2 * body_bytes + SLACK_BYTES
         run_id = meeting.run_id()
@@ -159,7 +167,7 @@ class Session:
             shares_memory=terms.shared_memory,
             silence_s=None if terms.outlives_peers else terms.timeout_s / 2,
             newcomer=newcomer,
-            keys=terms.keys,
+            keys=keys,
             events=self._events,
         )
         self._collectives: Collectives | None = None

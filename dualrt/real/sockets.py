@@ -16,6 +16,7 @@ from dualrt.core.errors import UsageError
 from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.wire import CHUNK_BYTES, MAX_HEADER_BYTES, Buffer
+from dualrt.real.word import Word
 
 IO_THREADS = 1
 """ZeroMQ's own threads, which move the bytes that go through sockets: one carries about 3 GB/s."""
@@ -46,6 +47,9 @@ that four times for each message."""
 _EVENTS, _NOBLOCK = int(zmq.EVENTS), int(zmq.NOBLOCK)
 _NOBLOCK_MORE = _NOBLOCK | int(zmq.SNDMORE)
 
+_NAME = b"dualrt"
+"""Who says a word; all learners have one."""
+
 CURVE_BYTES = 64
 """More than encryption adds to a frame: 33 bytes."""
 
@@ -61,8 +65,8 @@ def doorkeeper(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     return made
 
 
-def refused(asking: zmq.Socket[bytes], keys: Keys) -> str | None:
-    """Answer one question, if there is one: only who has the run's keys comes in.
+def refused(asking: zmq.Socket[bytes], keys: Keys | Word) -> str | None:
+    """Answer one question, if there is one: only who has the run's keys, or its word, comes in.
 
     Returns the address of one who was refused.
     """
@@ -70,18 +74,25 @@ def refused(asking: zmq.Socket[bytes], keys: Keys) -> str | None:
     if asked is None:
         return None
     version, request, _, address, _, mechanism, *credentials = asked
-    # Of a client's key, ZeroMQ has made sure that it has the secret half.
-    public = zmq.utils.z85.decode(keys.public)
-    welcome = bytes(mechanism) == b"CURVE" and [bytes(one) for one in credentials] == [public]
+    said = bytes(mechanism), [bytes(one) for one in credentials]
+    if isinstance(keys, Word):
+        welcome = said == (b"PLAIN", [_NAME, keys.text])
+    else:
+        # Of a client's key, ZeroMQ has made sure that it has the secret half.
+        welcome = said == (b"CURVE", [zmq.utils.z85.decode(keys.public)])
     status = (b"200", b"welcome") if welcome else (b"400", b"not of this run")
     asking.send_multipart((bytes(version), bytes(request), *status, b"", b""))
     return None if welcome else bytes(address).decode("ascii", "replace")
 
 
-def router(context: zmq.Context[zmq.Socket[bytes]], keys: Keys | None = None) -> zmq.Socket[bytes]:
+def router(
+    context: zmq.Context[zmq.Socket[bytes]], keys: Keys | Word | None = None
+) -> zmq.Socket[bytes]:
     """The socket on which a learner hears all others; with `keys`, those that have them too."""
     made = _socket(context, zmq.ROUTER)
-    if keys is not None:
+    if isinstance(keys, Word):
+        made.set(zmq.PLAIN_SERVER, 1)
+    elif keys is not None:
         made.set(zmq.CURVE_SERVER, 1)
         made.set(zmq.CURVE_SECRETKEY, keys.secret)
         made.set(zmq.CURVE_PUBLICKEY, keys.public)
@@ -96,7 +107,7 @@ def dealer(
     context: zmq.Context[zmq.Socket[bytes]],
     address: str,
     silence_s: float,
-    keys: Keys | None = None,
+    keys: Keys | Word | None = None,
 ) -> zmq.Socket[bytes]:
     """The socket through which a learner sends to the one at `address`, who has the same `keys`.
 
@@ -104,7 +115,10 @@ def dealer(
     heartbeats, so a learner that computes, or that Python keeps waiting, does not seem dead.
     """
     made = _socket(context, zmq.DEALER)
-    if keys is not None:
+    if isinstance(keys, Word):
+        made.set(zmq.PLAIN_USERNAME, _NAME)
+        made.set(zmq.PLAIN_PASSWORD, keys.text)
+    elif keys is not None:
         made.set(zmq.CURVE_SERVERKEY, keys.public)
         made.set(zmq.CURVE_SECRETKEY, keys.secret)
         made.set(zmq.CURVE_PUBLICKEY, keys.public)

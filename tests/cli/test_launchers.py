@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from tests.support import commands
-
-TORCHRUN = [
-    sys.executable,
-    *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-    *["-m", "dualrt"],
-]
 
 QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
 
@@ -20,7 +13,7 @@ QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
 def test_torchrun_starts_a_run_and_the_first_process_prints() -> None:
     two = commands.settings("learners=2")
     words = ["train", *QUADRATIC, *two, "--json", "--log-level", "info"]
-    done = commands.run(*words, command=TORCHRUN)
+    done = commands.run(*words, command=commands.TORCHRUN)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     # Each process says so itself.
@@ -36,7 +29,9 @@ def test_learners_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
     sleepy = Path(__file__).parent / "scenarios" / "sleepy.toml"
     for_hours = commands.settings("learners=2", "training.epochs=10000")
     env = {"DUALRT_TEST_STARTED": str(tmp_path)}
-    with commands.start("train", sleepy, *for_hours, command=TORCHRUN, env=env) as launcher:
+    with commands.start(
+        "train", sleepy, *for_hours, command=commands.TORCHRUN, env=env
+    ) as launcher:
         assert commands.await_(lambda: len(list(tmp_path.iterdir())) == 2)
         processes = commands.descendants(launcher.pid)
         # torchrun, two learners, and a child of each.
@@ -47,7 +42,7 @@ def test_learners_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
 
 
 def test_another_number_of_processes_than_learners_is_refused() -> None:
-    done = commands.run("train", *QUADRATIC, command=TORCHRUN)
+    done = commands.run("train", *QUADRATIC, command=commands.TORCHRUN)
     assert done.returncode != 0
     assert done.stdout == ""
     assert "learners = 4: but the number of processes is 2" in done.stderr

@@ -15,6 +15,7 @@ from dualrt.core.errors import PeerLostError, StalledError, UsageError
 from dualrt.real.gossip import Gossip
 from dualrt.real.keys import Curve, Keys, chosen, is_loopback
 from dualrt.real.wire import CHUNK_BYTES, Hello, encode
+from dualrt.real.word import Word
 from tests.support import commands
 
 PATIENCE_S = 20.0
@@ -23,7 +24,7 @@ REFUSED_S = 1.0
 
 
 @contextmanager
-def learners(*keys: Keys | None, timeout_s: float = PATIENCE_S) -> Iterator[list[Gossip]]:
+def learners(*keys: Keys | Word | None, timeout_s: float = PATIENCE_S) -> Iterator[list[Gossip]]:
     """One for each of the keys, not connected; without shared memory, so that all is encrypted."""
     with ExitStack() as stack:
         yield [
@@ -99,9 +100,11 @@ def test_who_has_them_not_gets_nothing(disguised: Client) -> None:
             assert commands.await_(lambda: b.counters["refused"] > 0)
 
 
-@pytest.mark.parametrize("keys", [None, Keys.make()], ids=["without keys", "with keys"])
-def test_parts_of_a_frame_are_taken_from_strangers_only_where_there_are_no_keys(
-    keys: Keys | None,
+@pytest.mark.parametrize(
+    "keys", [None, Word.make(), Keys.make()], ids=["without either", "with a word", "with keys"]
+)
+def test_parts_of_a_frame_are_taken_from_strangers_only_where_there_is_no_word(
+    keys: Keys | Word | None,
 ) -> None:
     """ZeroMQ collects them, however many, before a learner sees the frame (docs/security.md)."""
     with (
@@ -119,6 +122,21 @@ def test_parts_of_a_frame_are_taken_from_strangers_only_where_there_are_no_keys(
                 client.send(b"a part", zmq.SNDMORE)
 
 
+def test_learners_with_the_word_exchange_bodies_and_hear_nobody_else() -> None:
+    said, body = Word.make(), torch.rand(CHUNK_BYTES)
+    with learners(said, said) as (a, b), zmq.Context() as context:
+        acquaint([a, b])
+        a.send(1, "body", Packet(body=body))
+        assert torch.equal(b.recv("body").packet.body, body)
+        with context.socket(zmq.DEALER) as client:
+            client.linger = 0
+            client.plain_username, client.plain_password = b"dualrt", Word.make().text
+            client.connect(b.address)
+            client.send(encode(Hello("run", 0, 2**62, 1)))
+            assert not client.poll(round(1000 * REFUSED_S))
+        assert commands.await_(lambda: b.counters["refused"] > 0)
+
+
 def test_with_the_keys_the_same_client_is_answered() -> None:
     keys = Keys.make()
     with learners(keys, keys) as (a, b), zmq.Context() as context:
@@ -132,9 +150,21 @@ def test_with_the_keys_the_same_client_is_answered() -> None:
             assert client.poll(round(1000 * PATIENCE_S))
 
 
-@pytest.mark.parametrize("other", [None, Keys.make()], ids=["none", "others"])
-def test_learners_with_different_keys_do_not_find_each_other(other: Keys | None) -> None:
-    with learners(Keys.make(), other, timeout_s=REFUSED_S) as (a, b):
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [
+        (Keys.make(), None),
+        (Keys.make(), Keys.make()),
+        (Word.make(), None),
+        (Word.make(), Word.make()),
+        (Word.make(), Keys.make()),
+    ],
+    ids=["none", "other keys", "no word", "another word", "keys and a word"],
+)
+def test_learners_with_different_keys_do_not_find_each_other(
+    mine: Keys | Word, other: Keys | Word | None
+) -> None:
+    with learners(mine, other, timeout_s=REFUSED_S) as (a, b):
         acquaint([b, a])
         with pytest.raises((StalledError, PeerLostError)):
             a.recv("t", 1, REFUSED_S)

@@ -29,6 +29,14 @@ PATIENCE_S = 60.0
 """For what takes a second or two on a machine that is not busy."""
 
 
+TORCHRUN = [
+    sys.executable,
+    *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    *["-m", "dualrt"],
+]
+"""Two processes, as torch starts them."""
+
+
 def start(
     *words: str | Path, env: Mapping[str, str] | None = None, command: list[str] = DUALRT
 ) -> subprocess.Popen[str]:
