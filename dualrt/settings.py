@@ -6,11 +6,11 @@ parameters they are. Must not know what the class does.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import sys
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_origin, get_type_hints
@@ -18,8 +18,8 @@ from typing import Any, Union, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from dualrt.core.errors import MissingExtraError, ScenarioError, UsageError
+from dualrt.core.names import find, nearest
 from dualrt.scenario import Scenario
-from dualrt.scenario.reading import nearest
 
 
 def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, str]) -> type[Any]:
@@ -30,44 +30,22 @@ def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, s
     through.
     """
     target = built_in.get(name, name)
-    module_name, colon, class_name = target.partition(":")
-    if not colon:
+    if ":" not in target:
         known = tuple(built_in)
         raise scenario.error(
             key,
             "there is none of that name",
             f"{nearest(name, known)}There are: {', '.join(known)}, and module:Class.",
         )
-    if not all(module_name.split(".")):
-        raise scenario.error(
-            key,
-            f"{module_name!r} is no module's full name",
-            "Write module:Class, or package.module:Class.",
-        )
-    beside = str(Path(scenario.folder).resolve())
-    for folder in (beside, str(Path.cwd())):
+    for folder in (str(Path(scenario.folder).resolve()), str(Path.cwd())):
         if folder not in sys.path:
             sys.path.append(folder)
     try:
-        module = importlib.import_module(module_name)
+        found: type[Any] = find(target, "class", inspect.isclass, partial(scenario.error, key))
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise MissingExtraError("torch", "train", f"{key} = {name!r}") from error
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise scenario.error(
-            key,
-            f"there is no module {module_name!r} on Python's path, in {beside} or here",
-            "Put the file beside the scenario or into this folder, or install its package.",
-        ) from None
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
-        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        raise scenario.error(
-            key,
-            f"module {module_name!r} has no class {class_name!r}",
-            f"{nearest(class_name, tuple(classes))}Name a class that the module defines.",
-        )
+        raise
     return found
 
 

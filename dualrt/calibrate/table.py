@@ -13,13 +13,14 @@ from typing import Literal, TypeAlias
 from pydantic import Field, PrivateAttr, ValidationError
 
 from dualrt.core.errors import ScenarioError
+from dualrt.core.names import nearest
 from dualrt.scenario import Scenario, load
 from dualrt.scenario.diagnosis import translate
 from dualrt.scenario.keys import is_within
 from dualrt.scenario.origin import Origin
 from dualrt.scenario.quantities import Name, Positive, Text
 from dualrt.scenario.quantities import Table as Strict
-from dualrt.scenario.reading import is_file, locate, nearest, read
+from dualrt.scenario.reading import is_file, locate, read
 
 Figure: TypeAlias = Literal["seconds_per_iteration", "hours_per_epoch", "hours_total"]
 """What can be measured, with its unit: fields of a run's summary."""

@@ -18,7 +18,18 @@ from typer.core import TyperGroup
 from dualrt import __version__
 from dualrt.cli import logs
 from dualrt.cli.asr import app as asr
-from dualrt.cli.options import File, Json, Local, Metrics, Out, Picture, Seed, Set, Written
+from dualrt.cli.options import (
+    File,
+    Json,
+    Local,
+    Metrics,
+    Out,
+    Picture,
+    Seed,
+    Set,
+    Written,
+    repeatable,
+)
 from dualrt.cli.topology import app as topology
 from dualrt.core.errors import UsageError
 from dualrt.real import watchdog
@@ -288,31 +299,13 @@ def sweep(
         typer.Option("--x", metavar="FIGURE", help="Draw over this figure, not the first key."),
     ] = None,
     at_most: Annotated[
-        list[str],
-        typer.Option(
-            "--max",
-            metavar="FIGURE=VALUE",
-            default_factory=list,
-            help="Only where every run has at most that; repeatable.",
-        ),
+        list[str], repeatable("--max", "FIGURE=VALUE", "Only where every run has at most that")
     ],
     at_least: Annotated[
-        list[str],
-        typer.Option(
-            "--min",
-            metavar="FIGURE=VALUE",
-            default_factory=list,
-            help="Only where every run has at least that; repeatable.",
-        ),
+        list[str], repeatable("--min", "FIGURE=VALUE", "Only where every run has at least that")
     ],
     across: Annotated[
-        list[str],
-        typer.Option(
-            "--across",
-            metavar="KEY",
-            default_factory=list,
-            help="Judge its values together, as seeds are; repeatable.",
-        ),
+        list[str], repeatable("--across", "KEY", "Judge its values together, as seeds are")
     ],
     best: Annotated[
         str | None,

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def repeatable(name: str, metavar: str, text: str) -> Any:
+    """An option that may be given any number of times, none included."""
+    return typer.Option(name, metavar=metavar, default_factory=list, help=f"{text}; repeatable.")
+
 
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
 ]
-Set = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        default_factory=list,
-        help="Override any key of the scenario; repeatable.",
-    ),
-]
+Set = Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override any key of the scenario")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Override the scenario's seed.")]
 Local = Annotated[
     int | None,
@@ -44,12 +42,10 @@ Picture = Annotated[
 ]
 Metrics = Annotated[
     list[str],
-    typer.Option(
+    repeatable(
         "--metrics",
-        metavar="WHERE",
-        default_factory=list,
-        help="Show figures while it runs: tensorboard:DIR, or prometheus:HOST:PORT of a real run; "
-        "repeatable.",
+        "WHERE",
+        "Show figures while it runs: tensorboard:DIR, or prometheus:HOST:PORT of a real run",
     ),
 ]
 

@@ -15,11 +15,12 @@ from rich.table import Table
 from dualrt.cli import show
 from dualrt.cli.files import check_file
 from dualrt.core.errors import UsageError, require
+from dualrt.core.names import nearest
 from dualrt.observe.units import seconds, size
 from dualrt.profile.description import described
 from dualrt.profile.measure import Plan, Report, measure
 from dualrt.scenario import Scenario, load, shipped
-from dualrt.scenario.reading import is_file, nearest
+from dualrt.scenario.reading import is_file
 from dualrt.scenario.toml import dumps
 from dualrt.workloads import SHIPPED
 

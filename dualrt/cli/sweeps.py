@@ -120,25 +120,20 @@ def sweep(request: Request) -> None:
     if out is not None:
         show.note(f"kept in {out}")
     failed = [row for row in rows if row.figures is None]
-    for row in failed:
-        show.warn(f"{choices.named(row.combination)} failed: {row.failed}")
-    in_vain = choice is not None and not choice.will_do
-    if choice is not None and in_vain:
-        show.warn(choices.nothing_will_do(choice))
+    amiss = [f"{choices.named(row.combination)} failed: {row.failed}" for row in failed]
+    if choice is not None and not choice.will_do:
+        amiss.append(choices.nothing_will_do(choice))
+    for told in amiss:
+        show.warn(told)
     if plot is not None and len(failed) < len(rows):
-        _draw(plot, rows, axes, wanted, title=f"{request.file}, swept")
+        title = f"{request.file}, swept"
+        if plot.x is None:
+            draw(plot.file, rows, axes, plot.y, title)
+        else:
+            scatter.draw(plot.file, rows, plot.x, plot.y, bounds, title, wanted.across)
         show.note(f"picture: {plot.file}")
-    if failed or in_vain:
+    if amiss:
         sys.exit(1)
-
-
-def _draw(
-    plot: Plot, rows: Sequence[Row], axes: Sequence[Axis], wanted: choices.Wanted, title: str
-) -> None:
-    if plot.x is None:
-        draw(plot.file, rows, axes, plot.y, title)
-    else:
-        scatter.draw(plot.file, rows, plot.x, plot.y, wanted.bounds(), title, wanted.across)
 
 
 def _plain(

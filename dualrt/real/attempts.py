@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from dualrt.core.errors import RunError
 from dualrt.core.keeping import Pause
@@ -53,6 +53,16 @@ class Keeping:
         return None
 
 
+class Party(NamedTuple):
+    """A learner, and what it makes agreements with."""
+
+    learner: Learner
+    gossip: Gossip
+    keeping: Keeping
+    timeout_s: float
+    events: Events
+
+
 @dataclass(slots=True)
 class _Attempt:
     """What the leader knows of one."""
@@ -70,21 +80,13 @@ class Attempts:
     """Those of one learner, one after another, while it leads.
 
     `over` says whether it has taken its last step: then none begins. One that is not complete after
-    `timeout_s` is called off when the next is due.
+    the party's `timeout_s` is called off when the next is due.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        gossip: Gossip,
-        keeping: Keeping,
-        *,
-        timeout_s: float,
-        events: Events,
-        over: Callable[[], bool],
-    ) -> None:
-        self._learner, self._gossip, self._keeping = learner, gossip, keeping
-        self._timeout_s, self._events, self._over = timeout_s, events, over
+    def __init__(self, party: Party, over: Callable[[], bool]) -> None:
+        self._learner, self._gossip, self._keeping, self._timeout_s, self._events = party
+        self._over = over
+        learner, keeping = party.learner, party.keeping
         layout = learner.seat.layout
         self._aligned = layout.pause is Pause.ALIGNED
         self._takes_back, self._replicas = layout.takes_back, len(layout.replicas)

@@ -56,7 +56,7 @@ from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner, Strand
 from dualrt.core.order import Witness
 from dualrt.core.records import Lane, Observer
-from dualrt.real.attempts import Keeping
+from dualrt.real.attempts import Keeping, Party
 from dualrt.real.chronicle import Chronicle
 from dualrt.real.collectives import Call, Collectives
 from dualrt.real.events import Events
@@ -148,15 +148,9 @@ class RealDriver:
         self._rejoins, self._keeping = rejoins or learner.seat.incarnation > 0, keeping
         self._truce: Truce | None = None
         if keeping is not None:
-            learner.keeper = self._truce = Truce(
-                learner,
-                gossip,
-                keeping,
-                timeout_s=timeout_s,
-                events=self._events,
-                quiet=self._quiet,
-                stop=self.stop,
-            )
+            party = Party(learner, gossip, keeping, timeout_s, self._events)
+            self._truce = Truce(party, quiet=self._quiet, stop=self.stop)
+            learner.keeper = self._truce
         self._began_s = time.monotonic()
 
     def run(self) -> float:

@@ -38,11 +38,8 @@ from typing import Any, final
 from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import DualrtError, PreemptedError, RunError
 from dualrt.core.keeping import Pause, State
-from dualrt.core.learner import Learner
-from dualrt.real.attempts import Attempts, Keeping, Letters
-from dualrt.real.events import Events
+from dualrt.real.attempts import Attempts, Letters, Party
 from dualrt.real.gate import Gate
-from dualrt.real.gossip import Gossip
 
 TAG = "checkpoint"
 """Of all messages of ours."""
@@ -68,22 +65,19 @@ class Truce:
     """One learner's end of all agreements; its `Keeper`.
 
     Parameters: `quiet` waits until the strands that answer others have nothing to do, `stop` ends
-    this process's run. Every wait takes `timeout_s` at most.
+    this process's run. Every wait takes the party's `timeout_s` at most.
     """
 
     def __init__(
         self,
-        learner: Learner,
-        gossip: Gossip,
-        keeping: Keeping,
+        party: Party,
         *,
-        timeout_s: float,
-        events: Events,
         quiet: Callable[[float], bool],
         stop: Callable[[DualrtError], None],
     ) -> None:
-        self._learner, self._gossip, self._checkpoints = learner, gossip, keeping.checkpoints
-        self._rank, self._timeout_s = learner.rank, timeout_s
+        learner, gossip = party.learner, party.gossip
+        self._learner, self._gossip, self._checkpoints = learner, gossip, party.keeping.checkpoints
+        self._rank, self._timeout_s = learner.rank, party.timeout_s
         self._quiet, self._stop = quiet, stop
         self._aligned = learner.seat.layout.pause is Pause.ALIGNED
         # Guards and announces this learner's part.
@@ -93,9 +87,7 @@ class Truce:
         """How many points between steps it has come to."""
         self._over = False
         self._asks = False
-        self._attempts = Attempts(
-            learner, gossip, keeping, timeout_s=timeout_s, events=events, over=lambda: self._over
-        )
+        self._attempts = Attempts(party, over=lambda: self._over)
         self._leaving: set[int] | None = None
         """At the end, whom the leader waits for."""
         self._farewell: PreemptedError | None = None

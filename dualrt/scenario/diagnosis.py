@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dualrt.core.errors import ScenarioError
+from dualrt.core.names import nearest
 from dualrt.scenario.keys import MISSING, is_within
 from dualrt.scenario.origin import Origin
-from dualrt.scenario.reading import nearest
 
 Node = dict[str, Any]
 """A part of a JSON schema."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from dualrt.core.names import nearest
 from dualrt.scenario import overrides as overriding
 from dualrt.scenario import shipped
 from dualrt.scenario.cluster import ClusterDescription
@@ -20,7 +21,7 @@ from dualrt.scenario.faults import Period
 from dualrt.scenario.keys import Table, is_within, leaves, overlay
 from dualrt.scenario.models import Scenario
 from dualrt.scenario.origin import Origin
-from dualrt.scenario.reading import absolute, is_file, locate, nearest, read
+from dualrt.scenario.reading import absolute, is_file, locate, read
 
 M = TypeVar("M", bound=BaseModel)
 

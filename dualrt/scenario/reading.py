@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 
 from dualrt.core.errors import ScenarioError
+from dualrt.core.names import nearest
 from dualrt.scenario import shipped
 from dualrt.scenario.keys import Table
 
@@ -56,12 +56,6 @@ def read(file: Path) -> Table:
         return tomllib.loads(text)
     except ValueError as error:
         raise _syntax_error(file, text, str(error)) from error
-
-
-def nearest(word: str, known: tuple[str, ...]) -> str:
-    """ "Did you mean ...? " if one of the known words is close, else nothing."""
-    close = get_close_matches(word, known, n=1)
-    return f"Did you mean {close[0]!r}? " if close else ""
 
 
 def is_file(path: Path) -> bool:

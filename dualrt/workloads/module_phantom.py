@@ -7,9 +7,9 @@ seconds all the same. Must not know what a device makes of the figures.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from dualrt.core.effects import FLOAT32, Cost
 from dualrt.core.errors import UsageError
+from dualrt.core.names import find
 from dualrt.workloads import flops
 from dualrt.workloads.phantom import Phantom, weights_passes
 
@@ -60,7 +61,8 @@ class ModulePhantom(Phantom):
         accumulate: int = 1,
     ) -> None:
         types = _types(inputs, dtypes)
-        make = _found(module)
+        # Outside the meta device: its file may make tensors of its own.
+        make = find(module, "class or function", callable, partial(_refused, module))
         with torch.device("meta"):
             made = _made(module, make, arguments)
             trained = [one for one in made.parameters() if one.requires_grad]
@@ -111,28 +113,8 @@ def _types(inputs: Sequence[Sequence[int]], dtypes: Sequence[str]) -> list[torch
     return [found for found in types if isinstance(found, torch.dtype)]
 
 
-def _found(name: str) -> Callable[..., Any]:
-    """What makes the module. Outside the meta device: its file may make tensors of its own."""
-    where, colon, what = name.partition(":")
-    if not (colon and what and all(where.split("."))):
-        raise UsageError(
-            f"module = {name!r}: it does not say where it is. Write package.module:name."
-        )
-    try:
-        found = importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
-            raise
-        raise UsageError(
-            f"module = {name!r}: {error}. Put the file beside the scenario or into this folder, or "
-            "install its package."
-        ) from error
-    make: Any = getattr(found, what, None)
-    if not callable(make):
-        raise UsageError(
-            f"module = {name!r}: {where} has no class or function {what}. Name one that it has."
-        )
-    return make  # type: ignore[no-any-return]  # whatever is callable will do
+def _refused(name: str, problem: str, remedy: str) -> UsageError:
+    return UsageError(f"module = {name!r}: {problem}. {remedy}")
 
 
 def _made(name: str, make: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module:

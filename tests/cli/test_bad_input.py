@@ -64,8 +64,8 @@ BAD = [
     ),
     (QUADRATIC, ["algorithm.name=sgd"], "algorithm.name = 'sgd'", "Did you mean 'ssgd'?"),
     (QUADRATIC, ["algorithm.name=nowhere:Mine"], "no module 'nowhere'", "beside the scenario"),
-    (QUADRATIC, ["algorithm.name=:Mine"], "'' is no module's full name", "module:Class"),
-    (QUADRATIC, ["algorithm.name=..mine:Mine"], "'..mine' is no module's full name"),
+    (QUADRATIC, ["algorithm.name=:Mine"], "does not name a module", "module:name"),
+    (QUADRATIC, ["algorithm.name=..mine:Mine"], "does not name a module"),
     (QUADRATIC, ["algorithm.name=json:Encoder"], "Did you mean 'JSONEncoder'?"),
     (QUADRATIC, ["algorithm.name=json:JSONEncoder"], "is no learner"),
     (

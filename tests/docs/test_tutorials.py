@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,18 +81,22 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(tuple(found["info"].split()), found["text"])
 
 
-def follower(tutorial: str, folder: Path) -> Reader:
-    """Someone who has followed it to its end."""
-    someone = Reader(folder)
-    for block in blocks(TUTORIALS / f"{tutorial}.md"):
-        someone.follow(block)
+def follower(tutorial: str) -> Callable[..., Reader]:
+    """A fixture: someone who has followed it to its end."""
+
+    @pytest.fixture(scope="module")
+    def someone(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+        reader = Reader(tmp_path_factory.mktemp(tutorial))
+        for block in blocks(TUTORIALS / f"{tutorial}.md"):
+            reader.follow(block)
+        return reader
+
     return someone
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """Of the tutorial about an algorithm of one's own."""
-    return follower("your-own-algorithm", tmp_path_factory.mktemp("tutorial"))
+reader = follower("your-own-algorithm")
+owner = follower("your-own-loop")
+planner = follower("your-own-model")
 
 
 def test_there_is_no_tutorial_that_is_not_followed() -> None:
@@ -127,12 +131,6 @@ def test_the_two_runs_are_shown_beside_each_other(reader: Reader) -> None:
     assert (reader.folder / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """Of the tutorial about a training loop of one's own."""
-    return follower("your-own-loop", tmp_path_factory.mktemp("loop"))
-
-
 @pytest.mark.parametrize("run", ["alone", "two", "synchronous"])
 def test_a_loop_of_ones_own_makes_the_agreed_number_of_updates(owner: Reader, run: str) -> None:
     # 12 epochs of 400 samples in batches of 16, and what was under way when they were over.
@@ -147,15 +145,6 @@ def test_a_loop_alone_is_never_stale_and_a_synchronous_one_neither(owner: Reader
 def test_the_loops_are_shown(owner: Reader) -> None:
     for picture in ("compare.png", "when.png"):
         assert (owner.folder / picture).read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.fixture(scope="module")
-def planner(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """Someone who has followed the tutorial about a model of one's own to its end."""
-    someone = Reader(tmp_path_factory.mktemp("model"))
-    for block in blocks(TUTORIALS / "your-own-model.md"):
-        someone.follow(block)
-    return someone
 
 
 def test_a_model_of_ones_own_is_simulated_with_its_sizes(planner: Reader) -> None:

@@ -13,7 +13,7 @@ from dualrt.core.effects import Packet
 from dualrt.core.errors import DualrtError
 from dualrt.core.keeping import State
 from dualrt.core.learner import Learner
-from dualrt.real.attempts import Keeping, Letters
+from dualrt.real.attempts import Keeping, Letters, Party
 from dualrt.real.checkpoint import Checkpoints
 from dualrt.real.events import Events
 from dualrt.real.gossip import Gossip
@@ -46,12 +46,9 @@ class Table:
         self.gossip = Silence()
         self.ended: list[DualrtError] = []
         self.checkpoints = Checkpoints(folder, rank, {})
+        keeping = Keeping(self.checkpoints, 10, None, 2, 0)
         self.truce = Truce(
-            self.learner,
-            cast(Gossip, self.gossip),
-            Keeping(self.checkpoints, 10, None, 2, 0),
-            timeout_s=30.0,
-            events=Events(rank),
+            Party(self.learner, cast(Gossip, self.gossip), keeping, 30.0, Events(rank)),
             quiet=lambda timeout_s: True,
             stop=self.ended.append,
         )

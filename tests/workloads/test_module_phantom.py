@@ -272,15 +272,15 @@ def test_parts_read_the_weights_again() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "problem"),
     [
-        ("Attends", {}, "it does not say where it is"),
-        ("no_such_module_anywhere:Net", {}, "No module named 'no_such_module_anywhere'"),
-        (f"{HERE}:Nothing", {}, "has no class or function Nothing"),
+        ("Attends", {}, "does not name a module"),
+        ("no_such_module_anywhere:Net", {}, "there is no module 'no_such_module_anywhere'"),
+        (f"{HERE}:Nothing", {}, "has no class or function 'Nothing'"),
         (f"{HERE}:Attends", {"arguments": {"depth": 3}}, r"'depth': 3.*TypeError"),
         (f"{HERE}:no_module", {}, "it makes a int"),
         (f"{HERE}:Frozen", {}, "it has no parameter that needs a gradient"),
         (f"{HERE}:Images", {}, r"inputs of shape \(2, 5\), samples first: TypeError"),
         ("torch.nn:Linear", {"inputs": ((0,),)}, "a size is less than 1"),
-        (".here:Net", {}, "it does not say where it is"),
+        (".here:Net", {}, "does not name a module"),
         (
             "torch.nn:TransformerEncoderLayer",
             {"inputs": ((7, 8),), "arguments": {"d_model": 8, "nhead": 2}},
