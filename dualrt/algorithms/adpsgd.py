@@ -16,14 +16,19 @@ both neighbours with 1/3 each (2002.01119), or 1/3 on a ring drawn afresh each r
 
 `period` = H has a learner start exchanges in every H-th of its steps only, where bytes or
 processors are scarce; it answers others at any time. The papers' is 1.
+
+`overlap` = K lets it take up to K steps beside one exchange rather than wait, where a message takes
+longer than a gradient: then w_{k+1} = w_k - a g(w_k) until the average is there. With 1, as in
+1904.04956, there is one exchange for each gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import final
 
-from dualrt.algorithms.gossip import WAYS, Gossiper, Way
+from dualrt.algorithms.gossip import WAYS, Gossiper, Way, check_overlap
 from dualrt.algorithms.period import check_period
 from dualrt.core.effects import Together
 from dualrt.core.keeping import Pause
@@ -37,12 +42,15 @@ class ADPSGD(Gossiper):
     applies_gradients = True
 
     @classmethod
-    def layout(cls, learners: int, *, exchange: Way = "delta", period: int = 1) -> Layout:
+    def layout(
+        cls, learners: int, *, exchange: Way = "delta", period: int = 1, overlap: int = 1
+    ) -> Layout:
         """Every learner is a replica and a vertex of the graph.
 
-        Raises UsageError unless `period` is at least 1.
+        Raises UsageError unless `period` is at least 1, and `overlap` 1 or at least that.
         """
         check_period(period)
+        check_overlap(overlap, period, exchange)
         way = WAYS[exchange]
         return (
             super()
@@ -58,7 +66,8 @@ class ADPSGD(Gossiper):
 
     def strands(self) -> Sequence[Strand]:
         """Training, and answering others meanwhile."""
-        return (Strand("train", self.train), *self.listeners())
+        train = self.train if self.overlap == 1 else self.train_ahead
+        return (Strand("train", train), *self.listeners())
 
     async def train(self) -> None:
         """Repeat the equations above until the agreed end."""
@@ -70,5 +79,24 @@ class ADPSGD(Gossiper):
                 self.average(self.step),  # w_{k+1/2} = sum_j t_ij w_j
             )
             await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g
+        await self.end_it()
+
+    async def train_ahead(self) -> None:
+        """The same with an `overlap`: what is averaged arrives when it does."""
+        while not self.finished:
+            await self.between_steps()
+            await Together(self.steps_ahead(), self.average_meanwhile())
+        await self.end_it()
+
+    async def steps_ahead(self) -> None:
+        """One step, and others while the exchange is under way."""
+        for taken in count(1):
+            read = self.weights.snapshot()  # w_k
+            await self.update(await self.gradient(read), read)  # w_{k+1} = w_k - a g(w_k; xi_k)
+            if not self.goes_ahead(taken):
+                return
+
+    async def end_it(self) -> None:
+        """Tell others, and wait for what was late."""
         await self.spread_the_end()
         await self.exchange.finish()

@@ -53,6 +53,7 @@ class Delta(Exchange):
     """Differences of what both ends sent, applied whenever they arrive."""
 
     one_sided = False
+    holds_updates = False
     outlives_peers = True
 
     def __init__(self, learner: Learner) -> None:

@@ -25,6 +25,8 @@ class Exchange(ABC):
     """Whether it needs a graph of two sides, of which one starts every exchange."""
     outlives_peers: bool
     """Whether it goes on when a peer is lost."""
+    holds_updates: bool
+    """Whether a gradient is applied only when no exchange is under way."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner

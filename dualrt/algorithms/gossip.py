@@ -13,6 +13,11 @@ updates count, and reach the number in time.
 With a period of H, T_k is the identity but in the last of each H steps: gossip with local updates
 (2003.10422, alg. 1 with a periodic W). Each of those that are left is doubly stochastic as before;
 between two of them learners drift apart for H steps instead of one.
+
+With an overlap of K > 1 no step waits for an exchange, unless K have been taken beside it: as the
+threads of 1710.06952 go on by themselves, and tau-overlap SGP (1811.10792) with its messages. A
+round of the graph is then what begins when the last is over, and not what a step has. What makes
+that right is that differences may be applied whenever they arrive (`dualrt.core.weights`).
 """
 
 from __future__ import annotations
@@ -37,14 +42,40 @@ Way: TypeAlias = Literal["delta", "lock"]
 WAYS: Mapping[Way, type[Exchange]] = MappingProxyType({"delta": Delta, "lock": Lock})
 
 
+def check_overlap(overlap: int, period: int, exchange: Way) -> None:
+    """Raise UsageError unless so many steps can be taken beside one exchange."""
+    if overlap < 1:
+        raise UsageError(f"overlap = {overlap}: steps beside one exchange; at least 1")
+    if overlap == 1:
+        return
+    if WAYS[exchange].holds_updates:
+        raise UsageError(
+            f"overlap = {overlap}: with exchange = {exchange!r} every update waits until no "
+            "exchange is under way, so none can be taken beside one; take exchange = 'delta', or "
+            "overlap = 1"
+        )
+    if overlap < period:
+        raise UsageError(
+            f"overlap = {overlap}: exchanges are period = {period} steps apart, so that as many "
+            "can be taken beside one; take at least that, or 1"
+        )
+
+
 class Gossiper(Learner):
     """A learner that averages pairwise with its neighbours on a graph."""
 
-    def __init__(self, seat: Seat, *, exchange: Way = "delta", period: int = 1) -> None:
+    def __init__(
+        self, seat: Seat, *, exchange: Way = "delta", period: int = 1, overlap: int = 1
+    ) -> None:
         super().__init__(seat)
         check_period(period)
         self.exchange = WAYS[exchange](self)
-        self._period = period
+        check_overlap(overlap, period, exchange)
+        self._period, self.overlap = period, overlap
+        self._round = 0
+        """With an overlap: the next round of the graph."""
+        self._averaging = False
+        """With an overlap: whether exchanges are under way."""
         self.vertex = self.rank
         """The gossiper of the layout that it is, or stands for."""
         self.standing: dict[int, int] = {}
@@ -73,6 +104,26 @@ class Gossiper(Learner):
         round_, place = divmod(step, self._period)
         if place + 1 < self._period:
             return NOTHING
+        return self._average_in(round_)
+
+    def average_meanwhile(self) -> Body[None]:
+        """The same for the next round, beside which steps go on while `goes_ahead`."""
+        round_, self._round, self._averaging = self._round, self._round + 1, True
+        return self._averaged(self._average_in(round_))
+
+    async def _averaged(self, averaging: Awaited[object]) -> None:
+        await averaging
+        self._averaging = False
+
+    def goes_ahead(self, taken: int) -> bool:
+        """Whether to take one more step than the `taken` since the last exchanges began."""
+        if self.finished:
+            return False
+        if taken < self._period:
+            return True
+        return taken < self.overlap and self.known("averaging", float(self._averaging)) > 0
+
+    def _average_in(self, round_: int) -> Awaited[object]:
         shares = self.mixing.initiates(round_)
         lost = self.lost()
         if lost:
@@ -130,7 +181,13 @@ class Gossiper(Learner):
         """What was given up by now, no learner that is started from there will hear the end of."""
         state = super().state()
         state.values["abandoned"] += self.exchange.given_up
+        state.values["round"] = self._round
         return state
+
+    def restore(self, state: State) -> None:
+        """Rounds go on from where they were."""
+        super().restore(state)
+        self._round = state.values.get("round", 0)
 
     async def rejoin(self) -> bool:
         """Take the weights of the first learner that answers, neighbours before others.

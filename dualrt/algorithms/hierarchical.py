@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, final
 
-from dualrt.algorithms.gossip import WAYS, Gossiper, Way
+from dualrt.algorithms.gossip import WAYS, Gossiper, Way, check_overlap
 from dualrt.algorithms.period import check_period
 from dualrt.algorithms.team import Team
 from dualrt.core.effects import Awaited, Broadcast, Group, Packet, Recv, Send, Together
@@ -50,7 +50,8 @@ class HierarchicalADPSGD(Gossiper):
 
     By default the learners of a node are one: of the processes that a launcher started on a host,
     or of a simulated server. `on_member_lost` says whether one goes on without a member that is
-    lost. Leaders start exchanges in every `period`-th step.
+    lost. Leaders start exchanges in every `period`-th step, and wait for one when `overlap` steps
+    have been taken beside it.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class HierarchicalADPSGD(Gossiper):
         learners_per_group: GroupSize = "node",
         exchange: Way = "delta",
         period: int = 1,
+        overlap: int = 1,
         on_member_lost: OnLoss = "stop",
     ) -> None:
-        super().__init__(seat, exchange=exchange, period=period)
+        super().__init__(seat, exchange=exchange, period=period, overlap=overlap)
         self.team = Team(
             self, next(group for group in seat.layout.groups if seat.rank in group.ranks)
         )
@@ -77,6 +79,7 @@ class HierarchicalADPSGD(Gossiper):
         learners_per_group: GroupSize = "node",
         exchange: Way = "delta",
         period: int = 1,
+        overlap: int = 1,
         on_member_lost: OnLoss = "stop",
         learners_per_node: int | None = None,
     ) -> Layout:
@@ -84,9 +87,11 @@ class HierarchicalADPSGD(Gossiper):
 
         `learners_per_node` is None where nodes are not alike. Raises UsageError if groups of that
         size do not divide the learners, or nodes were asked for and are not alike; if learners are
-        to go on whose exchange cannot; and unless `period` is at least 1.
+        to go on whose exchange cannot; unless `period` is at least 1, and `overlap` 1 or at least
+        that.
         """
         check_period(period)
+        check_overlap(overlap, period, exchange)
         size = _group_size(learners, learners_per_group, learners_per_node)
         leaders = tuple(range(0, learners, size))
         groups = tuple(
@@ -173,10 +178,34 @@ class HierarchicalADPSGD(Gossiper):
             await Broadcast(self.team.group, self.rank, Packet(read.versions, read.vector, note))
             if note:
                 return over
+            if self.overlap > 1:
+                missing, _ = await Together(self.steps_ahead(read), self.average_meanwhile())
+                if missing is not None:
+                    raise missing
+                continue
             gradient, _ = await Together(self.group_gradient(read), self.average(self.step))
             if isinstance(gradient, PeerLostError):
                 raise gradient
             await self.update(gradient, read)  # w_{k+1} = w_{k+1/2} - a g_s
+
+    async def steps_ahead(self, read: Snapshot[Any]) -> PeerLostError | None:
+        """A step, and others while the leader's exchange is under way; or who is missing."""
+        taken = 0
+        while True:
+            gradient = await self.group_gradient(read)
+            if isinstance(gradient, PeerLostError):
+                return gradient
+            await self.update(gradient, read)  # w_{k+1} = w_k - a g_s
+            taken += 1
+            if not self.goes_ahead(taken):
+                return None
+            read = self.weights.snapshot()  # w_k
+            try:
+                await Broadcast(self.team.group, self.rank, Packet(read.versions, read.vector))
+            except PeerLostError as lost:
+                if not self._goes_on:
+                    raise
+                return lost
 
     async def follow(self) -> bool:
         """Take the leader's weights, give a gradient, until told that it is over; as `lead`."""

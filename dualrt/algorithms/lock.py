@@ -41,6 +41,7 @@ class Lock(Exchange):
     """One exchange at a time, and no update meanwhile."""
 
     one_sided = True
+    holds_updates = True
     outlives_peers = False  # a turn that waits for the lost is never given back
 
     async def average(self, shares: Shares) -> None:

@@ -99,6 +99,8 @@ class Seat:
     """How often this learner had been started before, in this run."""
     drawing: Callable[[], None] = lambda: None
     """Told of each mini-batch before it is drawn, by the thread that draws it."""
+    knowing: Callable[[str, float], float] = lambda _, number: number
+    """What `Learner.known` answers, in a run whose order is kept or repeated."""
 
 
 class Strand(NamedTuple):
@@ -224,6 +226,13 @@ class Learner(ABC):
     def finished(self) -> bool:
         """Whether, as far as this learner knows, the agreed end has been reached."""
         return self.seat.progress.finished(self.updates)
+
+    def known(self, what: str, number: float) -> float:
+        """A number that another strand may just be changing, for this one to decide by.
+
+        In a replay it is what it was in the run.
+        """
+        return self.seat.knowing(what, number)
 
     def next_draw(self) -> int:
         """The number of the mini-batch that is drawn next, which is then drawn."""

@@ -9,7 +9,8 @@ three things more:
 
 - in which order its strands come to its weights, to read or to change them: a *change*;
 - which message each `Recv` takes, where several strands or senders compete: *took*;
-- what the learner *knows* of others' progress when it asks for the end, or for the learning rate.
+- what the learner *knows* when it asks for the end, for the learning rate, or for what another of
+  its strands changes (`Learner.known`).
 
 All of these, and what is sent, are *turns* of one learner in one order, and no turn begins before
 those that it depends on have ended, here or elsewhere. So to take turns in that order is always
@@ -149,7 +150,12 @@ def put_in_order(learner: Learner, turns: Turns) -> None:
     for name in CHANGES:
         setattr(learner.weights, name, _in_turn(turns, name, learner.weights))
     seat = learner.seat
-    learner.seat = replace(seat, progress=_Known(seat.progress, turns), drawing=turns.draws)
+    learner.seat = replace(
+        seat,
+        progress=_Known(seat.progress, turns),
+        drawing=turns.draws,
+        knowing=turns.knew,
+    )
 
 
 def check_names(strands: Sequence[Strand]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dualrt.algorithms.adpsgd import ADPSGD
@@ -68,6 +70,24 @@ def test_with_a_period_the_last_step_of_each_is_a_round() -> None:
 def test_a_period_below_one_is_refused(algorithm: type[Gossiper], settings: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="period = 0"):
         algorithm.layout(4, **settings, period=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"overlap": 0}, "overlap = 0: steps beside one exchange; at least 1"),
+        ({"overlap": 2, "exchange": "lock"}, "take exchange = 'delta', or overlap = 1"),
+        ({"overlap": 3, "period": 4}, "exchanges are period = 4 steps apart"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("algorithm", "more"), [(ADPSGD, {}), (HierarchicalADPSGD, {"learners_per_group": 2})]
+)
+def test_an_overlap_that_cannot_be_is_refused(
+    algorithm: type[Gossiper], more: dict[str, int], settings: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        algorithm.layout(4, **more, **settings)
 
 
 @pytest.mark.parametrize(("learners", "told"), [(1, []), (2, [0]), (5, [4, 0, 2]), (8, [4, 5, 7])])

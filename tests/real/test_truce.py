@@ -155,6 +155,7 @@ GOSSIP: list[tuple[type[Learner], dict[str, Any]]] = [
     (ADPSGD, {}),
     (ADPSGD, {"mixing": "neighbours", "graph": "complete"}),
     (ADPSGD, {"settings": {"exchange": "lock"}}),
+    (ADPSGD, {"settings": {"overlap": 8}}),
     (ADPSGD, {"wire": "top-k"}),
     (ASGD, {}),
 ]

@@ -82,6 +82,7 @@ CASES: list[tuple[type[Learner], Mapping[str, Any], str, str]] = [
     (ADPSGD, {}, "complete", "full"),
     (ADPSGD, {"exchange": "lock"}, "ring", "full"),
     (ADPSGD, {"period": 3}, "ring", "full"),
+    (ADPSGD, {"overlap": 4}, "ring", "full"),
     (ADPSGD, {}, "ring", "bfloat16"),
     (ADPSGD, {}, "complete", "top-k"),
     (ASGD, {}, "ring", "full"),

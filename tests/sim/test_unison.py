@@ -97,7 +97,10 @@ def cases(draw: st.DrawFn) -> Case:
         settings = {"bucket_bytes": draw(st.sampled_from([0, 1, 50_000_000]))}
     if algorithm is HierarchicalADPSGD:
         sizes = [size for size in range(1, learners + 1) if learners % size == 0]
-        settings = {"learners_per_group": draw(st.sampled_from(sizes))}
+        settings = {
+            "learners_per_group": draw(st.sampled_from(sizes)),
+            "overlap": draw(st.integers(1, 4)),
+        }
     return Case(
         algorithm,
         learners,

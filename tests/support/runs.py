@@ -30,10 +30,12 @@ ALGORITHMS: tuple[tuple[type[Learner], Mapping[str, Any]], ...] = (
     (HierarchicalADPSGD, {"learners_per_group": 2}),
     (ADPSGD, {"exchange": "lock"}),
     (ADPSGD, {"period": 3}),
+    (ADPSGD, {"overlap": 4}),
     (HierarchicalADPSGD, {"learners_per_group": 2, "exchange": "lock"}),
+    (HierarchicalADPSGD, {"learners_per_group": 2, "period": 2, "overlap": 3}),
 )
-"""Each algorithm once a way to exchange, with settings that differ from doing nothing; and one of
-whose steps not all begin an exchange."""
+"""Each algorithm once a way to exchange, with settings that differ from doing nothing; and those of
+whose steps not all begin an exchange, or wait for one."""
 
 
 def label(algorithm: type[Learner], settings: Mapping[str, Any]) -> str:
@@ -43,6 +45,8 @@ def label(algorithm: type[Learner], settings: Mapping[str, Any]) -> str:
         words.append(settings["exchange"])
     if issubclass(algorithm, Gossiper) and "period" in settings:
         words.append(f"every {settings['period']}")
+    if "overlap" in settings:
+        words.append(f"{settings['overlap']} ahead")
     return " ".join(words)
 
 
