@@ -244,7 +244,7 @@ class Composition(Ensemble):
         accepted = self._with_numbers()
         if "optimizer" in accepted:
             # Here, because it brings torch along.
-            from dualrt.workloads.torch_weights import sgd
+            from dualrt.workloads.torch_optimizer import sgd
 
             options = scenario.training.optimizer
             settings["optimizer"] = sgd(options.momentum, options.weight_decay, options.nesterov)

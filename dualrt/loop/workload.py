@@ -34,7 +34,8 @@ from dualrt.loop.handover import Handover
 from dualrt.loop.parameters import FlatParameters
 from dualrt.real.gate import Gate
 from dualrt.workloads.torch_order import Handed
-from dualrt.workloads.torch_weights import TorchWeights, consensus, digest, fresh_like
+from dualrt.workloads.torch_vectors import consensus, digest, fresh_like
+from dualrt.workloads.torch_weights import TorchWeights
 
 
 @final
@@ -93,7 +94,7 @@ class OwnLoop:
         return {}
 
     def consensus(self, vectors: Sequence[Tensor]) -> tuple[Tensor, float]:
-        """The mean model and the consensus distance; see `torch_weights.consensus`."""
+        """The mean model and the consensus distance; see `torch_vectors.consensus`."""
         return consensus(vectors)
 
     def digest(self, vector: Tensor) -> bytes:

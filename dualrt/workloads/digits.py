@@ -22,8 +22,8 @@ from torch import nn
 from dualrt.core.effects import FLOAT32
 from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.core.seeds import derive
+from dualrt.workloads.torch_optimizer import OptimizerFactory
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
-from dualrt.workloads.torch_weights import OptimizerFactory
 
 TRAINING_SAMPLES = 1_437
 HELD_OUT_SAMPLES = 360

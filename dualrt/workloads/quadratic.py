@@ -22,7 +22,9 @@ from dualrt.core.effects import Cost
 from dualrt.core.errors import UsageError
 from dualrt.core.seeds import derive
 from dualrt.core.weights import Gradient
-from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, consensus, digest
+from dualrt.workloads.torch_optimizer import OptimizerFactory
+from dualrt.workloads.torch_vectors import consensus, digest
+from dualrt.workloads.torch_weights import TorchWeights
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -122,7 +124,7 @@ class Quadratic:
         return {"loss": float(0.5 * (self.curvature * offset) @ offset)}
 
     def consensus(self, vectors: Sequence[Tensor]) -> tuple[Tensor, float]:
-        """The mean and the consensus distance; see `torch_weights.consensus`."""
+        """The mean and the consensus distance; see `torch_vectors.consensus`."""
         return consensus(vectors)
 
     def digest(self, vector: Tensor) -> bytes:

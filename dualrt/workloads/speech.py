@@ -19,8 +19,8 @@ from dualrt.core.errors import UsageError
 from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
 from dualrt.workloads.asr.features import DIMENSIONS
 from dualrt.workloads.asr.store import Labels, Segments, SpeechFile
+from dualrt.workloads.torch_optimizer import OptimizerFactory
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
-from dualrt.workloads.torch_weights import OptimizerFactory
 
 
 class Speech(TorchTask):

@@ -35,15 +35,11 @@ from dualrt.workloads import flops
 from dualrt.workloads.phantom import weights_passes
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_joint import FEW, JointModule
+from dualrt.workloads.torch_optimizer import OptimizerFactory
 from dualrt.workloads.torch_pieces import Filling
 from dualrt.workloads.torch_scattered import LEAST_BYTES, Scattered
-from dualrt.workloads.torch_weights import (
-    OptimizerFactory,
-    TorchWeights,
-    consensus,
-    digest,
-    fresh_like,
-)
+from dualrt.workloads.torch_vectors import consensus, digest, fresh_like
+from dualrt.workloads.torch_weights import TorchWeights
 
 Figure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A mean over samples, of the module's outputs and the targets; shape []."""
@@ -260,7 +256,7 @@ class TorchTask:
         return {name: total / samples for name, total in sums.items()}
 
     def consensus(self, vectors: Sequence[Tensor]) -> tuple[Tensor, float]:
-        """The mean model and the consensus distance; see `torch_weights.consensus`."""
+        """The mean model and the consensus distance; see `torch_vectors.consensus`."""
         return consensus(vectors)
 
     def digest(self, vector: Tensor) -> bytes:

@@ -1,7 +1,7 @@
-"""Weights that are one flat torch tensor, and what is computed over such vectors.
+"""Weights that are one flat torch tensor.
 
-Owns descent, blending, the mean over learners and the digest of exact bits. Must not know a model
-or its data.
+Owns when it is read and changed: descent, blending, what is kept. Must not know a model or its
+data, nor how vectors are added (`dualrt.workloads.torch_vectors`).
 
 A vector that came from outside (a gradient, a peer's weights) is only read: simulated learners
 share it.
@@ -15,25 +15,20 @@ Weights that are read, changed, read, changed are so moved once a step and not t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from hashlib import blake2b
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.keeping import State
-from dualrt.core.pool import SMALLEST_BYTES, Pool
 from dualrt.core.weights import Partner, Snapshot, Weights
+from dualrt.workloads.torch_optimizer import OptimizerFactory, checked
 from dualrt.workloads.torch_order import Order, order_on
 from dualrt.workloads.torch_parts import Part, Parts
 from dualrt.workloads.torch_scattered import Scattered
-
-OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
-"""Makes the optimizer of one learner for its list of tensors, which holds the flat vector only."""
+from dualrt.workloads.torch_vectors import clipped, fresh_like, fused_blend, kept_copy, mean_of
 
 # On a CPU a block and its temporary stay in the cache: a blend of 20 M weights took 46 ms instead
 # of 145 ms. On a GPU, where there is no fused blend, only the size of the temporary matters, and
@@ -41,44 +36,10 @@ OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 24
 
-BLEND = """
-template <typename T>
-T blend(T own, T theirs, T mine, T share) {
-    return own + share * (theirs - mine);
-}
-"""
-"""In one pass: three vectors are read and one is written. In full precision, to which narrower
-entries are converted as they are read."""
-
-Blend: TypeAlias = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-
-
 _OPTIMIZER, _APPLIED, _START, _PARTS = "optimizer.", "audit.applied", "audit.start", "top-k."
 """What the names of what is kept begin with."""
 
 _WIRES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-# Of all learners of the process: weights and gradients that nobody reads any more.
-_VECTORS = Pool(4)
-
-
-def sgd(
-    momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
-) -> OptimizerFactory | None:
-    """A factory of stochastic gradient descent with the classical options.
-
-    None if there are none: w <- w - a g needs no optimizer, and torch's would load its compiler
-    first, which takes seconds in every process.
-    """
-    if not (momentum or weight_decay or nesterov):
-        return None
-
-    def make(tensors: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            tensors, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
-        )
-
-    return make
 
 
 class TorchWeights(Weights[Tensor]):
@@ -130,7 +91,7 @@ class TorchWeights(Weights[Tensor]):
         self._parts: Parts | None = None
         """From the first exchange on, where it is of parts."""
         self._block = _CPU_BLOCK if initial.device.type == "cpu" else _GPU_BLOCK
-        self.optimizer = None if optimizer is None else _checked(optimizer([self._flat]))
+        self.optimizer = None if optimizer is None else checked(optimizer([self._flat]))
         self.applied = torch.zeros_like(self._flat, dtype=torch.float64) if audit else None
         self._start = self._flat.clone() if audit else None
         self._dealings: dict[Partner, Tensor] = {}
@@ -148,7 +109,7 @@ class TorchWeights(Weights[Tensor]):
 
     def mean(self, vectors: Sequence[Tensor]) -> Tensor:
         """Summed in float64, in the order given, and rounded once."""
-        return _mean(vectors).to(self._flat.dtype)
+        return mean_of(vectors).to(self._flat.dtype)
 
     def unexplained(self) -> Tensor | None:
         """In float64, what averaging moved in; None without `audit`."""
@@ -197,7 +158,7 @@ class TorchWeights(Weights[Tensor]):
         values: dict[str, Any] = {}
         for name, one in self._memory().items():
             if isinstance(one, Tensor):
-                tensors[_OPTIMIZER + name] = _kept_copy(one)
+                tensors[_OPTIMIZER + name] = kept_copy(one)
             elif one is None or isinstance(one, int | float | str):
                 values[_OPTIMIZER + name] = one
             else:
@@ -206,9 +167,9 @@ class TorchWeights(Weights[Tensor]):
                     f"{type(one).__name__}, which no checkpoint can hold"
                 )
         if self.applied is not None and self._start is not None:
-            tensors[_APPLIED], tensors[_START] = map(_kept_copy, (self.applied, self._start))
+            tensors[_APPLIED], tensors[_START] = map(kept_copy, (self.applied, self._start))
         if self._parts is not None:
-            tensors |= {name: _kept_copy(one) for name, one in self._parts.state().items()}
+            tensors |= {name: kept_copy(one) for name, one in self._parts.state().items()}
         return State(tensors, values)
 
     def _take_back(self, state: State) -> None:
@@ -277,7 +238,7 @@ class TorchWeights(Weights[Tensor]):
             gradient = gradient.gathered(out=fresh_like(self._flat))
         self._order.begin(self._flat, gradient)
         if self.clip_norm is not None:
-            gradient = _clipped(gradient, self.clip_norm)
+            gradient = clipped(gradient, self.clip_norm)
         if self.applied is not None:
             self.applied.sub_(self._flat)
         self._step(gradient, learning_rate)
@@ -378,84 +339,3 @@ class TorchWeights(Weights[Tensor]):
         self._order.begin(self._flat, vector)
         self._settle(self._target().copy_(vector))
         self._order.end()
-
-
-def fresh_like(vector: Tensor) -> Tensor:
-    """A vector of the same size, type and place, with anything in it; of used memory if large."""
-    if vector.device.type != "cpu" or vector.nbytes < SMALLEST_BYTES:
-        return torch.empty_like(vector)
-    return torch.frombuffer(_VECTORS.take(vector.nbytes), dtype=vector.dtype)
-
-
-@cache
-def fused_blend(device_type: str) -> Blend | None:
-    """w + share * (theirs - mine) in one kernel, as a new vector; None where there is none.
-
-    torch compiles it when it is first called, by CUDA's own compiler for such: no other is needed.
-    """
-    jiterator: Any = getattr(torch.cuda, "jiterator", None)
-    if device_type != "cuda" or jiterator is None or torch.version.cuda is None:
-        return None
-    blend = jiterator._create_jit_fn(BLEND, share=0.0)
-
-    def blended(own: Tensor, theirs: Tensor, mine: Tensor, share: float) -> Tensor:
-        # It is launched on the thread's current device, whatever the tensors'.
-        with torch.cuda.device(own.device):
-            fresh: Tensor = blend(own.detach(), theirs, mine, share=share)
-        return fresh
-
-    return blended
-
-
-def _clipped(gradient: Tensor, most: float) -> Tensor:
-    """The gradient, or a smaller copy: as torch.nn.utils.clip_grad_norm_, which writes to it."""
-    share = most / (torch.linalg.vector_norm(gradient) + 1e-6)
-    # On a GPU to look at it would be to wait for it, with the weights locked.
-    if gradient.device.type == "cpu" and share >= 1:
-        return gradient
-    return torch.mul(gradient, share.clamp_(max=1.0), out=fresh_like(gradient))
-
-
-def _kept_copy(tensor: Tensor) -> Tensor:
-    """On the host; done when it returns."""
-    return tensor.detach().cpu() if tensor.is_cuda else tensor.detach().clone()
-
-
-def _checked(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise UsageError(
-            "optimizer LBFGS: it evaluates the model several times a step, and a learner "
-            "applies one gradient a step. Choose one that needs only the gradient, like SGD."
-        )
-    for group in optimizer.param_groups:
-        # The multi-tensor paths gain nothing on one tensor, and some write to the gradient
-        # (Nesterov momentum does).
-        if "foreach" in group:
-            group["foreach"] = False
-    return optimizer
-
-
-def consensus(vectors: Sequence[Tensor]) -> tuple[Tensor, float]:
-    """The mean over learners, summed in float64 in rank order, and the consensus distance.
-
-    The distance is sqrt(mean_i ||w_i - mean||^2), to the mean before it is rounded to the vectors'
-    own type. Raises ValueError if there is no vector.
-    """
-    mean = _mean(vectors)
-    squares = sum(float((vector - mean).square_().sum()) for vector in vectors)
-    return mean.to(vectors[0].dtype), math.sqrt(squares / len(vectors))
-
-
-def _mean(vectors: Sequence[Tensor]) -> Tensor:
-    if not vectors:
-        raise ValueError("the mean of no vectors is not defined")
-    mean = torch.zeros_like(vectors[0], dtype=torch.float64)
-    for vector in vectors:
-        mean.add_(vector)
-    return mean.div_(len(vectors))
-
-
-def digest(vector: Tensor) -> bytes:
-    """A hash of the exact bits of a flat vector; 16 bytes."""
-    bits = vector.detach().cpu().contiguous().view(torch.uint8)
-    return blake2b(bits.numpy().data, digest_size=16).digest()

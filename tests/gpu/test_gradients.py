@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dualrt.core.weights import Snapshot
+from dualrt.workloads.torch_optimizer import sgd
 from dualrt.workloads.torch_task import TorchTask
-from dualrt.workloads.torch_weights import TorchWeights, fused_blend, sgd
+from dualrt.workloads.torch_vectors import fused_blend
+from dualrt.workloads.torch_weights import TorchWeights
 from tests.gpu.workloads import perceptron, recurrent
 from tests.support.changes import normal
 

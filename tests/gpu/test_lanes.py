@@ -13,7 +13,8 @@ import torch
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.real.lanes import CudaLane, Lanes
 from dualrt.real.staging import DeviceBodies, bring_down
-from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, sgd
+from dualrt.workloads.torch_optimizer import OptimizerFactory, sgd
+from dualrt.workloads.torch_weights import TorchWeights
 from tests.gpu.workloads import perceptron
 from tests.support.changes import changes, normal
 from tests.support.exact import learners_of

@@ -20,7 +20,7 @@ from dualrt.parting import Final, imbalance
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
 from dualrt.workloads.quadratic import Quadratic
-from dualrt.workloads.torch_weights import sgd
+from dualrt.workloads.torch_optimizer import sgd
 from tests.support.exact import seats
 from tests.support.simulated import Log
 

@@ -26,7 +26,7 @@ from dualrt.real.checkpoint import Checkpoints
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
 from dualrt.workloads.quadratic import Quadratic
-from dualrt.workloads.torch_weights import sgd
+from dualrt.workloads.torch_optimizer import sgd
 from tests.support.exact import learners_of
 from tests.support.simulated import Log
 from tests.support.stage import Actor, actors, daemon, main, train

@@ -9,7 +9,7 @@ import torch
 
 from dualrt.core.errors import MissingExtraError, UsageError
 from dualrt.workloads.digits import Digits
-from dualrt.workloads.torch_weights import sgd
+from dualrt.workloads.torch_optimizer import sgd
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -16,8 +16,9 @@ from dualrt.scenario import load
 from dualrt.sim.device import DeviceSpec
 from dualrt.workloads.asr.blstm import AcousticModel, frame_cross_entropy
 from dualrt.workloads.phantom import AcousticPhantom, Phantom
+from dualrt.workloads.torch_optimizer import OptimizerFactory, sgd
 from dualrt.workloads.torch_task import Samples, TorchTask, keep_recurrent_full
-from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights, sgd
+from dualrt.workloads.torch_weights import TorchWeights
 from tests.support.processes import ended, started
 
 FAR = 1e-6

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dualrt.core.weights import Snapshot
+from dualrt.workloads.torch_optimizer import OptimizerFactory, sgd
 from dualrt.workloads.torch_order import AtOnce, Handed, Order, order_on
-from dualrt.workloads.torch_weights import BLEND, OptimizerFactory, TorchWeights, fused_blend, sgd
+from dualrt.workloads.torch_vectors import BLEND, fused_blend
+from dualrt.workloads.torch_weights import TorchWeights
 from tests.support.changes import IN_LINE, changes, normal
 from tests.support.late import LateDevice, LateOrder
 

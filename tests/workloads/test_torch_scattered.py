@@ -10,9 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from dualrt.core.weights import Gradient
 from dualrt.core.workload import GradientOf
+from dualrt.workloads.torch_optimizer import OptimizerFactory
 from dualrt.workloads.torch_scattered import Scattered
 from dualrt.workloads.torch_task import Samples, TorchTask
-from dualrt.workloads.torch_weights import OptimizerFactory, TorchWeights
+from dualrt.workloads.torch_weights import TorchWeights
 
 
 def wide() -> nn.Module:

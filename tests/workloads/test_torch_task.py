@@ -13,7 +13,7 @@ from dualrt.core.pool import SMALLEST_BYTES
 from dualrt.core.workload import Workload
 from dualrt.workloads.pool import Pool
 from dualrt.workloads.torch_task import Samples, TorchTask, top1_accuracy
-from dualrt.workloads.torch_weights import digest
+from dualrt.workloads.torch_vectors import digest
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

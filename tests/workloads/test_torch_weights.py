@@ -13,13 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dualrt.core.errors import UsageError
 from dualrt.core.weights import Snapshot
-from dualrt.workloads.torch_weights import (
-    OptimizerFactory,
-    TorchWeights,
-    consensus,
-    digest,
-    sgd,
-)
+from dualrt.workloads.torch_optimizer import OptimizerFactory, sgd
+from dualrt.workloads.torch_vectors import consensus, digest
+from dualrt.workloads.torch_weights import TorchWeights
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
