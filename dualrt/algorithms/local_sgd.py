@@ -43,9 +43,10 @@ class LocalSGD(Collective):
         while not self.finished:
             await self.between_steps()
             await self.steps_alone()
-            mine = self.weights.snapshot()
+            mine = self.weights.view()
             level = self.level
-            mean = await AllReduce(self.everyone, mine.vector)
+            # In their place, where the driver can.
+            mean = await AllReduce(self.everyone, mine.vector, spent=True)
             self.weights.adopt(Snapshot(mean, level))
 
     async def steps_alone(self) -> None:

@@ -226,7 +226,8 @@ class Weights(ABC, Generic[V]):
         """The weights themselves, for who is done with them before they change.
 
         So is a learner of a single strand that takes a gradient and then applies it. It spares the
-        change from having to go elsewhere, which a snapshot's reader would need.
+        change from having to go elsewhere, which a snapshot's reader would need. Who has them
+        written to, as an `AllReduce` of them may where they are spent, has to `adopt` the result.
         """
         with self._lock:
             return Snapshot(self._live(), self.versions.freeze())

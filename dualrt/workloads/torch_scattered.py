@@ -28,7 +28,15 @@ class Scattered(NamedTuple):
         """As one flat vector."""
         return torch.cat([tensor.reshape(-1) for tensor in self.tensors], out=out)
 
-    def shares_memory_with(self, vector: Tensor) -> bool:
-        """Whether any of it lies in the vector's memory: a loss may return its own input."""
-        memory = vector.untyped_storage().data_ptr()
-        return any(tensor.untyped_storage().data_ptr() == memory for tensor in self.tensors)
+    def is_beside(self, vector: Tensor) -> bool:
+        """Whether none of it lies where the vector changes before it is read.
+
+        A loss may return its own input. What lies where it is applied is read in time.
+        """
+        memory, at = vector.untyped_storage().data_ptr(), vector.data_ptr()
+        for tensor in self.tensors:
+            within = tensor.untyped_storage().data_ptr() == memory
+            if within and not (tensor.data_ptr() == at and tensor.is_contiguous()):
+                return False
+            at += tensor.nbytes
+        return True

@@ -215,13 +215,19 @@ class TorchWeights(Weights[Tensor]):
         return self._flat.detach()
 
     def _live(self) -> Tensor:
-        live = self._flat.detach()
-        self._order.begin(live)
-        return live
+        self._order.begin(self._flat)
+        # It may come to be written to, which no snapshot is to show.
+        self._move_from_snapshots()
+        self._order.end()
+        return self._flat.detach()
 
     def _target(self) -> Tensor:
         """Where a change is to be written: the vector itself, unless a snapshot shows it."""
         return fresh_like(self._flat) if self._lent else self._flat
+
+    def _move_from_snapshots(self) -> None:
+        if self._lent:
+            self._settle(fresh_like(self._flat).copy_(self._flat))
 
     def _settle(self, changed: Tensor) -> None:
         """The weights are in `changed` from now on."""
@@ -250,7 +256,7 @@ class TorchWeights(Weights[Tensor]):
         """Whether a step can be made tensor by tensor, each of which is looked at once."""
         plain = self.optimizer is None and self.clip_norm is None and self.applied is None
         # In place, a tensor that is in the vector would change while it is read.
-        return plain and (self._lent or not gradient.shares_memory_with(self._flat))
+        return plain and (self._lent or gradient.is_beside(self._flat))
 
     def _step_along(self, gradient: Scattered, learning_rate: float) -> None:
         target = self._target()
@@ -265,8 +271,7 @@ class TorchWeights(Weights[Tensor]):
             target = self._target()
             self._settle(torch.add(self._flat, gradient, alpha=-learning_rate, out=target))
             return
-        if self._lent:
-            self._settle(fresh_like(self._flat).copy_(self._flat))
+        self._move_from_snapshots()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         for kept in self.optimizer.state.values():
@@ -294,14 +299,15 @@ class TorchWeights(Weights[Tensor]):
 
     def _add_by_blocks(self, share: float, theirs: Tensor, mine: Tensor) -> None:
         target = self._target()
-        if self._flat.numel() <= self._block:
-            # Cutting one block out costs more than blending it.
-            torch.add(self._flat, self._difference(theirs, mine), alpha=share, out=target)
-        else:
-            vectors = (target, self._flat, theirs, mine)
-            blocks = (torch.split(vector, self._block) for vector in vectors)
-            for changed, own, their, my in zip(*blocks, strict=True):
-                torch.add(own, self._difference(their, my), alpha=share, out=changed)
+        vectors = (target, self._flat, theirs, mine)
+        # Cutting one block out costs more than blending it.
+        blocks = [vectors]
+        if self._flat.numel() > self._block:
+            blocks = list(zip(*(torch.split(one, self._block) for one in vectors), strict=True))
+        for changed, own, their, my in blocks:
+            # The difference goes where the sum will be, unless something is there to be added to.
+            difference = self._difference(their, my, out=changed if self._lent else None)
+            torch.add(own, difference, alpha=share, out=changed)
         self._settle(target)
 
     def _add_part(self, share: float, part: Part) -> None:
@@ -310,9 +316,9 @@ class TorchWeights(Weights[Tensor]):
             target.copy_(self._flat)
         self._settle(target.index_add_(0, part.places, part.values, alpha=share))
 
-    def _difference(self, theirs: Tensor, mine: Tensor) -> Tensor:
+    def _difference(self, theirs: Tensor, mine: Tensor, out: Tensor | None = None) -> Tensor:
         """In full precision, which both ends then agree on but for the sign."""
-        return theirs.to(self._flat.dtype) - mine.to(self._flat.dtype)
+        return torch.sub(theirs.to(self._flat.dtype), mine.to(self._flat.dtype), out=out)
 
     def _narrowed(self, vector: Tensor, wire: str) -> Tensor:
         return vector.to(_WIRES[wire])
@@ -337,5 +343,7 @@ class TorchWeights(Weights[Tensor]):
 
     def _replace(self, vector: Tensor) -> None:
         self._order.begin(self._flat, vector)
-        self._settle(self._target().copy_(vector))
+        # What was written to the vector itself is there.
+        if vector.data_ptr() != self._flat.data_ptr():
+            self._settle(self._target().copy_(vector))
         self._order.end()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dualrt.algorithms.local_sgd import LocalSGD
-from dualrt.core.effects import Body
+from dualrt.core.effects import AllReduce, Body
 from dualrt.core.errors import UsageError
+from dualrt.workloads.quadratic import Quadratic
 from tests.support.exact import ExactWorkload, learners_of
 from tests.support.pushing import computed, first, number, reduced, reported, result, value
 
@@ -40,6 +41,22 @@ def test_the_last_period_is_cut_short_and_still_averaged() -> None:
     reduced(train.send(None), "all")
     result(train, number(7))
     assert value(learner) == 7
+
+
+def test_the_mean_is_taken_where_the_weights_are() -> None:
+    workload = Quadratic(seed=1, learners=2, batch=1)
+    learner, _ = learners_of(LocalSGD, workload, 2, {"period": 1})
+    train = learner.train()
+    step(train)
+    averaged = train.send(None)
+    assert isinstance(averaged, AllReduce)
+    assert averaged.spent
+    averaged.vector.fill_(7)
+    train.send(averaged.vector)
+    after = learner.weights.view().vector
+    assert after.data_ptr() == averaged.vector.data_ptr()
+    assert after.eq(7).all()
+    train.close()
 
 
 def test_a_period_below_one_is_refused() -> None:

@@ -103,6 +103,23 @@ def test_a_gradient_that_lies_in_the_weights_is_read_before_they_change() -> Non
     assert weights.snapshot().vector.equal(expected)
 
 
+def test_a_gradient_that_lies_where_it_is_applied_is_beside_the_weights() -> None:
+    vector = torch.arange(9.0)
+    first, last = torch.split(vector, [6, 3])
+    assert Scattered((first, last)).is_beside(vector)
+    assert Scattered((first, last.clone())).is_beside(vector)
+    for tensors in ((vector[3:], vector[:3]), (first, first[:3]), (vector.expand(1, 9).t()[::2],)):
+        assert not Scattered(tensors).is_beside(vector)
+        assert Scattered(tensors).is_beside(vector.clone())
+
+
+def test_a_gradient_that_lies_where_it_is_applied_is_read_before_that_changes() -> None:
+    weights = TorchWeights(0, 1, torch.arange(9.0), tensors=[6, 3])
+    own: Any = Scattered(torch.split(weights.view().vector, [6, 3]))
+    weights.descend(own, 0.5, (0,))
+    assert weights.snapshot().vector.equal(torch.arange(9.0) / 2)
+
+
 def test_a_gradient_of_one_s_own_is_the_one_that_is_taken() -> None:
     plain, doubled = task(), task(Doubled)
     at = plain.weights(0).snapshot().vector
