@@ -12,14 +12,16 @@ rounds, the least and the most.
 Media: independent workers, who do not talk and are the limit; torch's DistributedDataParallel over
 gloo (`ddp`), and with all gradients in one bucket, so that nothing overlaps (`ddp-one-bucket`);
 PostLocalSGDOptimizer, averaging every 4th step; decent-dp and hivemind, if they are installed (`pip
-install decent-dp hivemind`); and dualrt's ssgd, local-sgd (every 4th step as well), sd-psgd, adpsgd
-and adpsgd with a period of 4 (`adpsgd-4th`), through the function that `dualrt train` calls.
+install decent-dp hivemind`); and dualrt's ssgd, local-sgd (every 4th step as well), sd-psgd,
+adpsgd, adpsgd with a period of 4 (`adpsgd-4th`), and adpsgd that takes up to 16 steps beside one
+exchange (`adpsgd-ahead`), through the function that `dualrt train` calls.
 
 Media that speak as often are compared with each other: ddp, decent-dp and adpsgd in every step,
-PostLocalSGDOptimizer and adpsgd-4th in every 4th. hivemind is in no ratio, and runs only when it is
-asked for (`--media`): it averages in rounds that take it seconds to arrange, so its rate of steps
-says how long its rounds are, in turns of 240 steps. Its own processes' time is not in the column
-of processor time.
+PostLocalSGDOptimizer and adpsgd-4th in every 4th. adpsgd-ahead, which speaks as often as it can
+without waiting, is compared with the fastest of all peers. hivemind is in no ratio, and runs only
+when it is asked for (`--media`): it averages in rounds that take it seconds to arrange, so its rate
+of steps says how long its rounds are, in turns of 240 steps. Its own processes' time is not in the
+column of processor time.
 
 Tasks: `mlp` 64-50-50-10, batch 16 (6 k parameters: what a step costs besides); `wide`
 64-1024-1024-1024-10, batch 32 (2.2 M parameters: what the exchange costs); `blstm` 2 x 128, batch
@@ -69,9 +71,10 @@ MEDIA = (
     "sd-psgd",
     "adpsgd",
     "adpsgd-4th",
+    "adpsgd-ahead",
 )
 ON_REQUEST = ("hivemind",)
-OURS = ("ssgd", "local-sgd", "sd-psgd", "adpsgd", "adpsgd-4th")
+OURS = ("ssgd", "local-sgd", "sd-psgd", "adpsgd", "adpsgd-4th", "adpsgd-ahead")
 RATIOS: Mapping[str, tuple[str, Sequence[str]]] = {
     "rate_ratio_independent": ("adpsgd", ("independent",)),
     "rate_ratio_ddp": ("ssgd", ("ddp",)),
@@ -80,6 +83,7 @@ RATIOS: Mapping[str, tuple[str, Sequence[str]]] = {
     "rate_ratio_every_step": ("adpsgd", ("ddp", "decent-dp")),
     "rate_ratio_every_4th": ("adpsgd-4th", ("post-local-sgd",)),
     "rate_ratio_best_peer": ("adpsgd", ("ddp", "post-local-sgd", "decent-dp")),
+    "rate_ratio_ahead": ("adpsgd-ahead", ("ddp", "post-local-sgd", "decent-dp")),
 }
 """Of which two rates: ours, and that of whichever of theirs is the fastest beside it."""
 
@@ -94,6 +98,7 @@ KEYS = {
     "rate_ratio_every_step": "adpsgd / the faster of ddp and decent-dp, as talkative (goal: 1)",
     "rate_ratio_every_4th": "adpsgd-4th / PostLocalSGDOptimizer, as talkative (goal: 1)",
     "rate_ratio_best_peer": "adpsgd / the fastest of ddp, post-local-sgd, decent-dp, as they are",
+    "rate_ratio_ahead": "adpsgd-ahead / the fastest of these (goal: 1)",
     "cells": "the same for each task, number of processes and straggler, with the least and the "
     "most of each ratio over rounds (ranges), and for each medium steps_per_s, also its "
     "steps_per_s_range, cpu_ms_per_step and loss after samples_compared samples",

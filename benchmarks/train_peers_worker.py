@@ -47,6 +47,8 @@ LOOK_S = 0.05
 """Between two looks at the processor's clock."""
 PERIOD = 4
 """Steps between two averages of local SGD, theirs and ours, and of AD-PSGD with a period."""
+AHEAD = 16
+"""Steps that AD-PSGD with an overlap takes beside one exchange, at most."""
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 HIVEMIND_S = 1.0
@@ -346,6 +348,7 @@ MEDIA: Mapping[str, Callable[[Turn, Stamps], None]] = {
     "sd-psgd": ours,
     "adpsgd": ours,
     "adpsgd-4th": lambda turn, stamps: ours(turn, stamps, "adpsgd", period=PERIOD),
+    "adpsgd-ahead": lambda turn, stamps: ours(turn, stamps, "adpsgd", overlap=AHEAD),
 }
 
 
