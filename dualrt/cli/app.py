@@ -6,18 +6,15 @@ command needs it: `dualrt --help` is to be there at once.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from dualrt import __version__
 from dualrt.cli import logs
 from dualrt.cli.asr import app as asr
+from dualrt.cli.group import Group
 from dualrt.cli.options import (
     File,
     Json,
@@ -32,34 +29,6 @@ from dualrt.cli.options import (
 )
 from dualrt.cli.topology import app as topology
 from dualrt.core.errors import UsageError
-from dualrt.real import watchdog
-
-
-class Group(TyperGroup):
-    """Commands that a signal ends alike under every version of typer."""
-
-    def make_context(self, *given: Any, **named: Any) -> Any:
-        """Read the command line."""
-        with _as_asked():
-            return super().make_context(*given, **named)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        with _as_asked():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _as_asked() -> Iterator[None]:
-    """End as a signal asks, of which typer would make a code of its own."""
-    try:
-        yield
-    except KeyboardInterrupt as asked:
-        from dualrt.cli import show
-
-        show.fail(watchdog.words(asked), "stopped")
-        sys.exit(watchdog.exit_code(asked))
-
 
 app = typer.Typer(
     name="dualrt",

@@ -26,23 +26,12 @@ from dualrt.real.ring import SLOT_BYTES, SLOTS, RingWriter
 from dualrt.real.session import Session, Terms
 from dualrt.real.wire import AnyFrame, Chunk, Hello, Share, Slots, Welcome, decode, encode, seal
 from dualrt.real.wire import chunks as cut
+from tests.support.gossips import MAX_BODY_BYTES, PATIENCE_S, learner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs memfd")
 
-PATIENCE_S = 20.0
-LIMIT_BYTES = 32_000_000
 BODY = torch.arange(3 * SLOTS * SLOT_BYTES // 8, dtype=torch.int32)
 """More than the slots hold."""
-
-
-def learner(rank: int, *, timeout_s: float = PATIENCE_S, shares_memory: bool = True) -> Gossip:
-    return Gossip(
-        rank,
-        run_id="run",
-        timeout_s=timeout_s,
-        max_body_bytes=LIMIT_BYTES,
-        shares_memory=shares_memory,
-    )
 
 
 def introduce(*members: Gossip) -> None:
@@ -293,7 +282,7 @@ def test_chunks_of_any_slot_harm_nothing() -> None:
         assert b.counters["unshared"] == b.counters["foreign"] == b.counters["unknown"] == 0
         with closing(RingWriter()) as ring:
             stranger.say(encode(Share("run", 0, 2**62, ring.pid, ring.fd, ring.nonce, 0)))
-            letter = seal("t", Packet(body=body), LIMIT_BYTES)
+            letter = seal("t", Packet(body=body), MAX_BODY_BYTES)
             origin = Hello("run", 0, 2**62, 1)
             for parts in cut(letter, origin, 0, ring.write):
                 assert parts is not None

@@ -1,8 +1,7 @@
-"""What goes wrong in the simulator, when others notice, and what they see of it."""
+"""What goes wrong with learners in the simulator, when others notice, and what they see of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,104 +22,14 @@ from dualrt.core.effects import (
     Together,
 )
 from dualrt.core.errors import DeadlockError, PeerLostError, StrandError, UsageError
-from dualrt.core.faults import (
-    Crash,
-    Detection,
-    Fault,
-    Partition,
-    SlowCard,
-    SlowPair,
-    Toll,
-    Weather,
-)
-from dualrt.core.learner import Learner, Strand
+from dualrt.core.faults import Crash, Detection, Partition
+from dualrt.core.learner import Strand
 from dualrt.sim.faults import Adversity, FaultySimulator
+from tests.support.befallen import DETECTION, Listener, Stage, Waiter, count_aloud, idle, silent
 from tests.support.simulated import Log, machine
-from tests.support.stage import Actor, Script, actors, daemon, main
+from tests.support.stage import Actor, actors, daemon, main
 
-DETECTION = Detection(detect_s=1.0, timeout_s=20.0)
 SECOND = Cost("work", flops=1e12)
-
-
-class Returning(Actor):
-    """An actor that may come back: it gets a script of its own for that."""
-
-    async def rejoin(self) -> bool:
-        await Sleep(0.25)
-        return True
-
-
-class Stage:
-    """A script played on a machine that faults befall."""
-
-    def __init__(
-        self,
-        script: Script,
-        *faults: Fault,
-        again: Sequence[Strand] = (),
-        detection: Detection = DETECTION,
-        **on: Any,
-    ) -> None:
-        self.log = Log()
-        learners = actors(script)
-        self.started: list[tuple[int, int]] = []
-
-        def restart(rank: int, incarnation: int) -> Learner:
-            self.started.append((rank, incarnation))
-            return Returning(learners[rank].seat, again)
-
-        where = machine(len(learners), nic_bytes_per_s=1e6, latency_s=0.0, **on)
-        adversity = Adversity(faults, detection, restart)
-        self.simulator = FaultySimulator(learners, where, self.log, adversity)
-        self.elapsed_s = self.simulator.run()
-
-    @property
-    def toll(self) -> Toll:
-        return self.simulator.toll
-
-
-async def idle(duration_s: float = 100.0) -> None:
-    await Sleep(duration_s)
-
-
-async def silent() -> None:
-    await Recv("what nobody sends")
-
-
-async def count_aloud() -> None:
-    """To learner 1, a number each second."""
-    for number in range(9):
-        await Send(1, "t", Packet(note=number))
-        await Sleep(1.0)
-
-
-class Listener:
-    """Notes all that comes."""
-
-    def __init__(self) -> None:
-        self.got: list[Any] = []
-
-    async def __call__(self) -> None:
-        while True:
-            self.got.append((await Recv("t")).packet.note)
-
-
-class Waiter:
-    """Waits for a message of learner 1 from a certain time on, and notes what came of it."""
-
-    def __init__(self, from_s: float = 0.0, tag: str = "t") -> None:
-        self.from_s, self.tag = from_s, tag
-        self.lost_s: list[float] = []
-        self.got: list[tuple[float, Any]] = []
-
-    async def __call__(self) -> None:
-        await Sleep(self.from_s)
-        try:
-            _, packet = await Recv(self.tag, 1)
-        except PeerLostError:
-            self.lost_s.append(await Now())
-        else:
-            self.got.append((await Now(), packet.note))
 
 
 class TestCrash:
@@ -419,94 +328,3 @@ class TestCollectives:
         stage = Stage([[main(member), main(heed, "heed")], [main(idle)]])
         assert told == [(3.0, 1), (3.0, 1)]
         assert stage.toll.given_up == ((0, 1, 0.0, 3.0, False),)
-
-
-class TestLinks:
-    """A vector of 4 float64 and 64 bytes of header take 96 us at 1 MB/s."""
-
-    def arrival_s(self, *faults: Fault) -> float:
-        learners = actors([[], []])
-        waiter = Waiter()
-
-        async def talk() -> None:
-            await Send(0, "t", Packet(body=learners[0].weights.snapshot().vector))
-            await Sleep(1.0)
-
-        Stage([[main(waiter)], [main(talk)]], *faults)
-        ((time_s, _),) = waiter.got
-        return time_s
-
-    def test_a_slow_card_slows_all_that_crosses_it(self) -> None:
-        assert self.arrival_s() == pytest.approx(96e-6)
-        assert self.arrival_s(SlowCard(1, 0.1, 0.0)) == pytest.approx(960e-6)
-        assert self.arrival_s(SlowCard(0, 0.1, 0.0)) == pytest.approx(960e-6)
-
-    def test_two_at_once_multiply_and_each_ends(self) -> None:
-        both = SlowCard(1, 0.1, 0.0, 480e-6), SlowCard(1, 0.5, 0.0, 480e-6)
-        # 24 us' worth in the first 480 us, the rest at full speed.
-        assert self.arrival_s(*both) == pytest.approx(480e-6 + 72e-6)
-
-    def test_a_slow_pair_slows_nobody_else(self) -> None:
-        assert self.arrival_s(SlowPair(frozenset({0, 1}), 0.1, 0.0)) == pytest.approx(960e-6)
-        assert self.arrival_s(SlowPair(frozenset({0, 2}), 0.1, 0.0)) == pytest.approx(96e-6)
-        assert self.arrival_s(SlowPair(frozenset({0, 1}), 0.1, 5.0)) == pytest.approx(96e-6)
-
-
-class TestWeather:
-    def arrivals(self, weather: Weather, messages: int = 4, tag: str = "t") -> list[Any]:
-        """(time in whole seconds, number) of what arrives of messages sent at 0, 1, 2 ... s."""
-        got: list[Any] = []
-
-        async def listen() -> None:
-            while True:
-                number = (await Recv("t")).packet.note
-                got.append((int(await Now()), number))
-
-        async def talk() -> None:
-            for number in range(messages):
-                await Send(1, tag, Packet(note=number))
-                await Sleep(1.0)
-            await Sleep(20.0)
-
-        self.stage = Stage([[main(talk)], [daemon(listen)]], weather)
-        return got
-
-    def test_none_is_none(self) -> None:
-        assert self.arrivals(Weather()) == [(0, 0), (1, 1), (2, 2), (3, 3)]
-
-    def test_a_dropped_message_never_comes(self) -> None:
-        assert self.arrivals(Weather(drop=1.0, start_s=0.5, end_s=2.5)) == [(0, 0), (3, 3)]
-        assert self.stage.toll.lost == 2
-
-    def test_a_repeated_message_comes_again_later(self) -> None:
-        weather = Weather(duplicate=1.0, delay_s=10.0, end_s=0.5)
-        assert self.arrivals(weather) == [(0, 0), (1, 1), (2, 2), (3, 3), (10, 0)]
-        assert self.stage.toll.duplicated == 1
-
-    def test_a_delayed_message_holds_up_those_behind_it(self) -> None:
-        weather = Weather(delay=1.0, delay_s=2.5, end_s=0.5)
-        assert self.arrivals(weather) == [(2, 0), (2, 1), (2, 2), (3, 3)]
-        assert self.stage.toll.delayed == 1
-
-    def test_a_reordered_message_is_overtaken(self) -> None:
-        weather = Weather(reorder=1.0, delay_s=2.5, end_s=0.5)
-        assert self.arrivals(weather) == [(1, 1), (2, 2), (2, 0), (3, 3)]
-        assert self.stage.toll.reordered == 1
-
-    def test_a_probability_is_one(self) -> None:
-        arrived = len(self.arrivals(Weather(drop=0.3), messages=1000))
-        assert 640 < arrived < 760
-
-    def test_it_may_concern_one_pair_or_certain_messages_only(self) -> None:
-        everything = [(0, 0), (1, 1), (2, 2), (3, 3)]
-        assert self.arrivals(Weather(drop=1.0, tags=frozenset({"u"}))) == everything
-        assert self.arrivals(Weather(drop=1.0, pair=frozenset({0, 2}))) == everything
-        assert self.arrivals(Weather(drop=1.0, pair=frozenset({0, 1}))) == []
-        assert self.arrivals(Weather(drop=1.0, tags=frozenset({"t"}))) == []
-
-    def test_what_one_sends_to_oneself_arrives(self) -> None:
-        async def talk() -> None:
-            await Send(0, "t", Packet())
-            await Recv("t", 0)
-
-        Stage([[main(talk)]], Weather(drop=1.0))
