@@ -348,14 +348,19 @@ class RealDriver:
         """Each piece is reduced, on the collectives' thread, while this one computes the next."""
         groups, group = self._groups, effect.group
         begun: list[tuple[float, int, Call]] = []
+        from_s = start_s
 
         def ready(piece: torch.Tensor) -> None:
-            begun.append((self._now_s(), piece.nbytes, groups.begin_sum(group, piece)))
+            nonlocal from_s
+            # Here and not at the end: a slow device is late with each piece.
+            self._lag(from_s)
+            from_s = self._now_s()
+            begun.append((from_s, piece.nbytes, groups.begin_sum(group, piece)))
 
         share = 1 / len(group.ranks)
         gradient = effect.work.in_pieces(effect.pieces, share, ready)
         course.lane.mark().wait()
-        self._lag(start_s)
+        self._lag(from_s)
         self._span(course, effect.cost.kind, start_s, effect.cost.bytes_moved)
         ended_s = start_s
         for ready_s, nbytes, call in begun:

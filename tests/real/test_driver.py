@@ -11,14 +11,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 
-from dualrt.core.effects import Compute, Cost, Now, Packet, Recv, Send, Sleep, Together
+from dualrt.core.effects import (
+    Compute,
+    Cost,
+    Group,
+    MeanGradient,
+    Now,
+    Packet,
+    Recv,
+    Send,
+    Sleep,
+    Together,
+)
 from dualrt.core.errors import RunError, StalledError, StrandError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Strand
+from dualrt.core.weights import Gradient
 from dualrt.real.driver import RealDriver, StoppedError
 from dualrt.real.gossip import Gossip
 from tests.support.simulated import Log
@@ -33,6 +46,7 @@ def driver_of(
     timeout_s: float = PATIENCE_S,
     log: Log | None = None,
     slowdowns: Sequence[Slowdown] = (),
+    groups: Any = None,
 ) -> Iterator[RealDriver]:
     """A learner alone."""
     with Gossip(0, run_id="run", timeout_s=timeout_s, max_body_bytes=MAX_BODY_BYTES) as gossip:
@@ -41,7 +55,7 @@ def driver_of(
         yield RealDriver(
             learner,
             gossip,
-            None,
+            groups,
             log or Log(),
             timeout_s=timeout_s,
             device=torch.device("cpu"),
@@ -195,6 +209,57 @@ def test_a_straggler_s_computations_take_its_factor() -> None:
     [span] = log.spans
     # A bound from below only: a busy machine is slower still.
     assert span.end_s - span.start_s >= 5 * 0.01 * 0.99
+
+
+class InPieces:
+    """A gradient of two pieces, each of which takes 10 ms."""
+
+    def __call__(self) -> Gradient[torch.Tensor]:
+        raise NotImplementedError
+
+    def in_pieces(
+        self, pieces: Sequence[int], share: float, ready: Callable[[torch.Tensor], None]
+    ) -> Gradient[torch.Tensor]:
+        for _ in pieces:
+            time.sleep(0.01)
+            ready(torch.zeros(1))
+        return Gradient(torch.zeros(len(pieces)), None)
+
+
+class Summing:
+    """Collectives of one who is alone, that note when each was begun."""
+
+    def __init__(self) -> None:
+        self.began_s: list[float] = []
+
+    def begin_sum(self, group: Group, vector: torch.Tensor) -> Summing:
+        self.began_s.append(self.over_s)
+        return self
+
+    def finish(self, call: Summing) -> None:
+        pass
+
+    def note(self, peer: int, lost: str | None) -> None:
+        pass
+
+    @property
+    def over_s(self) -> float:
+        return time.monotonic()
+
+
+def test_a_straggler_is_late_with_each_piece_of_a_gradient() -> None:
+    async def average() -> None:
+        await MeanGradient(InPieces(), WORK, Group("alone", (0,)), (4, 4))
+
+    summing, log = Summing(), Log()
+    slow = [Slowdown(0.0, 1e6, 5.0)]
+    with driver_of(main(average), log=log, slowdowns=slow, groups=summing) as driver:
+        driver.run()
+    first_s, second_s = summing.began_s
+    # Bounds from below, as above.
+    assert second_s - first_s >= 5 * 0.01 * 0.99
+    [whole] = [span for span in log.spans if span.kind == "work"]
+    assert whole.end_s - whole.start_s >= 10 * 0.01 * 0.99
 
 
 def test_vectors_are_sent_as_they_were() -> None:
