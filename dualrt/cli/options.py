@@ -15,7 +15,13 @@ import typer
 
 def repeatable(name: str, metavar: str, text: str) -> Any:
     """An option that may be given any number of times, none included."""
-    return typer.Option(name, metavar=metavar, default_factory=list, help=f"{text}; repeatable.")
+    return typer.Option(
+        name,
+        metavar=metavar,
+        default_factory=list,
+        show_default=False,  # it would be "<class 'list'>"
+        help=f"{text}; repeatable.",
+    )
 
 
 File = Annotated[

@@ -13,6 +13,9 @@ A loss is computed once and differentiated, and what happens is counted:
 
 All of it also for tensors on the "meta" device, which have sizes and no entries.
 
+What torch's counter makes of a convolution's backward pass is not taken: it has a kernel of all
+channels where there are groups, for a depthwise one as many times too many as it has channels.
+
 torch counts no fused recurrent layer: oneDNN's LSTM (CPU) and cuDNN's are one opaque operation. So
 both libraries are switched off meanwhile, and torch's own recurrent layers, which are made of
 matrix products, are counted in their place. Its attention for CPUs is counted here, by torch's
@@ -198,11 +201,33 @@ def _unfused() -> Iterator[None]:
         set_flags(one_dnn)
 
 
+def _convolution_backward_flops(
+    out_gradient: Tensor,
+    inputs: Tensor,
+    weight: Tensor,
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    wanted: Sequence[bool],
+    **_: Any,
+) -> int:
+    """Each product of the forward pass has one in the input's gradient, and one in the weight's."""
+    forward: int = flop_counter.conv_flop_count(
+        list(inputs.shape), list(weight.shape), list(out_gradient.shape), transposed
+    )
+    return forward * sum(wanted[:2])
+
+
 _aten = torch.ops.aten
 _known = flop_counter.flop_registry
 
 _FORMULAS: Mapping[Any, Callable[..., int]] = {
     **_known,
+    _aten.convolution_backward: _convolution_backward_flops,
     _aten._scaled_dot_product_flash_attention_for_cpu: _known[
         _aten._scaled_dot_product_flash_attention
     ],

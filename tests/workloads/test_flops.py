@@ -106,6 +106,18 @@ def test_a_convolution_takes_a_product_for_every_place_of_its_kernel() -> None:
     assert work(two, image).flops == 2 * 2 * N * (4 * 3) * 2 * H * 3 * 3
 
 
+@pytest.mark.parametrize("groups", [1, 2, D])
+def test_a_convolution_in_groups_takes_a_part_of_it_backward_too(groups: int) -> None:
+    line = torch.randn(N, D, T)
+    apart = nn.Conv1d(D, D, 3, padding=1, groups=groups)
+    assert work(apart, line).flops == 2 * 2 * N * T * 3 * D * D // groups
+    # Behind another layer the input's gradient is wanted too: three products instead of two.
+    behind = nn.Sequential(nn.Conv1d(D, D, 1), apart)
+    assert work(behind, line).flops == 2 * 2 * N * T * D * D + 3 * 2 * N * T * 3 * D * D // groups
+    wider = nn.ConvTranspose1d(D, D, 3, stride=2, groups=groups)
+    assert work(wider, line).flops == 2 * 2 * N * T * 3 * D * D // groups
+
+
 class SelfAttention(nn.Module):
     """Attention of frames to one another, with or without the table of who attends to whom."""
 
