@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -62,11 +63,34 @@ def test_figures_survive_the_way_into_json_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.fail_at(5, step=1), faults.SlowCard(3, 0.5, 0.0), faults.fail_at(-1, step=1)]
+    "fault",
+    [
+        faults.fail_at(5, step=1),
+        faults.SlowCard(3, 0.5, 0.0),
+        faults.fail_at(-1, step=1),
+        faults.cut_off(4, 5, start_s=0.0),
+        faults.SlowPair(frozenset({0, 5}), 0.5, 0.0),
+        faults.Weather(drop=0.5, pair=frozenset({0, 5})),
+    ],
 )
 def test_what_befalls_nobody_is_refused(fault: faults.Fault) -> None:
     with pytest.raises(UsageError, match="Count them from 0"):
         api.simulate(load(SMALL), faults=[fault])
+
+
+@pytest.mark.parametrize("side", [(), range(5)])
+def test_a_partition_that_parts_nobody_is_refused(side: Sequence[int]) -> None:
+    with pytest.raises(UsageError, match="parts nobody of 5 learners"):
+        api.simulate(load(SMALL), faults=[faults.cut_off(*side, start_s=0.0)])
+
+
+def test_a_partition_of_all_learners_of_some_servers_is_of_those_that_are_there() -> None:
+    # The third server has two devices and one of the five learners.
+    by_server, by_rank = (
+        api.simulate(load(SMALL, [f"faults.partitions=[{{{side}, end_s=0.02}}]"]))
+        for side in ("servers=[2]", "learners=[4]")
+    )
+    assert by_server.summary.digest == by_rank.summary.digest
 
 
 def test_without_anyone_left_there_is_no_model() -> None:

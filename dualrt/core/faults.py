@@ -29,6 +29,9 @@ BEATS_A_TIMEOUT = 20
 """Heartbeats in the one timeout that bounds every wait: a peer is found lost within one of them."""
 
 
+_OF_A_LINK = "Give the part of the speed that is left, above 0; for none at all use a partition"
+
+
 @dataclass(frozen=True, slots=True)
 class Slowdown:
     """A period in which a learner's device needs `factor` times as long; `end_s` may be inf.
@@ -51,6 +54,19 @@ def slowness(slowdowns: Iterable[Slowdown], now_s: float) -> float:
     return factor
 
 
+def _need(fault: Fault, key: str, can_be: bool, remedy: str) -> None:
+    """Raise UsageError for a figure of a fault that cannot be."""
+    if not can_be:
+        value = getattr(fault, key)
+        raise UsageError(f"{fault}: {key} = {value!r} cannot be. {remedy}")
+
+
+def _need_period(fault: Partition | SlowCard | SlowPair | Weather) -> None:
+    """It begins in a run, and lasts."""
+    _need(fault, "start_s", 0 <= fault.start_s < math.inf, "Give seconds since the run began")
+    _need(fault, "end_s", fault.end_s > fault.start_s, "Give an end after start_s, or leave it out")
+
+
 @dataclass(frozen=True, slots=True)
 class Crash:
     """A learner ends without a word, with all that it computes and all that is on its way to it.
@@ -58,7 +74,8 @@ class Crash:
     It crashes at `at_s`, or as it begins its step `at_step`, counted from 0. With `rejoin_after_s`
     it is started again that much later, as a new incarnation that knows nothing.
 
-    Raises UsageError unless exactly one of `at_s` and `at_step` is given.
+    Raises UsageError unless exactly one of `at_s` and `at_step` is given, and for a number that
+    cannot be one.
     """
 
     learner: int
@@ -71,18 +88,27 @@ class Crash:
             raise UsageError(
                 f"crash of learner {self.learner}: give exactly one of at_s and at_step"
             )
+        at_s, step, after_s = self.at_s, self.at_step, self.rejoin_after_s
+        _need(self, "at_s", at_s is None or 0 <= at_s < math.inf, "Give seconds since it began")
+        whole = step is None or (isinstance(step, int) and step >= 0)
+        _need(self, "at_step", whole, "Count steps from 0")
+        later = after_s is None or 0 < after_s < math.inf
+        _need(self, "rejoin_after_s", later, "Give seconds above 0, or leave it out: never")
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
     """A period in which the learners of `side` can talk among themselves, and with no other.
 
-    What would arrive across it is lost.
+    What would arrive across it is lost. Raises UsageError for a period that ends before it starts.
     """
 
     side: frozenset[int]
     start_s: float
     end_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        _need_period(self)
 
     def parts(self, one: int, other: int) -> bool:
         """Whether it lies between two learners."""
@@ -91,22 +117,37 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class SlowCard:
-    """A period in which a server's network card has only `factor` (to 1) of its capacity."""
+    """A period in which a server's network card has only `factor` of its capacity, above 0, to 1.
+
+    Raises UsageError for another factor, and a period that ends before it starts.
+    """
 
     server: int
     factor: float
     start_s: float
     end_s: float = math.inf
 
+    def __post_init__(self) -> None:
+        _need(self, "factor", 0 < self.factor <= 1, _OF_A_LINK)
+        _need_period(self)
+
 
 @dataclass(frozen=True, slots=True)
 class SlowPair:
-    """A period in which messages between two learners leave at `factor` (to 1) of their speed."""
+    """A period in which messages between two learners leave at `factor` of their speed, to 1.
+
+    Raises UsageError as `SlowCard` does, and for a `pair` that is none.
+    """
 
     pair: frozenset[int]
     factor: float
     start_s: float
     end_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        _need(self, "pair", len(self.pair) == 2, "Name two learners")
+        _need(self, "factor", 0 < self.factor <= 1, _OF_A_LINK)
+        _need_period(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +158,9 @@ class Weather:
     second time `delay_s` later (`duplicate`); it and all behind it on its connection come `delay_s`
     later (`delay`); it alone does, so that others overtake it (`reorder`). `pair` and `tags` say
     which messages; None means all.
+
+    Raises UsageError for what is no probability, no time or no pair, and a period that ends before
+    it starts.
     """
 
     drop: float = 0.0
@@ -128,6 +172,13 @@ class Weather:
     tags: frozenset[str] | None = None
     start_s: float = 0.0
     end_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        for key in ("drop", "duplicate", "delay", "reorder"):
+            _need(self, key, 0 <= getattr(self, key) <= 1, "Give a probability, from 0 to 1")
+        _need(self, "delay_s", 0 <= self.delay_s < math.inf, "Give seconds from 0")
+        _need(self, "pair", self.pair is None or len(self.pair) == 2, "Name two learners, or none")
+        _need_period(self)
 
     def meets(self, sender: int, receiver: int, tag: str, now_s: float) -> bool:
         """Whether it concerns a message that arrives now."""

@@ -91,7 +91,7 @@ def simulator_of(
     # With numbers, learners in unison differ in more than their times.
     timing_only = isinstance(learners[0].seat.workload, Phantom)
     together = not timing_only and _together(scenario)
-    faults = (*scenario.faults.build(cluster.gpus_per_server), *faults)
+    faults = (*scenario.faults.build(len(learners), cluster.gpus_per_server), *faults)
     check_faults(faults, len(learners), cluster.servers)
     adversity = Adversity(
         faults,

@@ -97,14 +97,16 @@ class Partition(Period):
             raise ValueError("needs either learners or servers, and not both")
         return self
 
-    def build(self, learners_per_server: int) -> faults.Partition:
-        """The fault as drivers take it: servers are filled in the order of ranks."""
-        side = self.learners or tuple(
-            rank
-            for server in self.servers or ()
-            for rank in range(server * learners_per_server, (server + 1) * learners_per_server)
-        )
-        return faults.Partition(frozenset(side), self.start_s, self.end_s)
+    def build(self, learners: int, learners_per_server: int) -> faults.Partition:
+        """The fault as drivers take it."""
+        return faults.Partition(self.side(learners, learners_per_server), self.start_s, self.end_s)
+
+    def side(self, learners: int, learners_per_server: int) -> frozenset[int]:
+        """Those of so many learners that are on one side; they fill servers in their order."""
+        if self.learners is not None:
+            return frozenset(self.learners)
+        cut_off = frozenset(self.servers or ())
+        return frozenset(rank for rank in range(learners) if rank // learners_per_server in cut_off)
 
 
 class SlowLink(Period):
@@ -198,11 +200,11 @@ class Faults(Table):
         f"{BEATS_A_TIMEOUT}th of real.timeout_s. Simulated only.",
     )
 
-    def build(self, learners_per_server: int) -> tuple[Fault, ...]:
+    def build(self, learners: int, learners_per_server: int) -> tuple[Fault, ...]:
         """All but the stragglers, as drivers take them."""
         return (
             *(crash.build() for crash in self.crashes),
-            *(partition.build(learners_per_server) for partition in self.partitions),
+            *(partition.build(learners, learners_per_server) for partition in self.partitions),
             *(link.build() for link in self.links),
             *(messages.build() for messages in self.messages),
         )

@@ -17,7 +17,7 @@ from dualrt.scenario import overrides as overriding
 from dualrt.scenario import shipped
 from dualrt.scenario.cluster import ClusterDescription
 from dualrt.scenario.diagnosis import translate
-from dualrt.scenario.faults import Period
+from dualrt.scenario.faults import Partition, Period
 from dualrt.scenario.keys import Table, is_within, leaves, overlay
 from dualrt.scenario.models import Scenario
 from dualrt.scenario.origin import Origin
@@ -181,6 +181,17 @@ def _check_fault(scenario: Scenario, key: str, fault: BaseModel) -> None:
                     f"there is no such {what} among {there_are}",
                     f"Count {what}s from 0, up to {there_are - 1}.",
                 )
+    pair = getattr(fault, "pair", None)
+    if pair is not None and pair[0] == pair[1]:
+        raise scenario.error(f"{key}.pair", "is one learner", "Name two.")
+    if isinstance(fault, Partition):
+        side = fault.side(scenario.learners, scenario.cluster_fields()["gpus_per_server"])
+        if not 0 < len(side) < scenario.learners:
+            raise scenario.error(
+                f"{key}.{'servers' if fault.learners is None else 'learners'}",
+                f"parts nobody of {scenario.learners} learners",
+                "Name some of them, not all.",
+            )
     if isinstance(fault, Period) and fault.end_s <= fault.start_s:
         raise scenario.error(
             f"{key}.end_s",

@@ -13,7 +13,7 @@ and waits for it end at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,7 +31,17 @@ from dualrt.core.effects import (
     Together,
 )
 from dualrt.core.errors import Loss, PeerLostError, UsageError
-from dualrt.core.faults import Crash, Detection, Fault, GivenUp, Partition, SlowCard, Toll
+from dualrt.core.faults import (
+    Crash,
+    Detection,
+    Fault,
+    GivenUp,
+    Partition,
+    SlowCard,
+    SlowPair,
+    Toll,
+    Weather,
+)
 from dualrt.core.learner import Learner
 from dualrt.core.records import Lane, Observer
 from dualrt.sim.driver import Machine, Simulator
@@ -51,13 +61,34 @@ class Adversity(NamedTuple):
 
 
 def check_faults(faults: Sequence[Fault], learners: int, servers: int) -> None:
-    """Raise UsageError for a fault of a learner or a server that is not there."""
+    """Raise UsageError for a fault of a learner or a server that is not there.
+
+    And for a partition that parts nobody.
+    """
     for fault in faults:
-        match fault:
-            case Crash(learner=learner) if not 0 <= learner < learners:
-                raise UsageError(f"{fault}: there are {learners} learners. Count them from 0")
-            case SlowCard(server=server) if not 0 <= server < servers:
-                raise UsageError(f"{fault}: there are {servers} servers. Count them from 0")
+        befallen, what, there_are = _befallen(fault, learners, servers)
+        if not all(0 <= number < there_are for number in befallen):
+            raise UsageError(f"{fault}: there are {there_are} {what}. Count them from 0")
+        if isinstance(fault, Partition) and not 0 < len(fault.side) < learners:
+            raise UsageError(
+                f"{fault}: that parts nobody of {learners} learners. Name some of them, not all"
+            )
+
+
+def _befallen(fault: Fault, learners: int, servers: int) -> tuple[Iterable[int], str, int]:
+    """Whom it names, what these are, and how many of them there are."""
+    match fault:
+        case Crash(learner=learner):
+            return (learner,), "learners", learners
+        case SlowCard(server=server):
+            return (server,), "servers", servers
+        case Partition(side=side):
+            return side, "learners", learners
+        case SlowPair(pair=pair):
+            return pair, "learners", learners
+        case Weather(pair=some):
+            return some or (), "learners", learners
+    raise UsageError(f"{fault!r} is no fault. Take one of dualrt.faults")
 
 
 class _Wait(NamedTuple):

@@ -25,7 +25,7 @@ def test_each_table_becomes_what_drivers_take() -> None:
         "links=[{server=2, factor=0.5}, {pair=[0, 3], factor=0.1, end_s=4}]",
         "messages=[{drop=0.1, tags=['offer'], pair=[1, 2]}, {delay=0.2, delay_s=5}]",
     )
-    assert scenario.faults.build(learners_per_server=2) == (
+    assert scenario.faults.build(learners=5, learners_per_server=2) == (
         Crash(1, at_s=2),
         Crash(2, at_step=7, rejoin_after_s=3),
         Partition(frozenset({0, 4}), 1, 2),
@@ -39,7 +39,7 @@ def test_each_table_becomes_what_drivers_take() -> None:
 
 def test_stragglers_alone_are_none_of_these() -> None:
     scenario = faulty("stragglers=[{learner=1, factor=2}]")
-    assert scenario.faults.build(2) == ()
+    assert scenario.faults.build(5, 2) == ()
     assert scenario.faults.simulated_only() == ()
 
 
@@ -70,6 +70,11 @@ def test_all_of_it_survives_the_way_into_a_file_and_back(tmp_path: Path) -> None
         ("partitions=[{start_s=1}]", "partitions.0", "needs either learners or servers"),
         ("partitions=[{learners=[1, 7]}]", "partitions.0.learners", "no such learner"),
         ("partitions=[{servers=[3]}]", "partitions.0.servers", "no such server among 3"),
+        ("partitions=[{learners=[0, 1, 2, 3, 4]}]", "partitions.0.learners", "parts nobody"),
+        ("partitions=[{servers=[2, 1, 0]}]", "partitions.0.servers", "parts nobody of 5"),
+        ("partitions=[{learners=[]}]", "partitions.0.learners", "Name some of them, not all"),
+        ("links=[{pair=[1, 1], factor=0.5}]", "links.0.pair", "is one learner"),
+        ("messages=[{drop=0.5, pair=[2, 2]}]", "messages.0.pair", "is one learner"),
         ("links=[{server=3, factor=0.5}]", "links.0.server", "no such server among 3"),
         ("links=[{factor=0.5}]", "links.0", "needs either server or pair"),
         ("links=[{server=1, factor=0}]", "links.0.factor", "greater than 0"),
