@@ -93,6 +93,40 @@ def test_a_partition_of_all_learners_of_some_servers_is_of_those_that_are_there(
     assert by_server.summary.digest == by_rank.summary.digest
 
 
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("crashes=[{learner=1, at_step=9999}]", "crashes.0 has no effect: learner 1 did not get"),
+        ("stragglers=[{learner=1, factor=2, start_s=60}]", "stragglers.0 has no effect: it begins"),
+        (
+            "partitions=[{learners=[1], start_s=60}]",
+            "partitions.0 has no effect: it begins at 60 s",
+        ),
+        ("links=[{server=0, factor=0.5, start_s=60}]", "links.0 has no effect: it begins at 60 s"),
+        ("messages=[{drop=0.1, start_s=60}]", "messages.0 has no effect: it begins at 60 s"),
+        (
+            'messages=[{drop=0.1}, {drop=0.1, tags=["ofer"]}]',
+            "messages.1.tags has no effect: no message has one of these. Those sent have: answer, ",
+        ),
+    ],
+)
+def test_what_befell_nobody_is_told(table: str, says: str) -> None:
+    (warning,) = api.simulate(load(SMALL, [f"faults.{table}"])).warnings
+    assert says in warning
+
+
+def test_of_what_befell_somebody_there_is_no_warning() -> None:
+    tables = (
+        "detect_s=0.001",
+        "crashes=[{learner=1, at_step=9}]",
+        "stragglers=[{learner=2, factor=2}]",
+        "links=[{pair=[0, 4], factor=0.5}]",
+        'messages=[{drop=0.1, tags=["offer", "ofer"]}]',
+    )
+    run = load(SMALL, [f"faults.{table}" for table in tables])
+    assert api.simulate(run).warnings == ()
+
+
 def test_without_anyone_left_there_is_no_model() -> None:
     with pytest.raises(RunError, match="had crashed at the end"):
         api.simulate(load(SMALL), faults=[faults.fail_at(rank, step=5) for rank in range(5)])

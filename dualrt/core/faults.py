@@ -235,3 +235,5 @@ class Toll:
     delayed: int = 0
     reordered: int = 0
     given_up: tuple[GivenUp, ...] = ()
+    tags: tuple[str, ...] = ()
+    """Of all messages between learners that crossed their links."""

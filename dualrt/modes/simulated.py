@@ -20,6 +20,7 @@ from dualrt.core.workload import JointWorkload, Workload
 from dualrt.modes.observers import OnProgress, Watch
 from dualrt.modes.outcome import Outcome, keep, summed_up
 from dualrt.modes.simulator import cluster_of, device_of, simulator_of
+from dualrt.modes.spared import spared
 from dualrt.modes.threads import set_threads
 from dualrt.observe.fan import fan
 from dualrt.observe.metrics import Target
@@ -93,7 +94,11 @@ def simulate(
         fitted=_fitted(scenario),
         faults=_fault_figures(simulator.toll, present, scenario.learners),
     )
-    warnings = (*_warnings(composition, workload), *watch.complaints)
+    warnings = (
+        *_warnings(composition, workload),
+        *spared(scenario, elapsed_s, simulator.toll),
+        *watch.complaints,
+    )
     outcome = Outcome(summary, watch.tally, model, warnings, toll=simulator.toll)
     return keep(scenario, outcome, out)
 

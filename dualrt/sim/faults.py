@@ -158,6 +158,7 @@ class FaultySimulator(Simulator):
             lossy.delayed,
             lossy.reordered,
             tuple(self._given_up),
+            tuple(sorted(lossy.tags)),
         )
 
     def run(self) -> float:

@@ -46,6 +46,8 @@ class LossyTransport(Transport):
         self._held_until_s: dict[tuple[int, int], float] = {}
         self._down: dict[int, None] = {}
         self.lost = self.duplicated = self.delayed = self.reordered = 0
+        self.tags: dict[str, None] = {}
+        """Of the messages that have met the weather."""
 
     def apart_until_s(self, one: int, other: int) -> float:
         """When two learners can talk again, as far as is known now; -inf if they can."""
@@ -118,6 +120,7 @@ class LossyTransport(Transport):
         """Meet the weather: none, one or two deliveries, now or later."""
         sender, receiver = pair = connection.sender, connection.receiver
         (tag, _), now_s = message, self._env.now
+        self.tags[tag] = None
         due_s, alone_s, repeats_s = max(now_s, self._held_until_s.get(pair, 0.0)), 0.0, []
         for number, weather in enumerate(self._weathers):
             if not weather.meets(sender, receiver, tag, now_s):
