@@ -102,6 +102,17 @@ class Task(NamedTuple):
     rate: float
 
 
+def of_clouds(*widths: int, batch: int, rate: float) -> Task:
+    """A network of these widths that tells ten clouds apart."""
+    return Task(
+        lambda: network(64, *widths, 10),
+        lambda: clusters(4096),
+        nn.functional.cross_entropy,
+        batch=batch,
+        rate=rate,
+    )
+
+
 def on_device(*widths: int) -> Task:
     """A network of these widths that a device trains."""
     return Task(
@@ -114,20 +125,8 @@ def on_device(*widths: int) -> Task:
 
 
 TASKS: Mapping[str, Task] = {
-    "mlp": Task(
-        lambda: network(64, 50, 50, 10),
-        lambda: clusters(4096),
-        nn.functional.cross_entropy,
-        batch=16,
-        rate=0.05,
-    ),
-    "wide": Task(
-        lambda: network(64, 1024, 1024, 1024, 10),
-        lambda: clusters(4096),
-        nn.functional.cross_entropy,
-        batch=32,
-        rate=0.02,
-    ),
+    "mlp": of_clouds(50, 50, batch=16, rate=0.05),
+    "wide": of_clouds(1024, 1024, 1024, batch=32, rate=0.02),
     "blstm": Task(
         lambda: AcousticModel(120, 2, 128, 256, 40),
         lambda: segments(1024),

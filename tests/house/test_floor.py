@@ -48,23 +48,15 @@ def test_most_run_beside_each_other(file: Path) -> None:
     Floor(file).take(alone=False)
 
 
-def test_one_that_is_alone_waits_for_those_before_it(
-    file: Path, elsewhere: ThreadPoolExecutor
+@pytest.mark.parametrize("first_is_alone", [False, True])
+def test_one_that_is_alone_waits_for_those_before_it_and_those_after_it_for_it(
+    file: Path, elsewhere: ThreadPoolExecutor, first_is_alone: bool
 ) -> None:
-    early, alone = Floor(file), Floor(file)
-    early.take(alone=False)
-    asked = elsewhere.submit(alone.take, alone=True)
+    first, then = Floor(file), Floor(file)
+    first.take(alone=first_is_alone)
+    asked = elsewhere.submit(then.take, alone=not first_is_alone)
     assert waiting(file, asked)
-    early.leave()
-    asked.result(commands.PATIENCE_S)
-
-
-def test_those_after_it_wait_for_it(file: Path, elsewhere: ThreadPoolExecutor) -> None:
-    alone, late = Floor(file), Floor(file)
-    alone.take(alone=True)
-    asked = elsewhere.submit(late.take, alone=False)
-    assert waiting(file, asked)
-    alone.leave()
+    first.leave()
     asked.result(commands.PATIENCE_S)
 
 

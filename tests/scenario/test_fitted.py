@@ -9,6 +9,7 @@ import pytest
 from dualrt import api
 from dualrt.core.errors import ScenarioError
 from dualrt.scenario import Scenario, load
+from tests.support.calibrations import LEARNERS
 
 CLUSTER = """
 servers = 2
@@ -30,31 +31,13 @@ calibration = "mine"
 points = ["one"]
 """
 
-SCENARIO = """
-title = "Two learners"
-learners = 2
-[algorithm]
-name = "ssgd"
-[workload]
-name = "phantom"
-batch = 8
-samples_per_epoch = 160
-[training]
-epochs = 1
-schedule = {kind = "constant", rate = 0.1}
-[simulation]
-numerics = false
-[cluster]
-file = "mine.toml"
-"""
-
 BOTH = {"socket_bytes_per_s", "device.flops_per_s"}
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "mine.toml").write_text(CLUSTER)
-    (tmp_path / "run.toml").write_text(SCENARIO)
+    (tmp_path / "run.toml").write_text(f'{LEARNERS}[cluster]\nfile = "mine.toml"\n')
     return tmp_path / "run.toml"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-RUN = """
-title = "Two learners on two servers"
+LEARNERS = """
+title = "Two learners"
 learners = 2
 [algorithm]
 name = "ssgd"
@@ -20,6 +20,11 @@ epochs = 2
 schedule = {kind = "constant", rate = 0.1}
 [simulation]
 numerics = false
+"""
+
+RUN = (
+    LEARNERS
+    + """
 [cluster]
 servers = 2
 gpus_per_server = 1
@@ -29,6 +34,7 @@ host_memory_bytes_per_s = 1e10
 flops_per_s = 4e12
 memory_bytes_per_s = 1e11
 """
+)
 
 BANDWIDTH = ("bandwidth", "cluster.nic_bytes_per_s", 3e9, 1e7, 1e11)
 LAUNCH = ("launch", "cluster.collective_launch_s", 1e-5, 1e-6, 1e-1)
