@@ -58,6 +58,10 @@ class _Part:
     taken: bool = False
     may_go: bool = False
     over: bool = False
+    in_vain: bool = False
+    """Whether the leader has called it off."""
+    written: bool = False
+    """Whether the state is there, or could not be written."""
 
 
 @final
@@ -234,8 +238,8 @@ class Truce:
             case "off" if part.last and told[1]:
                 return self._end_with(part, PreemptedError(None, told[0]))
             case _:
-                if word == "off" and part.taken:
-                    self._in_vain = part.number
+                if word == "off":
+                    self._call_off(part)
                 self._leave(part)
         return []
 
@@ -292,27 +296,43 @@ class Truce:
 
     def _write(self, part: _Part) -> None:
         self._writer = threading.Thread(
-            target=self._written, args=(part,), name="checkpoint", daemon=True
+            target=self._written, args=(part, self._writer), name="checkpoint", daemon=True
         )
         self._writer.start()
 
-    def _written(self, part: _Part) -> None:
+    def _written(self, part: _Part, before: threading.Thread | None) -> None:
         number, state = part.number, part.state
         part.state = None
         assert number is not None
         assert state is not None
+        if before is not None:
+            before.join(self._timeout_s)
         self._discard()
         said: tuple[Any, ...]
         try:
             said = ("written", (number, self._checkpoints.write(number, state)), None)
         except RunError as error:
             said = ("written", None, str(error))
+        with self._gate:
+            part.written = True
+            if part.in_vain:
+                self._in_vain = number
+        if part.in_vain:
+            self._discard()
         # If the run was stopped meanwhile, nobody wants to know.
         with suppress(DualrtError):
             self._say(part, *said)
 
+    def _call_off(self, part: _Part) -> None:
+        """What was written of it is to go, and what is being written goes when it is there."""
+        with self._gate:
+            part.in_vain = True
+            if part.written:
+                self._in_vain = part.number
+
     def _discard(self) -> None:
-        number, self._in_vain = self._in_vain, None
+        with self._gate:
+            number, self._in_vain = self._in_vain, None
         if number is not None:
             self._checkpoints.discard(number)
 

@@ -79,6 +79,26 @@ def test_all_go_on_with_the_word_of_those_that_are_left(gossiping: Table) -> Non
     assert gossiping.lose(2) == [(0, take), (1, take)]
 
 
+def test_a_set_that_is_called_off_as_its_state_is_taken_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(tmp_path, 1, SDPSGD)
+    truce = table.truce
+
+    def taken() -> State:
+        truce.heed(0, "off", 7, "no room", False)
+        return State({}, {})
+
+    monkeypatch.setattr(table.learner, "state", taken)
+    truce.heed(0, "when", 7, False)
+    truce.heed(0, "take", 7, 1)
+    assert truce.due()
+    truce.keep()
+    truce.close()
+    assert table.gossip.sent[-1][1][0] == "written"
+    assert table.checkpoints.numbers() == []
+
+
 def test_a_set_without_the_lost_is_whole(gossiping: Table) -> None:
     heed, attempt = gossiping.truce.heed, gossiping.begin()
     heed(0, "ready", attempt, 12)
