@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from dualrt.replay.fibers import Fiber, Fibers
+from tests.support import commands
 
 
 def test_one_runs_until_it_pauses_and_then_the_next() -> None:
@@ -44,7 +45,7 @@ def test_who_is_woken_and_has_returned_is_no_more() -> None:
 
 @pytest.mark.parametrize("how", ["nobody can go on", "the end was asked for"])
 def test_in_the_end_all_leave_where_they_have_paused(how: str) -> None:
-    fibers, left, before = Fibers(), list[str](), threading.active_count()
+    fibers, left, before = Fibers(), list[str](), set(threading.enumerate())
 
     def waits(name: str, then: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
@@ -65,10 +66,9 @@ def test_in_the_end_all_leave_where_they_have_paused(how: str) -> None:
     fibers.run()
     assert sorted(left) == ["one", "other"]
     assert dropped == (["late"] if "end" in how else [])
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon:
-            thread.join(1.0)
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(commands.PATIENCE_S)
+        assert not thread.is_alive()
 
 
 def test_the_first_error_ends_all_and_is_raised() -> None:
