@@ -120,6 +120,8 @@ FIXED_STEPS = {"hivemind": 240}
 """Of a turn, whatever its rate: it begins to average when many steps are over, and is slow then."""
 GROWTH = 4
 """Of a turn's steps from one to the next, at most."""
+TRIES = 5
+"""Of a turn, with more steps each time, until there is an instant at which all train."""
 MOST_URGENT = -20
 """The least that niceness can be."""
 LOSSES = 16
@@ -274,6 +276,24 @@ def result(replies: Sequence[Reply]) -> Result:
     return Result(float(rate), cpu_s / max(1, counted), losses.tolist())
 
 
+def turn(
+    crew: Crew, cell: Cell, medium: str, steps: int, gradient_s: float
+) -> tuple[Result | str, int]:
+    """What a turn came to, or why there is none; and of how many steps it was.
+
+    A short one of more processes than cores may be over for one learner before another has begun.
+    It is taken again with more. Raises SystemExit if that does not help.
+    """
+    for more in range(TRIES):
+        taken = crew.take(cell, medium, steps * GROWTH**more, gradient_s)
+        if isinstance(taken, str):
+            return taken, steps
+        got = result(taken)
+        if got.steps_per_s > 0:
+            return got, steps * GROWTH**more
+    raise SystemExit(f"{medium}: in {TRIES} turns there was no instant at which all trained")
+
+
 def measure(
     crews: Crews, cell: Cell, media: Sequence[str], rounds: int, turn_s: float
 ) -> tuple[dict[str, list[Result]], dict[str, str]]:
@@ -288,11 +308,10 @@ def measure(
         for medium in media:
             if medium in skipped:
                 continue
-            taken = crews.of(medium).take(cell, medium, steps[medium], gradient_s)
-            if isinstance(taken, str):
-                skipped[medium] = taken
+            got, steps[medium] = turn(crews.of(medium), cell, medium, steps[medium], gradient_s)
+            if isinstance(got, str):
+                skipped[medium] = got
                 continue
-            got = result(taken)
             if round_ > 0:
                 results[medium].append(got)
             if medium in FIXED_STEPS:
