@@ -12,18 +12,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-from dualrt.core.effects import Awaited, Body, Effect
+from dualrt.core.effects import Awaited, Body, Effect, Leave, Now, Recv, Report, Sleep, describe
 
 STORY_LENGTH = 8
 """How many last effects an error tells."""
 
-Story: TypeAlias = "deque[Effect[Any]]"
-"""The last effects of a body, oldest first."""
+Story: TypeAlias = "deque[Effect[Any] | str]"
+"""The last effects of a body, oldest first: one under way, and what `told` says of those before."""
+
+_LIGHT = frozenset((Leave, Now, Recv, Report, Sleep))
+"""Effects that hold no vector."""
 
 
 def new_story() -> Story:
     """One in which nothing has happened yet."""
     return deque(maxlen=STORY_LENGTH)
+
+
+def told(one: Effect[Any] | str) -> str:
+    """A line of a story."""
+    return one if isinstance(one, str) else describe(one)
 
 
 def exhaust(
@@ -54,6 +62,9 @@ def exhaust(
                 advance = partial(body.throw, error)
             else:
                 advance = partial(body.send, answered)
+                if type(effect) not in _LIGHT:
+                    # It would keep its vectors for a step or two, and their memory from the next.
+                    story[-1] = describe(effect)
     finally:
         body.close()
 

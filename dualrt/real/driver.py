@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dualrt.core.bodies import Story, drop, exhaust, new_story
+from dualrt.core.bodies import Story, drop, exhaust, new_story, told
 from dualrt.core.effects import (
     AllReduce,
     Awaited,
@@ -42,7 +42,6 @@ from dualrt.core.effects import (
     Send,
     Sleep,
     Together,
-    describe,
 )
 from dualrt.core.errors import (
     DualrtError,
@@ -276,7 +275,7 @@ class RealDriver:
         if isinstance(cause, (FailedElsewhereError, OverError)):
             self.stop(cause)
             return
-        story = [describe(effect) for effect in course.story]
+        story = [told(effect) for effect in course.story]
         error = StrandError(self._learner.rank, course.name, self._learner.draws, story, cause)
         error.__cause__ = cause
         self.stop(error)

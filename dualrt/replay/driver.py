@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from dualrt.core.bodies import Story, drop, exhaust, new_story
+from dualrt.core.bodies import Story, drop, exhaust, new_story, told
 from dualrt.core.effects import (
     AllReduce,
     Awaited,
@@ -32,7 +32,6 @@ from dualrt.core.effects import (
     Send,
     Sleep,
     Together,
-    describe,
 )
 from dualrt.core.errors import RunError, StrandError
 from dualrt.core.learner import Learner, Strand
@@ -136,7 +135,7 @@ class Replay:
         except DivergedError as diverged:
             error: RunError = diverged
         except (Exception, SystemExit) as cause:
-            rank, story = course.given.rank, [describe(effect) for effect in course.story]
+            rank, story = course.given.rank, [told(effect) for effect in course.story]
             step = self._learners[rank].draws
             error = StrandError(rank, course.strand, step, story, cause)
             error.__cause__ = cause

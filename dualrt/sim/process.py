@@ -21,8 +21,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
-from dualrt.core.bodies import new_story
-from dualrt.core.effects import Awaited, Body, Effect, describe
+from dualrt.core.bodies import new_story, told
+from dualrt.core.effects import Awaited, Body, Effect
 from dualrt.core.errors import StrandError
 from dualrt.core.journal import Journal, Pens
 from dualrt.core.learner import Learner
@@ -237,18 +237,18 @@ class Process:
         self._body, self._send, self._done = cast(Body[Any], dead), dead.send, _ignore
 
     def __str__(self) -> str:
-        waits = describe(self._told[-1]) if self._told else "its start"
+        waits = told(self._told[-1]) if self._told else "its start"
         return (
             f"learner {self.learner.rank}, strand {self.name!r}, step {self.learner.draws}: "
             f"waits for {waits}"
         )
 
     @property
-    def _told(self) -> Sequence[Effect[Any]]:
+    def _told(self) -> Sequence[Effect[Any] | str]:
         return (self.effect,) if self._body is None else self.story
 
     def _failure(self, cause: Exception) -> StrandError:
-        story = [describe(effect) for effect in self._told]
+        story = [told(effect) for effect in self._told]
         return StrandError(self.learner.rank, self.name, self.learner.draws, story, cause)
 
 
