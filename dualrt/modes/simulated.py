@@ -19,6 +19,7 @@ from dualrt.core.records import Observer
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.modes.observers import OnProgress, Watch
 from dualrt.modes.outcome import Outcome, keep, summed_up
+from dualrt.modes.room import room, too_small
 from dualrt.modes.simulator import cluster_of, device_of, simulator_of
 from dualrt.modes.spared import spared
 from dualrt.modes.threads import set_threads
@@ -93,6 +94,7 @@ def simulate(
         price_per_server_hour=scenario.cluster.price_per_server_hour,
         fitted=_fitted(scenario),
         faults=_fault_figures(simulator.toll, present, scenario.learners),
+        memory=room(scenario, workload),
     )
     warnings = (
         *_warnings(composition, workload),
@@ -157,7 +159,7 @@ def _learners(composition: Composition, workload: Workload[Any]) -> list[Learner
 
 
 def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, ...]:
-    """What the scenario sets and this simulation has no use for."""
+    """What the scenario sets in vain here, and what does not fit its cluster."""
     warnings, scenario = composition.warnings(), composition.scenario
     if scenario.simulation.gradients == "together" and not (
         isinstance(workload, JointWorkload) and workload.gradients_at_once > 1
@@ -172,7 +174,8 @@ def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, .
             f"{scenario.source}: cluster.collectives.granularity has no effect: workload "
             f"{scenario.workload.name} is one tensor"
         )
-    return tuple(warnings)
+    small = too_small(scenario, workload)
+    return (*warnings, small) if small else tuple(warnings)
 
 
 def _fitted(scenario: Scenario) -> list[FittedKey]:

@@ -63,6 +63,21 @@ class FittedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomFigures:
+    """The memory of a simulated device, and what is to be in it."""
+
+    least_bytes: int
+    """Of weights, gradient and optimizer state in float32; activations, and what averaging keeps,
+    come on top."""
+    device_bytes: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the least does."""
+        return self.least_bytes <= self.device_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class FaultFigures:
     """What faults did to a run; stragglers are not counted."""
 
@@ -151,6 +166,8 @@ class Summary:
     """What of the simulated cluster is no description, but was fitted."""
     faults: FaultFigures | None = None
     """The key is absent where nothing went wrong on purpose."""
+    memory: RoomFigures | None = None
+    """The key is absent where the memory of the simulated device is not known."""
 
     def to_json(self) -> str:
         """One JSON object on one line, with no NaN or infinity in it."""
@@ -198,6 +215,7 @@ def summarise(
     price_per_server_hour: float | None = None,
     fitted: Sequence[FittedKey] = (),
     faults: FaultFigures | None = None,
+    memory: RoomFigures | None = None,
 ) -> Summary:
     """Sum a run up.
 
@@ -205,7 +223,8 @@ def summarise(
     the speed-up and the time of an iteration follow from its rate. `gradient_s` is what one
     mini-batch takes on one undisturbed device, `evaluation` holds the held-out "loss" and
     "accuracy" as far as there are any, `links` (name, utilisation) pairs, `servers` those that are
-    paid for, and `faults` what went wrong on purpose, None where nothing was to.
+    paid for, `faults` what went wrong on purpose, None where nothing was to, and `memory` what has
+    to fit a device.
 
     A figure that is not finite, such as the loss of a run that diverged, becomes None.
     """
@@ -270,10 +289,11 @@ def summarise(
         cost_total=_product(price_per_server_hour, server_hours_total),
         fitted=tuple(fitted),
         faults=faults,
+        memory=memory,
     )
 
 
-_OPTIONAL = ("accuracy", "steady", "faults")
+_OPTIONAL = ("accuracy", "steady", "faults", "memory")
 """Keys that are left out of the JSON where there is nothing to say."""
 
 

@@ -67,6 +67,11 @@ def _run(summary: Summary) -> Rows:
     yield "algorithm", summary.algorithm
     yield "learners", units.count(summary.learners)
     yield "batch of a learner", f"{units.count(summary.batch)} samples"
+    if summary.memory is not None:
+        memory = summary.memory
+        least, all_of_it = units.size(memory.least_bytes), units.size(memory.device_bytes)
+        fits = "" if memory.fits else ": it does not fit"
+        yield "memory of a device", f"{least} of {all_of_it} without activations{fits}"
     yield "mini-batches", units.count(summary.steps)
     yield "mini-batches a learner", f"{units.count(fewest)} to {units.count(most)}"
 

@@ -60,8 +60,8 @@ class SlowPeriods(Table):
 class Device(Table):
     """What computes a learner's gradients: a known device, its own figures, or both.
 
-    Keys and meaning are those of the simulator's `DeviceSpec`; what is left out is as in the device
-    of that name, or none.
+    Keys and meaning are those of the simulator's `DeviceSpec`, but for `memory_bytes`; what is left
+    out is as in the device of that name, or none.
     """
 
     name: Name | None = Field(
@@ -80,6 +80,11 @@ class Device(Table):
     memory_bytes_per_s: Positive | None = Field(
         default=None,
         description="Bandwidth of the device's memory, for kinds of computation without a profile.",
+    )
+    memory_bytes: Positive | None = Field(
+        default=None,
+        description="Size of the device's memory; a simulation warns where the model cannot fit. "
+        "Left out: it is not looked at.",
     )
     launch_s: Amount | None = Field(
         default=None, description="Time that any computation takes at least, to be started."
@@ -374,5 +379,5 @@ class Cluster(ClusterDescription):
         return self.servers_per_rack * self.nic_bytes_per_s / self.oversubscription
 
     def device_fields(self) -> dict[str, Any]:
-        """What was said of the device; what was left out is absent."""
-        return self.device.model_dump(exclude_none=True)
+        """What was said of the device's speed; what was left out is absent."""
+        return self.device.model_dump(exclude_none=True, exclude={"memory_bytes"})

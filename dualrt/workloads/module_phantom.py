@@ -80,6 +80,7 @@ class ModulePhantom(Phantom):
             tensors_bytes=sizes,
             samples_per_epoch=samples_per_epoch,
         )
+        self.frozen_bytes = frozen
         self.gradient_cost = Cost(
             "gradient",
             samples=batch,

@@ -105,6 +105,9 @@ class Phantom:
             not those of the vector.
     """
 
+    frozen_bytes = 0
+    """Of parameters that are computed with, and neither trained nor sent."""
+
     def __init__(
         self,
         *,
@@ -165,6 +168,7 @@ class Phantom:
             tensors_bytes=tuple(weights.tensors_bytes),
             samples_per_epoch=workload.samples_per_epoch,
         )
+        shadow.frozen_bytes = getattr(workload, "frozen_bytes", 0)
         # As it stands, not by way of costs a sample: rounding would move the shadow's clock.
         shadow.gradient_cost = workload.gradient_cost
         return shadow

@@ -208,6 +208,30 @@ def test_collectives_that_nobody_calls_are_warned_about_on_stderr() -> None:
     assert "cluster.collectives.algorithm has no effect: sd-psgd calls no" in done.stderr
 
 
+@pytest.mark.parametrize(("momentum", "vectors"), [(0.0, 2), (0.9, 3)])
+def test_a_model_that_does_not_fit_its_device_is_warned_about(
+    momentum: float, vectors: int
+) -> None:
+    frozen, trained = 4 * (100 * 100 + 100), 4 * (100 * 2 + 2)
+    least = vectors * trained + frozen
+    phantom = commands.settings(
+        'workload={name="module-phantom",module="tests.support.adapted:Adapted",inputs=[[100]],'
+        "samples_per_epoch=640,batch=32}",
+        "simulation.numerics=false",
+        "cluster.file=desk",
+        f"training.optimizer.momentum={momentum}",
+    )
+    words = ["simulate", *QUADRATIC, *phantom, "--json"]
+    known = commands.here(*words, *commands.settings(f"cluster.device.memory_bytes={least}"))
+    assert json.loads(known.stdout)["memory"] == {"least_bytes": least, "device_bytes": least}
+    assert "memory_bytes" not in known.stderr
+    small = commands.here(*words, *commands.settings(f"cluster.device.memory_bytes={least - 1}"))
+    assert small.returncode == 0
+    assert "a learner keeps" in small.stderr
+    assert ("gradient, momentum" in small.stderr) == (momentum > 0)
+    assert "memory" not in json.loads(commands.here(*words).stdout)
+
+
 def test_what_cannot_be_cut_into_tensors_is_warned_about() -> None:
     options = ["algorithm.name=ssgd", "cluster.file=desk", "cluster.collectives.granularity=tensor"]
     quadratic = find("sims", "quadratic-sd-psgd")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from dualrt.observe.summary import FittedKey, Summary
+from dualrt.observe.summary import FittedKey, RoomFigures, Summary
 from dualrt.observe.tables import comparison_table, summary_table
 from tests.observe.examples import NICS, a_run, summed_up, tallied
 
@@ -139,3 +139,13 @@ def test_what_it_costs_is_said_where_there_is_a_price(simulated: Summary) -> Non
     assert "cost" not in printed(summary_table(simulated))
     paid = replace(simulated, servers=8, cost_total=1234.5)
     assert row(printed(summary_table(paid)), "cost") == "1,234.50 for 8 servers"
+
+
+def test_what_a_device_has_to_hold_is_said_where_its_memory_is_known(simulated: Summary) -> None:
+    assert "memory" not in printed(summary_table(simulated))
+    known = replace(simulated, memory=RoomFigures(2_000_000_000, 16e9))
+    said = row(printed(summary_table(known)), "memory of a device")
+    assert said == "2.00 GB of 16.0 GB without activations"
+    small = replace(simulated, memory=RoomFigures(2_000_000_000, 1e9))
+    said = row(printed(summary_table(small)), "memory of a device")
+    assert said == "2.00 GB of 1.00 GB without activations: it does not fit"

@@ -77,7 +77,9 @@ def test_the_collectives_keys_and_defaults_are_the_simulators() -> None:
 
 
 def test_the_devices_keys_are_the_simulators() -> None:
-    assert Device.model_fields.keys() - {"name"} == {field.name for field in fields(DeviceSpec)}
+    assert Device.model_fields.keys() - {"name", "memory_bytes"} == {
+        field.name for field in fields(DeviceSpec)
+    }
 
 
 def test_importing_scenarios_brings_nothing_heavy_along() -> None:
