@@ -26,13 +26,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,16 +49,12 @@ from dualrt.real.keys import Keys
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import options, tell
+from benchmarks.hosts import PAYLOAD, cable, can_be_made
 
 MEDIA = ("raw", "gloo", "zeromq", "dualrt", "tcp", "curve")
 LOOPBACK = "127.0.0.1"
-HOSTS = ("10.78.0.1", "10.78.0.2")
 TIMEOUT_S = 60.0
 PIECE_BYTES = 1024 * 1024
-PAYLOAD = 1448 / 1514
-"""Part of a shaped link that is payload: packets of 1,500 bytes with TCP's headers, and Ethernet's
-before them, which is what the shaper counts."""
-
 KEYS = {
     "goodput_ratio_raw": "goodput of dualrt / of raw sockets, loopback",
     "goodput_ratio_raw_tcp": "goodput of dualrt without shared memory / of raw sockets, loopback",
@@ -270,49 +265,18 @@ def one_side(medium: str, side: Side) -> dict[str, Any]:
 class Wire(NamedTuple):
     """Where the two processes live."""
 
-    prefixes: tuple[list[str], list[str]]
-    addresses: tuple[str, str]
+    prefixes: Sequence[Sequence[str]]
+    addresses: Sequence[str]
 
 
 @contextmanager
 def wire(gbit_per_s: float | None) -> Iterator[Wire]:
-    """Loopback, or a cable of that speed between two namespaces."""
+    """Loopback, or a cable of that speed between two hosts."""
     if gbit_per_s is None:
-        yield Wire(([], []), (LOOPBACK, LOOPBACK))
+        yield Wire(((), ()), (LOOPBACK, LOOPBACK))
         return
-    names = tuple(f"dualrt-gossip{os.getpid()}-{number}" for number in range(2))
-    for name in names:
-        _ip("netns", "add", name)
-    try:
-        ends = ["dualrt-g0", "dualrt-g1"]
-        _ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", ends[1], "netns",
-            names[1])  # fmt: skip
-        for name, end, address in zip(names, ends, HOSTS, strict=True):
-            _ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
-            _ip("-n", name, "link", "set", end, "up")
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("netns", "exec", name, "tc", "qdisc", "add", "dev", end, "root", "tbf",
-                "rate", f"{gbit_per_s:g}gbit", "burst", "1mb", "limit", "32mb")  # fmt: skip
-        prefixes = tuple(["ip", "netns", "exec", name] for name in names)
-        yield Wire((prefixes[0], prefixes[1]), HOSTS)
-    finally:
-        for name in names:
-            _ip("netns", "del", name)
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def shapes() -> bool:
-    """Whether links can be shaped here."""
-    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("tc") is None:
-        return False
-    try:
-        with wire(1.0):
-            return True
-    except subprocess.CalledProcessError:
-        return False
+    with cable(1000 * gbit_per_s) as hosts:
+        yield Wire([host.prefix for host in hosts], [host.address for host in hosts])
 
 
 def run(medium: str, where: Wire, rounds: int, nbytes: int, port: int) -> dict[str, Any]:
@@ -420,7 +384,7 @@ def main() -> None:
     chosen = parser.parse_args()
     nbytes = int(chosen.size_mb * 1e6) // 4 * 4
     links = [None if word == "loopback" else float(word) for word in chosen.links.split(",")]
-    if any(links) and not shapes():
+    if any(links) and not can_be_made():
         print("no shaped links: they need root, iproute2 and tbf", file=sys.stderr)
         links = [link for link in links if link is None]
     figures = measure(chosen.rounds, nbytes, links, chosen.turns)
