@@ -39,9 +39,9 @@ def can_be_made() -> bool:
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("tc") is None:
         return False
     try:
-        with cable(1000.0):
+        with switched(1, 1000.0):
             return True
-    except subprocess.CalledProcessError:
+    except OSError:
         return False
 
 
@@ -76,13 +76,13 @@ def _namespaces(number: int) -> Iterator[Sequence[str]]:
     names: list[str] = []
     try:
         for place in range(number):
-            name = f"dualrt-benchmark{os.getpid()}-{place}"
-            _ip("netns", "add", name)
-            names.append(name)
+            names.append(f"dualrt-benchmark{os.getpid()}-{place}")
+            _ip("netns", "add", names[-1])
         yield names
     finally:
         for name in names:
-            _ip("netns", "del", name)
+            # One that was not made any more, say, must not keep the others.
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
 def _host(name: str, place: int, mbit_per_s: float, burst: str) -> Host:
@@ -101,4 +101,7 @@ def _shape(name: str, interface: str, mbit_per_s: float, burst: str) -> None:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+    """Run `ip`. Raises OSError with what it says."""
+    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ KEYS = {
 """What `--json` prints."""
 
 SLOW = "[{learner = 0, factor = 3}]"
+# Over before the part of a run that is looked at begins: what is seen is what it leaves behind.
 STUMBLES = "[{learner = 0, factor = 5, end_s = 0.5}]"
 
 
@@ -143,41 +145,41 @@ def words(case: Case, learners: int, steps: int) -> list[str]:
 def trained(hosts: Sequence[Host], case: Case, learners: int, steps: int, folder: Path) -> Seen:
     """Train on the hosts, a process a learner, as torchrun would start them."""
     told = words(case, learners, steps)
-    processes = []
-    for rank in range(learners):
-        number, local = divmod(rank, case.per_host)
-        environment = {
-            "RANK": rank,
-            "WORLD_SIZE": learners,
-            "LOCAL_RANK": local,
-            "LOCAL_WORLD_SIZE": case.per_host,
-            "GROUP_RANK": number,
-            "GROUP_WORLD_SIZE": learners // case.per_host,
-            "MASTER_ADDR": hosts[0].address,
-            "MASTER_PORT": PORT,
-            "OMP_NUM_THREADS": 1,
-        }
-        host = hosts[number]
-        here = ["--set", f"real.interface={host.interface}", "--set", "real.curve=off"]
-        command = [sys.executable, "-m", "dualrt", "train", SCENARIO, "--json"]
-        processes.append(
-            subprocess.Popen(
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        processes = []
+        for rank in range(learners):
+            number, local = divmod(rank, case.per_host)
+            environment = {
+                "RANK": rank,
+                "WORLD_SIZE": learners,
+                "LOCAL_RANK": local,
+                "LOCAL_WORLD_SIZE": case.per_host,
+                "GROUP_RANK": number,
+                "GROUP_WORLD_SIZE": learners // case.per_host,
+                "MASTER_ADDR": hosts[0].address,
+                "MASTER_PORT": PORT,
+                "OMP_NUM_THREADS": 1,
+            }
+            host = hosts[number]
+            here = ["--set", f"real.interface={host.interface}", "--set", "real.curve=off"]
+            command = [sys.executable, "-m", "dualrt", "train", SCENARIO, "--json"]
+            said = stack.enter_context(Path(folder, f"said-{rank}").open("w"))
+            process = subprocess.Popen(
                 [*host.prefix, *command, *told, *here, "--out", str(folder / str(rank))],
                 env={**os.environ, **{key: str(value) for key, value in environment.items()}},
                 cwd=ROOT,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=said,
             )
-        )
-    try:
-        ended = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, said in zip(processes, ended, strict=True):
-        if process.returncode:
-            raise SystemExit(said)
+            # Last in, first out: killed, and then waited for.
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        codes = [process.wait(TIMEOUT_S) for process in processes]
+    for rank, code in enumerate(codes):
+        if code:
+            raise SystemExit(Path(folder, f"said-{rank}").read_text())
     return seen(folder)
 
 
@@ -198,6 +200,7 @@ def simulated(
         capture_output=True,
         text=True,
         check=False,
+        timeout=TIMEOUT_S,
     )
     if done.returncode:
         raise SystemExit(done.stderr)

@@ -25,7 +25,6 @@ longer than a gradient: then w_{k+1} = w_k - a g(w_k) until the average is there
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import final
 
 from dualrt.algorithms.gossip import WAYS, Gossiper, Way, check_overlap
@@ -47,10 +46,11 @@ class ADPSGD(Gossiper):
     ) -> Layout:
         """Every learner is a replica and a vertex of the graph.
 
-        Raises UsageError unless `period` is at least 1, and `overlap` 1 or at least that.
+        Raises UsageError unless `period` and `overlap` are at least 1, and where the exchange
+        leaves no room for an overlap.
         """
         check_period(period)
-        check_overlap(overlap, period, exchange)
+        check_overlap(overlap, exchange)
         way = WAYS[exchange]
         return (
             super()
@@ -90,11 +90,11 @@ class ADPSGD(Gossiper):
 
     async def steps_ahead(self) -> None:
         """One step, and others while the exchange is under way."""
-        for taken in count(1):
+        ahead = True
+        while ahead:
             read = self.weights.snapshot()  # w_k
             await self.update(await self.gradient(read), read)  # w_{k+1} = w_k - a g(w_k; xi_k)
-            if not self.goes_ahead(taken):
-                return
+            ahead = self.goes_ahead()
 
     async def end_it(self) -> None:
         """Tell others, and wait for what was late."""

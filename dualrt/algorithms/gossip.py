@@ -42,22 +42,15 @@ Way: TypeAlias = Literal["delta", "lock"]
 WAYS: Mapping[Way, type[Exchange]] = MappingProxyType({"delta": Delta, "lock": Lock})
 
 
-def check_overlap(overlap: int, period: int, exchange: Way) -> None:
+def check_overlap(overlap: int, exchange: Way) -> None:
     """Raise UsageError unless so many steps can be taken beside one exchange."""
     if overlap < 1:
         raise UsageError(f"overlap = {overlap}: steps beside one exchange; at least 1")
-    if overlap == 1:
-        return
-    if WAYS[exchange].holds_updates:
+    if overlap > 1 and WAYS[exchange].holds_updates:
         raise UsageError(
             f"overlap = {overlap}: with exchange = {exchange!r} every update waits until no "
             "exchange is under way, so none can be taken beside one; take exchange = 'delta', or "
             "overlap = 1"
-        )
-    if overlap < period:
-        raise UsageError(
-            f"overlap = {overlap}: exchanges are period = {period} steps apart, so that as many "
-            "can be taken beside one; take at least that, or 1"
         )
 
 
@@ -70,10 +63,12 @@ class Gossiper(Learner):
         super().__init__(seat)
         check_period(period)
         self.exchange = WAYS[exchange](self)
-        check_overlap(overlap, period, exchange)
+        check_overlap(overlap, exchange)
         self._period, self.overlap = period, overlap
         self._round = 0
         """With an overlap: the next round of the graph."""
+        self._taken = 1
+        """With an overlap: steps since the last round began, or one before the first step."""
         self._averaging = False
         """With an overlap: whether exchanges are under way."""
         self.vertex = self.rank
@@ -106,22 +101,29 @@ class Gossiper(Learner):
             return NOTHING
         return self._average_in(round_)
 
-    def average_meanwhile(self) -> Body[None]:
-        """The same for the next round, beside which steps go on while `goes_ahead`."""
-        round_, self._round, self._averaging = self._round, self._round + 1, True
-        return self._averaged(self._average_in(round_))
+    def average_meanwhile(self) -> Awaited[object]:
+        """The same with an overlap: the next round, unless the last began too few steps ago.
 
-    async def _averaged(self, averaging: Awaited[object]) -> None:
-        await averaging
+        To be followed by a step, and by others while `goes_ahead`.
+        """
+        if self._taken < self._period:
+            return NOTHING
+        round_ = self._round
+        self._round, self._taken, self._averaging = round_ + 1, 0, True
+        return self._averaged(round_)
+
+    async def _averaged(self, round_: int) -> None:
+        await self._average_in(round_)
         self._averaging = False
 
-    def goes_ahead(self, taken: int) -> bool:
-        """Whether to take one more step than the `taken` since the last exchanges began."""
-        if self.finished:
-            return False
-        if taken < self._period:
-            return True
-        return taken < self.overlap and self.known("averaging", float(self._averaging)) > 0
+    def goes_ahead(self) -> bool:
+        """A step was taken: whether to take another beside exchanges that are under way."""
+        self._taken += 1
+        return (
+            self._taken < self.overlap
+            and not self.finished
+            and self.known("averaging", float(self._averaging)) > 0
+        )
 
     def _average_in(self, round_: int) -> Awaited[object]:
         shares = self.mixing.initiates(round_)
@@ -181,13 +183,14 @@ class Gossiper(Learner):
         """What was given up by now, no learner that is started from there will hear the end of."""
         state = super().state()
         state.values["abandoned"] += self.exchange.given_up
-        state.values["round"] = self._round
+        state.values.update(round=self._round, steps_since_round=self._taken)
         return state
 
     def restore(self, state: State) -> None:
         """Rounds go on from where they were."""
         super().restore(state)
         self._round = state.values.get("round", 0)
+        self._taken = state.values.get("steps_since_round", 1)
 
     async def rejoin(self) -> bool:
         """Take the weights of the first learner that answers, neighbours before others.
@@ -221,7 +224,7 @@ class Gossiper(Learner):
             self.weights.begin_from(theirs)
             self.life, self.saw_losses = self.seat.incarnation + 1, True
             # Its dead self has drawn as many mini-batches as it had updates; none is drawn again.
-            self.draws = self.step
+            self.draws, self._round = self.step, self.step // self._period
             return True
         return False
 

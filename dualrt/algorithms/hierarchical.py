@@ -50,8 +50,8 @@ class HierarchicalADPSGD(Gossiper):
 
     By default the learners of a node are one: of the processes that a launcher started on a host,
     or of a simulated server. `on_member_lost` says whether one goes on without a member that is
-    lost. Leaders start exchanges in every `period`-th step, and wait for one when `overlap` steps
-    have been taken beside it.
+    lost. Leaders start exchanges in every `period`-th step, and wait for one only when `overlap`
+    steps of the super-learner have been taken beside it: with 1, in each.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class HierarchicalADPSGD(Gossiper):
 
         `learners_per_node` is None where nodes are not alike. Raises UsageError if groups of that
         size do not divide the learners, or nodes were asked for and are not alike; if learners are
-        to go on whose exchange cannot; unless `period` is at least 1, and `overlap` 1 or at least
-        that.
+        to go on whose exchange cannot; unless `period` and `overlap` are at least 1, and where the
+        exchange leaves no room for an overlap.
         """
         check_period(period)
-        check_overlap(overlap, period, exchange)
+        check_overlap(overlap, exchange)
         size = _group_size(learners, learners_per_group, learners_per_node)
         leaders = tuple(range(0, learners, size))
         groups = tuple(
@@ -190,14 +190,12 @@ class HierarchicalADPSGD(Gossiper):
 
     async def steps_ahead(self, read: Snapshot[Any]) -> PeerLostError | None:
         """A step, and others while the leader's exchange is under way; or who is missing."""
-        taken = 0
         while True:
             gradient = await self.group_gradient(read)
             if isinstance(gradient, PeerLostError):
                 return gradient
             await self.update(gradient, read)  # w_{k+1} = w_k - a g_s
-            taken += 1
-            if not self.goes_ahead(taken):
+            if not self.goes_ahead():
                 return None
             read = self.weights.snapshot()  # w_k
             try:

@@ -18,7 +18,8 @@ STORY_LENGTH = 8
 """How many last effects an error tells."""
 
 Story: TypeAlias = "deque[Effect[Any] | str]"
-"""The last effects of a body, oldest first: one under way, and what `told` says of those before."""
+"""The last effects of a body, oldest first. Those that `exhaust` has had answered are there as what
+`told` says of them, if they hold vectors."""
 
 _LIGHT = frozenset((Leave, Now, Recv, Report, Sleep))
 """Effects that hold no vector."""
@@ -62,9 +63,9 @@ def exhaust(
                 advance = partial(body.throw, error)
             else:
                 advance = partial(body.send, answered)
-                if type(effect) not in _LIGHT:
-                    # It would keep its vectors for a step or two, and their memory from the next.
-                    story[-1] = describe(effect)
+            if type(effect) not in _LIGHT:
+                # It would keep its vectors for a step or two, and their memory from the next.
+                story[-1] = describe(effect)
     finally:
         body.close()
 

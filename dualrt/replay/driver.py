@@ -156,11 +156,14 @@ class Replay:
                 given.send(tag, peer, self.given[peer], packet)
             case Report(update=update):
                 self._report(update)
+                if self._fibers.ending:
+                    # Here: a strand may report again before it waits for anything.
+                    self._fibers.pause()
             case Together(children=children):
                 return self._together(course, children)
             case AllReduce(group=group, vector=vector, spent=spent):
-                mine = self._sum(given.rank, group, vector if spent else vector.clone())
-                return mine.div_(len(group.ranks))
+                mine = vector if spent else vector.clone()
+                return self._sum(given.rank, group, mine, len(group.ranks))
             case MeanGradient():
                 return self._mean_gradient(given.rank, effect)
             case Broadcast(group=group, root=root, packet=packet):
@@ -208,12 +211,13 @@ class Replay:
             self._sum(rank, group, piece)
         return gradient
 
-    def _sum(self, rank: int, group: Group, vector: Tensor) -> Tensor:
-        """The sum of the group's vectors, in this one."""
+    def _sum(self, rank: int, group: Group, vector: Tensor, parts: int = 1) -> Tensor:
+        """The sum of the group's vectors, in this one, divided by `parts`."""
 
         def add(vectors: Sequence[Tensor]) -> Sequence[Tensor]:
             self._sums.add(group, vectors)
-            return vectors
+            # All at once: a vector may be a learner's weights, and the end may come in between.
+            return [one.div_(parts) for one in vectors]
 
         summed: Tensor = self._meet(rank, group, vector, add)
         return summed

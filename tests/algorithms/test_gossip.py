@@ -77,7 +77,6 @@ def test_a_period_below_one_is_refused(algorithm: type[Gossiper], settings: dict
     [
         ({"overlap": 0}, "overlap = 0: steps beside one exchange; at least 1"),
         ({"overlap": 2, "exchange": "lock"}, "take exchange = 'delta', or overlap = 1"),
-        ({"overlap": 3, "period": 4}, "exchanges are period = 4 steps apart"),
     ],
 )
 @pytest.mark.parametrize(

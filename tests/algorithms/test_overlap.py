@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 from math import ceil
 
@@ -9,6 +10,7 @@ import pytest
 
 from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.algorithms.hierarchical import HierarchicalADPSGD
+from dualrt.core.bodies import drop
 from dualrt.core.effects import Send
 from dualrt.core.learner import Learner
 from dualrt.workloads.phantom import Phantom
@@ -16,7 +18,7 @@ from dualrt.workloads.quadratic import Quadratic
 from tests.support.exact import ExactWorkload, learners_of
 from tests.support.pushing import body, first
 from tests.support.runs import Case
-from tests.support.simulated import Log, simulate
+from tests.support.simulated import Log, machine, simulate
 
 GRADIENT_S = 10e-3
 SLOW_S = 8e-3
@@ -97,12 +99,49 @@ def test_an_exchange_that_is_faster_than_a_gradient_is_made_for_each() -> None:
     assert set(steps_between_offers(log)[1:-1]) == {1}
 
 
-@pytest.mark.parametrize(("period", "overlap", "taken"), [(2, 8, 4), (6, 8, 6), (4, 4, 4)])
+@pytest.mark.parametrize(
+    ("period", "overlap", "taken"), [(2, 8, 4), (6, 8, 6), (4, 4, 4), (6, 2, 6)]
+)
 def test_with_a_period_no_exchange_begins_before_it_is_over(
     period: int, overlap: int, taken: int
 ) -> None:
     log = run(ADPSGD, period=period, overlap=overlap)
     assert set(steps_between_offers(log)[1:-1]) == {taken}
+
+
+class Asked:
+    """A keeper that keeps nothing, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def due(self) -> bool:
+        self.times += 1
+        return False
+
+    def keep(self) -> None:
+        raise NotImplementedError
+
+
+def test_a_checkpoint_can_be_taken_between_any_two_steps_with_no_exchange_beside_them() -> None:
+    workload = ExactWorkload(learners=2, samples_per_epoch=120)
+    learners = Case(ADPSGD, 2, {"period": 40, "overlap": 40}).cast(workload)
+    for learner in learners:
+        learner.keeper = Asked()
+    log = simulate(learners, machine(2, latency_s=1e-6))
+    for learner in learners:
+        assert isinstance(learner.keeper, Asked)
+        assert learner.keeper.times == log.steps(learner.rank) > 40
+
+
+def test_what_is_stopped_before_its_exchange_begins_leaves_nothing_that_python_complains_of() -> (
+    None
+):
+    learner = learners_of(
+        ADPSGD, ExactWorkload(learners=2, samples_per_epoch=2), 2, {"overlap": 2}
+    )[0]
+    drop(learner.average_meanwhile())
+    gc.collect()
 
 
 def test_rounds_of_the_graph_are_those_of_exchanges_and_not_of_steps() -> None:
@@ -134,6 +173,7 @@ def test_a_learner_that_goes_on_from_a_state_goes_on_with_the_next_round() -> No
         return learners_of(ADPSGD, workload, 4, {"overlap": 2}, graph="complete")[0]
 
     def partner(of: ADPSGD) -> int:
+        of.goes_ahead()
         averaging = body(of.average_meanwhile())
         offer = first(averaging)
         averaging.close()

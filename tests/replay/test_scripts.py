@@ -10,9 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from dualrt.core.effects import Body, Compute, Cost, Packet, Place, Recv, Send, Sleep, Together
+from dualrt.core.effects import (
+    AllReduce,
+    Body,
+    Compute,
+    Cost,
+    Group,
+    Packet,
+    Place,
+    Recv,
+    Report,
+    Send,
+    Sleep,
+    Together,
+)
 from dualrt.core.errors import StrandError, UsageError
 from dualrt.core.learner import Learner
+from dualrt.core.records import Update
 from dualrt.core.weights import Snapshot
 from dualrt.observe.order import Header, Order, OrderWriter, read_orders
 from dualrt.real.failures import FAILURE, FailedElsewhereError
@@ -103,6 +117,26 @@ def test_a_change_that_raises_has_had_its_turn(tmp_path: Path) -> None:
     replay = again(cast(), read_orders(tmp_path))
     replay.check_over()
     assert replay.given[0].taken == 3
+
+
+def test_a_mean_is_there_for_all_when_anybody_goes_on() -> None:
+    """It may be in the place of weights, which are looked at where the replay is ended."""
+    pair, vectors = Group("pair", (0, 1)), [torch.tensor([1.0]), torch.tensor([3.0])]
+
+    def strand(rank: int) -> Callable[[], Body[None]]:
+        async def body() -> None:
+            await AllReduce(pair, vectors[rank], spent=True)
+            await Report(Update(rank, 1, 0.0, 0.1, None, 0, 0, 1))
+
+        return body
+
+    def end(_: Update) -> None:
+        replay.stop()
+
+    cast = actors([[main(strand(rank))] for rank in range(2)])
+    replay = Replay(cast, [[], []], end, timeout_s=30.0)
+    replay.run()
+    assert [vector.item() for vector in vectors] == [2.0, 2.0]
 
 
 def test_who_sleeps_until_something_is_so_sleeps_as_often_again(tmp_path: Path) -> None:

@@ -106,6 +106,24 @@ def test_a_replay_comes_to_the_same_bits_and_the_same_versions(
     assert len(set(bits(there))) > 1
 
 
+@pytest.mark.parametrize("step", [2, 3, 4, 7])
+def test_an_end_comes_where_it_is_asked_for_though_a_strand_might_go_on(
+    step: int, tmp_path: Path
+) -> None:
+    case = Case(ADPSGD, LEARNERS, {"overlap": 4}, graph="complete", mixing="neighbours")
+    run(case, tmp_path)
+    learners = cast(case)
+
+    def report(update: Update) -> None:
+        if (update.learner, update.step) == (0, step):
+            replay.stop()
+
+    turns = [order.turns for order in read_orders(tmp_path)]
+    replay = Replay(learners, turns, report, timeout_s=30.0)
+    replay.run()
+    assert learners[0].step == step
+
+
 def test_strands_come_to_their_weights_in_between_each_other(tmp_path: Path) -> None:
     # Else there would be nothing to replay.
     run(Case(ADPSGD, LEARNERS, graph="complete", mixing="neighbours"), tmp_path)
