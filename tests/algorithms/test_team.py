@@ -185,7 +185,7 @@ def test_however_it_is_cut_all_come_to_the_end_and_together(data: st.DataObject)
     faults: list[Fault] = []
     for _ in range(data.draw(st.integers(1, 3))):
         side = frozenset(data.draw(st.sets(st.integers(0, 11), min_size=1, max_size=11)))
-        start_s, length_s = data.draw(moments), data.draw(moments)
+        start_s, length_s = data.draw(moments), data.draw(st.floats(1e-5, 4e-3))
         faults.append(Partition(side, start_s, start_s + length_s))
     dead = data.draw(st.sets(st.integers(0, 11), max_size=3))
     faults += [Crash(rank, at_s=data.draw(moments)) for rank in sorted(dead)]
