@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
+import numpy
 import pytest
 
 from dualrt import api, faults
@@ -106,7 +108,28 @@ def test_a_partition_of_all_learners_of_some_servers_is_of_those_that_are_there(
         ("messages=[{drop=0.1, start_s=60}]", "messages.0 has no effect: it begins at 60 s"),
         (
             'messages=[{drop=0.1}, {drop=0.1, tags=["ofer"]}]',
-            "messages.1.tags has no effect: no message has one of these. Those sent have: answer, ",
+            "messages.1.tags.0 has no effect: no message is of kind 'ofer'. Those sent are: ",
+        ),
+        (
+            'messages=[{drop=0.1, tags=["offer", "ofer"]}]',
+            "messages.0.tags.1 has no effect: no message is of kind 'ofer'",
+        ),
+        (
+            "crashes=[{learner=1, at_s=0.01, rejoin_after_s=0.01}, {learner=1, at_s=1000}]",
+            "crashes.1 has no effect: learner 1 did not get there; the run was over",
+        ),
+        # In whatever order they are written.
+        (
+            "crashes=[{learner=1, at_s=1000}, {learner=1, at_s=0.01, rejoin_after_s=0.01}]",
+            "crashes.0 has no effect: learner 1 did not get there; the run was over",
+        ),
+        (
+            "crashes=[{learner=1, at_step=9999}, {learner=1, at_step=2, rejoin_after_s=0.01}]",
+            "crashes.0 has no effect: learner 1 did not get there; the run was over",
+        ),
+        (
+            "crashes=[{learner=1, at_s=0.01}, {learner=1, at_s=0.02}]",
+            "crashes.1 has no effect: learner 1 was down already",
         ),
     ],
 )
@@ -121,10 +144,30 @@ def test_of_what_befell_somebody_there_is_no_warning() -> None:
         "crashes=[{learner=1, at_step=9}]",
         "stragglers=[{learner=2, factor=2}]",
         "links=[{pair=[0, 4], factor=0.5}]",
-        'messages=[{drop=0.1, tags=["offer", "ofer"]}]',
+        'messages=[{drop=0.1, tags=["offer", "answer"]}]',
     )
     run = load(SMALL, [f"faults.{table}" for table in tables])
     assert api.simulate(run).warnings == ()
+
+
+def test_a_crash_in_code_may_be_of_any_type_that_counts_or_measures() -> None:
+    plain, of_numpy = (
+        api.simulate(load(SMALL), faults=crashes).summary
+        for crashes in (
+            [faults.Crash(3, at_step=10), faults.Crash(1, at_s=0.0)],
+            [
+                faults.Crash(3, at_step=cast(int, numpy.int64(10))),
+                faults.Crash(1, at_s=cast(float, numpy.float32(0))),
+            ],
+        )
+    )
+    assert of_numpy.digest == plain.digest
+
+
+def test_a_crash_at_a_whole_second_is_at_no_step() -> None:
+    toll = api.simulate(load(SMALL), faults=[faults.Crash(1, at_s=60)]).toll
+    assert toll is not None
+    assert toll.crashed == ()
 
 
 def test_without_anyone_left_there_is_no_model() -> None:

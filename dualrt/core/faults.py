@@ -19,9 +19,10 @@ Times are seconds since the run began; an end may be inf.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, SupportsIndex, TypeAlias, cast
 
 from dualrt.core.errors import UsageError
 
@@ -67,6 +68,14 @@ def _need_period(fault: Partition | SlowCard | SlowPair | Weather) -> None:
     _need(fault, "end_s", fault.end_s > fault.start_s, "Give an end after start_s, or leave it out")
 
 
+def _whole(number: object) -> int | None:
+    """It as an int, also of numpy's types; None if it is none."""
+    try:
+        return operator.index(cast(SupportsIndex, number))
+    except TypeError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Crash:
     """A learner ends without a word, with all that it computes and all that is on its way to it.
@@ -74,8 +83,8 @@ class Crash:
     It crashes at `at_s`, or as it begins its step `at_step`, counted from 0. With `rejoin_after_s`
     it is started again that much later, as a new incarnation that knows nothing.
 
-    Raises UsageError unless exactly one of `at_s` and `at_step` is given, and for a number that
-    cannot be one.
+    Any number that is whole can be `at_step`. Raises UsageError unless exactly one of `at_s` and
+    `at_step` is given, and for a number that cannot be one.
     """
 
     learner: int
@@ -88,12 +97,16 @@ class Crash:
             raise UsageError(
                 f"crash of learner {self.learner}: give exactly one of at_s and at_step"
             )
-        at_s, step, after_s = self.at_s, self.at_step, self.rejoin_after_s
+        at_s, after_s = self.at_s, self.rejoin_after_s
         _need(self, "at_s", at_s is None or 0 <= at_s < math.inf, "Give seconds since it began")
-        whole = step is None or (isinstance(step, int) and step >= 0)
-        _need(self, "at_step", whole, "Count steps from 0")
+        step = _whole(self.at_step)
+        _need(self, "at_step", self.at_step is None or step is not None, "Give a whole number")
+        _need(self, "at_step", step is None or step >= 0, "Count steps from 0")
         later = after_s is None or 0 < after_s < math.inf
         _need(self, "rejoin_after_s", later, "Give seconds above 0, or leave it out: never")
+        # Drivers tell a time from a step by its type.
+        object.__setattr__(self, "at_s", None if at_s is None else float(at_s))
+        object.__setattr__(self, "at_step", step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +172,8 @@ class Weather:
     later (`delay`); it alone does, so that others overtake it (`reorder`). `pair` and `tags` say
     which messages; None means all.
 
-    Raises UsageError for what is no probability, no time or no pair, and a period that ends before
-    it starts.
+    Raises UsageError for what is no probability, no time or no pair, for messages that are to come
+    later by no time, and a period that ends before it starts.
     """
 
     drop: float = 0.0
@@ -177,6 +190,8 @@ class Weather:
         for key in ("drop", "duplicate", "delay", "reorder"):
             _need(self, key, 0 <= getattr(self, key) <= 1, "Give a probability, from 0 to 1")
         _need(self, "delay_s", 0 <= self.delay_s < math.inf, "Give seconds from 0")
+        later = max(self.duplicate, self.delay, self.reorder) > 0
+        _need(self, "delay_s", self.delay_s > 0 or not later, "Say how much later messages come")
         _need(self, "pair", self.pair is None or len(self.pair) == 2, "Name two learners, or none")
         _need_period(self)
 
@@ -236,4 +251,4 @@ class Toll:
     reordered: int = 0
     given_up: tuple[GivenUp, ...] = ()
     tags: tuple[str, ...] = ()
-    """Of all messages between learners that crossed their links."""
+    """Of the messages between learners that have met the weather (`Weather`), whatever it did."""

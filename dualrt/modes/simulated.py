@@ -16,6 +16,7 @@ from dualrt.core.errors import RunError
 from dualrt.core.faults import Fault, Toll
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
+from dualrt.core.weights import Weights
 from dualrt.core.workload import JointWorkload, Workload
 from dualrt.modes.observers import OnProgress, Watch
 from dualrt.modes.outcome import Outcome, keep, summed_up
@@ -26,7 +27,7 @@ from dualrt.modes.threads import set_threads
 from dualrt.observe.fan import fan
 from dualrt.observe.metrics import Target
 from dualrt.observe.steady import Steadiness
-from dualrt.observe.summary import FaultFigures, FittedKey
+from dualrt.observe.summary import FaultFigures, FittedKey, RoomFigures
 from dualrt.parting import Final
 from dualrt.scenario import Scenario
 from dualrt.workloads.phantom import Phantom
@@ -76,6 +77,9 @@ def simulate(
         simulator = simulator_of(composition, learners, cluster, device, watch.observer, faults)
         elapsed_s = simulator.run()
     present = simulator.present
+    # Those of a learner that is there: a vector more would be a whole model more.
+    weights = learners[0].seat.weights
+    memory = room(scenario, workload, weights)
     finals = [Final.of(learner) for _, learner in sorted(present.items()) if learner.is_replica]
     if not finals:
         raise RunError("every learner with weights of its own had crashed at the end")
@@ -94,10 +98,10 @@ def simulate(
         price_per_server_hour=scenario.cluster.price_per_server_hour,
         fitted=_fitted(scenario),
         faults=_fault_figures(simulator.toll, present, scenario.learners),
-        memory=room(scenario, workload),
+        memory=memory,
     )
     warnings = (
-        *_warnings(composition, workload),
+        *_warnings(composition, workload, weights, memory),
         *spared(scenario, elapsed_s, simulator.toll),
         *watch.complaints,
     )
@@ -114,7 +118,8 @@ def check(scenario: Scenario) -> tuple[str, ...]:
     composition, workload = _composed(scenario)
     learners = _learners(composition, workload)
     simulator_of(composition, learners, cluster, device_of(scenario), fan(), ())
-    return _warnings(composition, workload)
+    weights = learners[0].seat.weights
+    return _warnings(composition, workload, weights, room(scenario, workload, weights))
 
 
 def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
@@ -158,7 +163,12 @@ def _learners(composition: Composition, workload: Workload[Any]) -> list[Learner
     return [composition.learner(rank, workload) for rank in range(composition.scenario.learners)]
 
 
-def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, ...]:
+def _warnings(
+    composition: Composition,
+    workload: Workload[Any],
+    weights: Weights[Any],
+    memory: RoomFigures | None,
+) -> tuple[str, ...]:
     """What the scenario sets in vain here, and what does not fit its cluster."""
     warnings, scenario = composition.warnings(), composition.scenario
     if scenario.simulation.gradients == "together" and not (
@@ -169,12 +179,12 @@ def _warnings(composition: Composition, workload: Workload[Any]) -> tuple[str, .
             f"workload {scenario.workload.name} would gain"
         )
     cut = scenario.cluster.collectives.granularity != "model"
-    if cut and composition.layout.groups and len(workload.weights(0).tensors_bytes) == 1:
+    if cut and composition.layout.groups and len(weights.tensors_bytes) == 1:
         warnings.append(
             f"{scenario.source}: cluster.collectives.granularity has no effect: workload "
             f"{scenario.workload.name} is one tensor"
         )
-    small = too_small(scenario, workload)
+    small = too_small(scenario, memory)
     return (*warnings, small) if small else tuple(warnings)
 
 

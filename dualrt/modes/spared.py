@@ -7,11 +7,15 @@ which nothing goes wrong, and look as if that had been borne well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TypeVar
 
 from dualrt.core.faults import Toll
 from dualrt.scenario.faults import Crash, Messages, Period
 from dualrt.scenario.models import Scenario
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def spared(scenario: Scenario, elapsed_s: float, toll: Toll | None) -> tuple[str, ...]:
@@ -25,18 +29,50 @@ def spared(scenario: Scenario, elapsed_s: float, toll: Toll | None) -> tuple[str
 def _found(scenario: Scenario, elapsed_s: float, toll: Toll) -> Iterator[tuple[str, str]]:
     """The key of each, and why."""
     over = f"the run was over at {elapsed_s:.4g} s"
-    crashed = {learner for learner, _ in toll.crashed}
+    crashes = scenario.faults.crashes
+    survived = {id(crash) for crash in _survived(crashes, toll)}
+    for position, crash in enumerate(crashes):
+        if id(crash) in survived:
+            down = crash.at_s is not None and crash.at_s < elapsed_s
+            why = "was down already" if down else f"did not get there; {over}"
+            yield f"crashes.{position}", f"learner {crash.learner} {why}"
     for kind, faults in scenario.faults:
         for position, fault in enumerate(faults if isinstance(faults, tuple) else ()):
             key = f"{kind}.{position}"
-            if isinstance(fault, Crash) and fault.learner not in crashed:
-                yield key, f"learner {fault.learner} did not get there; {over}"
             if isinstance(fault, Period) and fault.start_s >= elapsed_s:
                 yield key, f"it begins at {fault.start_s:g} s, and {over}"
-            elif isinstance(fault, Messages) and not _meets(fault, toll):
-                sent = ", ".join(toll.tags) or "none"
-                yield f"{key}.tags", f"no message has one of these. Those sent have: {sent}"
+            elif isinstance(fault, Messages):
+                yield from _unsent(key, fault, toll)
 
 
-def _meets(fault: Messages, toll: Toll) -> bool:
-    return fault.tags is None or any(tag in toll.tags for tag in fault.tags)
+def _survived(crashes: Iterable[Crash], toll: Toll) -> list[Crash]:
+    """Those that did not happen.
+
+    One of a time happened at it; those of steps happen in the order of these, so that as many of
+    the first did as the learner's other crashes are.
+    """
+    happened, survived = Counter(toll.crashed), list[Crash]()
+    for crash in crashes:
+        if crash.at_s is not None and not _struck_off(happened, (crash.learner, crash.at_s)):
+            survived.append(crash)
+    others = Counter(learner for learner, _ in happened.elements())
+    of_steps = (crash for crash in crashes if crash.at_step is not None)
+    for crash in sorted(of_steps, key=lambda crash: crash.at_step or 0):
+        if not _struck_off(others, crash.learner):
+            survived.append(crash)
+    return survived
+
+
+def _struck_off(happened: Counter[_Key], one: _Key) -> bool:
+    """Whether it was there, and is there once less now."""
+    if not happened[one]:
+        return False
+    happened[one] -= 1
+    return True
+
+
+def _unsent(key: str, fault: Messages, toll: Toll) -> Iterator[tuple[str, str]]:
+    sent = ", ".join(toll.tags) or "none"
+    for position, tag in enumerate(fault.tags or ()):
+        if tag not in toll.tags:
+            yield f"{key}.tags.{position}", f"no message is of kind {tag!r}. Those sent are: {sent}"

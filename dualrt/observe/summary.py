@@ -67,8 +67,8 @@ class RoomFigures:
     """The memory of a simulated device, and what is to be in it."""
 
     least_bytes: int
-    """Of weights, gradient and optimizer state in float32; activations, and what averaging keeps,
-    come on top."""
+    """Of weights, gradient and optimizer state, in the type of the weights; activations, and what
+    averaging keeps, come on top."""
     device_bytes: float
 
     @property

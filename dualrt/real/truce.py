@@ -59,7 +59,7 @@ class _Part:
     may_go: bool = False
     over: bool = False
     in_vain: bool = False
-    """Whether the leader has called it off."""
+    """Whether the leader has called it off, or is lost."""
     written: bool = False
     """Whether the state is there, or could not be written."""
 
@@ -270,6 +270,8 @@ class Truce:
                 # It has ended, and its word did not reach us.
                 self._end = PreemptedError(str(self._checkpoints.path(kept)))
                 return []
+            # Nobody will say that it is complete; a set that is whole stays.
+            self._call_off(part)
             self._leave(part)
         letters = self._attempts.heed_lost(peer)
         if self._asks:

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 from safetensors.torch import load_file
 
-from dualrt.api import check
+from dualrt.api import check, simulate
 from dualrt.scenario import load
 from dualrt.scenario.shipped import find
+from dualrt.workloads.quadratic import Quadratic
+from dualrt.workloads.torch_weights import TorchWeights
 from tests.support import commands
 
 QUADRATIC = ["quadratic-sd-psgd", *commands.settings("training.epochs=0.1")]
@@ -230,6 +232,33 @@ def test_a_model_that_does_not_fit_its_device_is_warned_about(
     assert "a learner keeps" in small.stderr
     assert ("gradient, momentum" in small.stderr) == (momentum > 0)
     assert "memory" not in json.loads(commands.here(*words).stdout)
+
+
+@pytest.mark.parametrize(("dtype", "bytes_each"), [("float32", 4), ("float64", 8)])
+def test_what_a_learner_keeps_is_counted_in_its_type_without_a_model_more(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, bytes_each: int
+) -> None:
+    made, whole = list[int](), Quadratic.weights
+
+    def weights(self: Quadratic, rank: int) -> TorchWeights:
+        made.append(rank)
+        return whole(self, rank)
+
+    monkeypatch.setattr(Quadratic, "weights", weights)
+    options = [
+        f"workload.dtype={dtype}",
+        "workload.dimension=100",
+        "cluster.file=desk",
+        "training.epochs=0.01",
+        "cluster.device.memory_bytes=1e9",
+    ]
+    quadratic = find("sims", "quadratic-sd-psgd")
+    assert quadratic is not None
+    scenario = load(quadratic, options)
+    memory = simulate(scenario).summary.memory
+    assert memory is not None
+    assert memory.least_bytes == 2 * 100 * bytes_each
+    assert made == list(range(scenario.learners))
 
 
 def test_what_cannot_be_cut_into_tensors_is_warned_about() -> None:

@@ -20,7 +20,7 @@ PAIR, SIDE = frozenset({0, 1}), frozenset({1})
         (lambda: Crash(1, at_s=math.inf), "at_s = inf"),
         (lambda: Crash(1, at_step=-1), "at_step = -1 cannot be. Count steps from 0"),
         # What a user's code may well do, without a type checker.
-        (lambda: Crash(1, at_step=1.5), "at_step = 1.5"),  # type: ignore[arg-type]  # see above
+        (lambda: Crash(1, at_step=1.5), "at_step = 1.5 cannot be. Give a whole"),  # type: ignore[arg-type]  # see above
         (lambda: Crash(1, at_step=1, rejoin_after_s=0.0), "rejoin_after_s = 0.0"),
         (lambda: Crash(1, at_step=1, rejoin_after_s=math.nan), "rejoin_after_s = nan"),
         (lambda: Partition(SIDE, 2.0, 1.0), "end_s = 1.0"),
@@ -32,6 +32,9 @@ PAIR, SIDE = frozenset({0, 1}), frozenset({1})
         (lambda: Weather(drop=1.5), "drop = 1.5 cannot be. Give a probability"),
         (lambda: Weather(reorder=math.nan), "reorder = nan"),
         (lambda: Weather(delay=0.5, delay_s=-1.0), "delay_s = -1.0"),
+        (lambda: Weather(duplicate=0.5), "delay_s = 0.0 cannot be. Say how much later"),
+        (lambda: Weather(delay=0.5), "delay_s = 0.0"),
+        (lambda: Weather(reorder=0.5), "delay_s = 0.0"),
         (lambda: Weather(drop=0.5, pair=SIDE), "Name two learners"),
         (lambda: Weather(drop=0.5, start_s=1.0, end_s=0.5), "end_s = 0.5"),
     ],

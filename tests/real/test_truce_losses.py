@@ -99,6 +99,29 @@ def test_a_set_that_is_called_off_as_its_state_is_taken_does_not_stay(
     assert table.checkpoints.numbers() == []
 
 
+@pytest.mark.parametrize(("whole", "left"), [(False, []), (True, [0])])
+def test_a_set_whose_leader_is_lost_stays_only_if_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, left: list[int]
+) -> None:
+    table = Table(tmp_path, 1, SDPSGD)
+    truce, checkpoints = table.truce, table.checkpoints
+    monkeypatch.setattr(table.learner, "state", lambda: State({}, {}))
+    truce.heed(0, "when", 7, False)
+    truce.heed(0, "take", 7, 1)
+    assert truce.due()
+    truce.keep()
+    # Ends with what was being written.
+    truce.close()
+    word, _, (number, part), _ = table.gossip.sent[-1][1]
+    assert word == "written"
+    if whole:
+        checkpoints.complete(number, {1: part}, 2)
+    assert checkpoints.numbers() == [number]
+    table.lose(0)
+    truce.close()
+    assert checkpoints.numbers() == left
+
+
 def test_a_set_without_the_lost_is_whole(gossiping: Table) -> None:
     heed, attempt = gossiping.truce.heed, gossiping.begin()
     heed(0, "ready", attempt, 12)
