@@ -23,13 +23,14 @@ CABLE_BURST, SWITCH_BURST = "1mb", "150kb"
 each has to be cut up, which costs processor time; with much more a message outruns its link."""
 
 NETWORK = "10.78.0"
+INTERFACE = "eth0"
+"""Of each host."""
 
 
 class Host(NamedTuple):
     """One of them."""
 
     address: str
-    interface: str
     prefix: Sequence[str]
     """What a command begins with that is to run there."""
 
@@ -49,8 +50,8 @@ def can_be_made() -> bool:
 def cable(mbit_per_s: float) -> Iterator[Sequence[Host]]:
     """Two hosts, joined by a cable that carries so much in each direction."""
     with _namespaces(2) as names:
-        _ip("link", "add", "eth0", "netns", names[0], "type", "veth",
-            "peer", "eth0", "netns", names[1])  # fmt: skip
+        _ip("link", "add", INTERFACE, "netns", names[0], "type", "veth",
+            "peer", INTERFACE, "netns", names[1])  # fmt: skip
         yield [_host(name, place, mbit_per_s, CABLE_BURST) for place, name in enumerate(names)]
 
 
@@ -63,7 +64,7 @@ def switched(number: int, mbit_per_s: float) -> Iterator[Sequence[Host]]:
         hosts = []
         for place, name in enumerate(names):
             port = f"port{place}"
-            _ip("link", "add", "eth0", "netns", name, "type", "veth",
+            _ip("link", "add", INTERFACE, "netns", name, "type", "veth",
                 "peer", port, "netns", switch)  # fmt: skip
             _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
             _shape(switch, port, mbit_per_s, SWITCH_BURST)
@@ -86,13 +87,13 @@ def _namespaces(number: int) -> Iterator[Sequence[str]]:
 
 
 def _host(name: str, place: int, mbit_per_s: float, burst: str) -> Host:
-    """A namespace whose eth0 is there, with an address and a speed."""
+    """A namespace whose interface is there, with an address and a speed."""
     address = f"{NETWORK}.{place + 1}"
-    _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-    for interface in ("eth0", "lo"):
+    _ip("-n", name, "addr", "add", f"{address}/24", "dev", INTERFACE)
+    for interface in (INTERFACE, "lo"):
         _ip("-n", name, "link", "set", interface, "up")
-    _shape(name, "eth0", mbit_per_s, burst)
-    return Host(address, "eth0", ("ip", "netns", "exec", name))
+    _shape(name, INTERFACE, mbit_per_s, burst)
+    return Host(address, ("ip", "netns", "exec", name))
 
 
 def _shape(name: str, interface: str, mbit_per_s: float, burst: str) -> None:

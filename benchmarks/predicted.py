@@ -39,7 +39,7 @@ from dualrt.observe.recorder import Applied, Record, read_records
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import options, tell
-from benchmarks.hosts import PAYLOAD, Host, can_be_made, switched
+from benchmarks.hosts import INTERFACE, PAYLOAD, Host, can_be_made, switched
 
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 29_610
@@ -118,15 +118,10 @@ def seen(folder: Path) -> Seen:
     looked_at = [one for one in applied if FIRST * end_s <= one.time_s < LAST * end_s]
     gradients = [one for one in records if isinstance(one, Span) and one.kind == "gradient"]
     return Seen(
-        len(looked_at) * _members(applied) / ((LAST - FIRST) * end_s),
+        sum(one.update.samples for one in looked_at) / BATCH / ((LAST - FIRST) * end_s),
         fmean(one.update.staleness for one in looked_at),
         median(span.end_s - span.start_s for span in gradients),
     )
-
-
-def _members(applied: Sequence[Applied]) -> float:
-    """Mini-batches that an update stands for."""
-    return applied[0].update.samples / BATCH
 
 
 def words(case: Case, learners: int, steps: int) -> list[str]:
@@ -162,7 +157,7 @@ def trained(hosts: Sequence[Host], case: Case, learners: int, steps: int, folder
                 "OMP_NUM_THREADS": 1,
             }
             host = hosts[number]
-            here = ["--set", f"real.interface={host.interface}", "--set", "real.curve=off"]
+            here = ["--set", f"real.interface={INTERFACE}", "--set", "real.curve=off"]
             command = [sys.executable, "-m", "dualrt", "train", SCENARIO, "--json"]
             said = stack.enter_context(Path(folder, f"said-{rank}").open("w"))
             process = subprocess.Popen(

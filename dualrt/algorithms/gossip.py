@@ -1,8 +1,8 @@
 """Pairwise gossip: learners that average with neighbours on a graph, and how they end.
 
-Owns whom a learner averages with, who takes the place of those that are lost, and the spreading of
-the end. Must not know how two learners
-exchange, which is `delta`'s or `lock`'s affair, nor when an algorithm chooses to.
+Owns whom a learner averages with, in which of its steps, who takes the place of those that are
+lost, and the spreading of the end. Must not know how two learners exchange, which is `delta`'s or
+`lock`'s affair.
 
 The end: a learner that knows the agreed number of updates to be reached stops, and tells a few
 others, who stop after their current step and tell a few more; log2(n) hops reach everyone. Its
