@@ -5,7 +5,8 @@
 A learner trains on the device, by the real runtime's driver, and a strand of its own exchanges its
 weights all the while, as fast as it can, with a process that sends back what it is offered: down,
 there, back, up and blended. Steps alone and steps beside that are timed by turns, in one run. It is
-more gossip than AD-PSGD asks for, which starts one exchange a step and waits for it.
+more gossip than AD-PSGD asks for, which starts one exchange a step and waits for it. Before that,
+and after, a bare loop of torch's trains the same model: forward, backward, SGD, loss.item().
 
     blstm          the acoustic model of arXiv 1907.05701, mini-batches of 128 segments, float32
     transformer    12 layers of 768, 100 M parameters, 16 sequences of 256 tokens, bfloat16
@@ -61,6 +62,7 @@ TIMEOUT_S = 120.0
 PEER_TIMEOUT_S = 3600.0
 """The peer waits as long as the turns go on; it ends with its parent."""
 WARM_STEPS = 3
+RATE = 1e-4
 TRAINER, PEER = 0, 1
 MODELS = ("blstm", "transformer")
 
@@ -69,9 +71,11 @@ KEYS = {
     "torch": "version",
     "small": "whether the models were those of --small",
     "MODEL.parameters": "weights of the model",
+    "MODEL.step_bare_ms": "a step of a bare loop of torch's; median of the turns",
     "MODEL.step_alone_ms": "a step with nothing beside it; median of the turns",
     "MODEL.step_beside_ms": "a step while weights are exchanged all the time; median of the turns",
     "MODEL.step_ratio": "beside / alone; goal: below 1.03",
+    "MODEL.bare_ratio": "alone / bare",
     "MODEL.exchanges": "exchanges that were made meanwhile",
     "MODEL.exchanged_bytes_per_s": "bytes of the models that went there and back, meanwhile",
     "MODEL.blend_bytes_per_s": "four vectors / the time of a blend",
@@ -117,7 +121,66 @@ class Transformer(nn.Module):
         return nn.functional.linear(self.norm(hidden), self.words.weight)
 
 
-def blstm(plan: Plan) -> TorchTask:
+class Block:
+    """Steps one after another, for a while."""
+
+    def __init__(self, for_s: float) -> None:
+        self._for_s, self._began_s = for_s, time.perf_counter()
+        self._passed_s, self._steps = 0.0, -1
+
+    def goes_on(self) -> bool:
+        """Whether another step is to be taken; asked before each."""
+        self._steps += 1
+        self._passed_s = time.perf_counter() - self._began_s
+        return self._passed_s < self._for_s or self._steps < 2
+
+    @property
+    def step_s(self) -> float:
+        """What one took."""
+        return self._passed_s / self._steps
+
+
+class Recipe(NamedTuple):
+    """What is trained, whoever trains it."""
+
+    module: Callable[[], nn.Module]
+    batch: int
+    training: Samples
+    precision: str = "float32"
+
+    def task(self, plan: Plan) -> TorchTask:
+        """For a learner."""
+        return TorchTask(
+            seed=1,
+            learners=2,
+            batch=self.batch,
+            module=self.module,
+            training=self.training,
+            held_out=Samples(*(part[:0] for part in self.training)),
+            loss=frame_cross_entropy,
+            device=str(plan.device),
+            precision=self.precision,
+        )
+
+    def bare(self, plan: Plan) -> Callable[[], object]:
+        """A step of a loop that any user of torch would write."""
+        module = self.module().to(plan.device)
+        optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
+        inputs, targets = (part[: self.batch].to(plan.device) for part in self.training)
+
+        def step() -> float:
+            optimizer.zero_grad()
+            narrow = self.precision != "float32"
+            with torch.autocast(plan.device.type, torch.bfloat16, enabled=narrow):
+                loss = frame_cross_entropy(module(inputs), targets)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            return loss.item()
+
+        return step
+
+
+def blstm(plan: Plan) -> Recipe:
     """The paper's acoustic model on noise."""
     layers, cells, projection, states = (2, 16, 8, 50) if plan.small else (6, 512, 256, 32_000)
     batch = 8 if plan.small else 128
@@ -126,44 +189,18 @@ def blstm(plan: Plan) -> TorchTask:
         torch.randn(4 * batch, 21, 260, generator=generator),
         torch.randint(0, states, (4 * batch, 21), generator=generator),
     )
-    return _task(
-        plan, batch, training, lambda: AcousticModel(260, layers, cells, projection, states)
-    )
+    return Recipe(lambda: AcousticModel(260, layers, cells, projection, states), batch, training)
 
 
-def transformer(plan: Plan) -> TorchTask:
+def transformer(plan: Plan) -> Recipe:
     """A language model on noise, in bfloat16."""
     words, width, heads, layers = (200, 32, 2, 2) if plan.small else (19_200, 768, 12, 12)
     batch, tokens = (4, 16) if plan.small else (16, 256)
     generator = torch.Generator().manual_seed(1)
     drawn = torch.randint(0, words, (4 * batch, tokens + 1), generator=generator)
     training = Samples(drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous())
-    return _task(
-        plan,
-        batch,
-        training,
-        lambda: Transformer(words, width, heads, layers, tokens),
-        precision="bfloat16",
-    )
-
-
-def _task(
-    plan: Plan,
-    batch: int,
-    training: Samples,
-    module: Callable[[], nn.Module],
-    precision: str = "float32",
-) -> TorchTask:
-    return TorchTask(
-        seed=1,
-        learners=2,
-        batch=batch,
-        module=module,
-        training=training,
-        held_out=Samples(*(part[:0] for part in training)),
-        loss=frame_cross_entropy,
-        device=str(plan.device),
-        precision=precision,
+    return Recipe(
+        lambda: Transformer(words, width, heads, layers, tokens), batch, training, "bfloat16"
     )
 
 
@@ -206,11 +243,10 @@ class Trainer(Learner):
 
     async def _step_s(self) -> float:
         """What a step takes. The driver waits for the device after each computation."""
-        began_s, steps = time.perf_counter(), 0
-        while (passed_s := time.perf_counter() - began_s) < self._plan.block_s or steps < 2:
+        block = Block(self._plan.block_s)
+        while block.goes_on():
             await self._step()
-            steps += 1
-        return passed_s / steps
+        return block.step_s
 
     async def _step(self) -> None:
         read = self.weights.snapshot()
@@ -260,7 +296,7 @@ class _Apart(HostLane):
 
 def _seat(rank: int, weights: TorchWeights, workload: Any) -> Seat:
     endless = Progress(
-        epochs=float("inf"), samples_per_epoch=1, samples_per_update=1, schedule=Constant(1e-4)
+        epochs=float("inf"), samples_per_epoch=1, samples_per_update=1, schedule=Constant(RATE)
     )
     layout = Layout(replicas=(TRAINER, PEER))
     return Seat(rank, 2, weights, workload, endless, layout, mixing=None)
@@ -285,7 +321,9 @@ def answer(address: str, parameters: int) -> None:
 
 def measured(name: str, plan: Plan) -> dict[str, Any]:
     """The figures of one model."""
-    workload: TorchTask = {"blstm": blstm, "transformer": transformer}[name](plan)
+    recipe = {"blstm": blstm, "transformer": transformer}[name](plan)
+    bare_s = bare_steps_s(recipe, plan)
+    workload = recipe.task(plan)
     weights = workload.weights(TRAINER)
     parameters = len(weights.snapshot().vector)
     with _gossip(TRAINER, weights.nbytes) as gossip:
@@ -313,20 +351,37 @@ def measured(name: str, plan: Plan) -> dict[str, Any]:
         finally:
             peer.kill()
             peer.communicate()
-    alone_s, beside_s = map(statistics.median, (learner.alone_s, learner.beside_s))
+    bare_s += bare_steps_s(recipe, plan)
+    bare, alone_s, beside_s = map(statistics.median, (bare_s, learner.alone_s, learner.beside_s))
     moved = learner.exchanges * 2 * weights.nbytes
     blend, copied = blend_and_copy_bytes_per_s(weights, plan)
     return {
         "parameters": parameters,
+        "step_bare_ms": 1e3 * bare,
         "step_alone_ms": 1e3 * alone_s,
         "step_beside_ms": 1e3 * beside_s,
         "step_ratio": beside_s / alone_s,
+        "bare_ratio": alone_s / bare,
         "exchanges": learner.exchanges,
         "exchanged_bytes_per_s": moved / learner.gossiped_s,
         "blend_bytes_per_s": blend,
         "copy_bytes_per_s": copied,
         "blend_ratio": blend / copied,
     }
+
+
+def bare_steps_s(recipe: Recipe, plan: Plan) -> list[float]:
+    """What a step of a bare loop takes, in each of some blocks."""
+    step = recipe.bare(plan)
+    for _ in range(WARM_STEPS):
+        step()
+    blocks = []
+    for _ in range((plan.turns + 1) // 2):
+        block = Block(plan.block_s)
+        while block.goes_on():
+            step()
+        blocks.append(block.step_s)
+    return blocks
 
 
 def blend_and_copy_bytes_per_s(weights: TorchWeights, plan: Plan) -> tuple[float, float]:

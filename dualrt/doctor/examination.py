@@ -221,8 +221,11 @@ class _Process:
             self.found.append(fail("peers", f"learners {a} and {b} broke off: {error}", remedy))
 
     def reduce(self) -> None:
-        """Have all processes add up a vector, with gloo and, where they compute on GPUs, NCCL."""
+        """Have all processes add up a vector, with gloo and, if each computes on a GPU, NCCL."""
         import torch
+
+        from dualrt.real.collectives import GLOO, NCCL, library_for
+        from dualrt.real.hardware import choose_device, identity
 
         assert self._meeting is not None
         # Who had few ways to measure would wait for the others, and blame the library for it.
@@ -233,15 +236,14 @@ class _Process:
             self.found.append(warn("gloo", said, "Look at what keeps them away, and look again."))
             return
         device = torch.device("cpu")
-        self.found.append(self._reduced("gloo", device))
+        self.found.append(self._reduced("gloo", GLOO, device))
         if any(one.check == "device" and one.verdict != "fail" for one in self.found):
-            from dualrt.real.hardware import choose_device
-
             device = choose_device(self._scenario.real.device, self._launch)
-        if device.type == "cuda":
-            self.found.append(self._reduced("NCCL", device))
+        devices = self._meeting.share("devices", identity(device))
+        if library_for(list(devices.values())) == NCCL:
+            self.found.append(self._reduced("NCCL", NCCL, device))
 
-    def _reduced(self, library: str, device: Any) -> Finding:
+    def _reduced(self, called: str, library: str, device: Any) -> Finding:
         """What all processes find together, and so all in the same words.
 
         They try once more before they blame anybody: who was late the first time found the others
@@ -250,15 +252,15 @@ class _Process:
         assert self._meeting is not None
         learners, problems = self._launch.learners, [""]
         for attempt in range(ATTEMPTS):
-            name = f"{library} {attempt}"
-            said = self._meeting.share(name, self._reduced_once(name, device))
+            name = f"{called} {attempt}"
+            said = self._meeting.share(name, self._reduced_once(name, library, device))
             problems.append(_problems(said, learners))
             if not problems[-1]:
                 before = f", at the second attempt. At the first: {problems[1]}" if attempt else ""
-                return ok(library, f"allreduce between {learners} processes{before}")
+                return ok(called, f"allreduce between {learners} processes{before}")
         needed = self._calls_collectives
         return (fail if needed else warn)(
-            library,
+            called,
             f"no allreduce between {learners} processes, in {ATTEMPTS} attempts of "
             f"{self._timeout_s / QUARTER:g} s. At the last: {problems[-1]}"
             + ("" if needed else f". {self._scenario.algorithm.name} has no use for it"),
@@ -266,7 +268,7 @@ class _Process:
             "through, or use an algorithm without groups, as adpsgd.",
         )
 
-    def _reduced_once(self, name: str, device: Any) -> str:
+    def _reduced_once(self, name: str, library: str, device: Any) -> str:
         """What was wrong here, if anything was."""
         import torch
         from torch.distributed import PrefixStore
@@ -286,6 +288,7 @@ class _Process:
                 learners,
                 (everyone,),
                 device=device,
+                library=library,
                 timeout_s=self._timeout_s / QUARTER,
                 max_body_bytes=1,
                 interface=self._scenario.real.interface,

@@ -48,6 +48,9 @@ from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.rendezvous import first_line, lost
 from dualrt.real.wire import Assembly, Bodies, Body, Buffer, HostBodies, WireError, seal
 
+GLOO, NCCL = "gloo", "nccl"
+"""The libraries, as torch.distributed names them."""
+
 NAMING_S = 1.0
 """How long an error of the library waits to be explained: it may notice a death before we do, and
 does not say whose it was."""
@@ -95,6 +98,16 @@ def in_use(rank: int, timeout_s: float) -> bool:
     return dist.is_initialized()
 
 
+def library_for(devices: Sequence[str]) -> str:
+    """What joins processes that compute on these, each named as by `hardware.identity`.
+
+    NCCL on GPUs, but where two processes share one, which it refuses: there gloo takes what is on
+    them through the host.
+    """
+    on_gpus = "cpu" not in devices
+    return NCCL if on_gpus and len(set(devices)) == len(devices) else GLOO
+
+
 Introduce: TypeAlias = Callable[[Group, int | None], str]
 """Tells the other members of a group at which port the first one's store is, or with None hears of
 it; returns its address, host:port."""
@@ -118,7 +131,7 @@ class Collectives:
     """The collectives of one process.
 
     Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
-    the run in the same order everywhere, `device` where vectors live: NCCL on CUDA, else gloo.
+    the run in the same order everywhere, `device` where vectors live, `library` what joins them.
     `ports` are those that a store of ours may listen at; the libraries choose theirs themselves.
     `introduce` is how the members of a group that is formed later find each other. Where
     torch.distributed is in use already, the groups are made within it, and it stays.
@@ -132,6 +145,7 @@ class Collectives:
         groups: Sequence[Group],
         *,
         device: torch.device,
+        library: str = GLOO,
         timeout_s: float,
         max_body_bytes: int,
         interface: str,
@@ -143,13 +157,13 @@ class Collectives:
         self._introduce, self._interface, self._ports = introduce, interface, ports
         self._stores: list[Store] = []
         """Of the groups that were formed later: a store is served as long as it is kept."""
-        self._rank, self._device = rank, device
+        self._rank, self._device, self._library = rank, device, library
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
         cuda = device.type == "cuda"
         self._bodies: Bodies | None = None if cuda else HostBodies(1)
         """None: what is broadcast stays where the vectors live."""
         self._lane = CudaLane(device) if cuda else HOST
-        self._abort = _abort if cuda else None
+        self._abort = _abort if library == NCCL else None
         """Ends calls of a group that hang inside the library; with None, of all groups."""
         self._leaving = False
         """Whether the thread is about to leave the groups, or has nothing to leave any more."""
@@ -423,10 +437,8 @@ class Collectives:
             ) from error
 
     def _make(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
-        backend, patience_s = "gloo", self._timeout_s
-        if self._device.type == "cuda":
-            backend, patience_s = "nccl", PATIENCE * self._timeout_s
-        timeout = timedelta(seconds=patience_s)
+        backend, patience = self._library, PATIENCE if self._library == NCCL else 1
+        timeout = timedelta(seconds=patience * self._timeout_s)
         if not dist.is_initialized():
             self._ours = True
             # Where it is in use already, whoever brought it up has decided on that.

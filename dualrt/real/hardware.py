@@ -1,21 +1,28 @@
 """Hardware: which device a process computes on.
 
-Owns the choice, and its refusal when there are too few devices.
+Owns the choice, its refusal when there are too few devices, and what tells one device from another.
 """
 
 from __future__ import annotations
+
+import socket
 
 import torch
 
 from dualrt.core.errors import UsageError
 from dualrt.real.rendezvous import Launch, first_line
 
+SHARED = "cuda-shared"
+"""The setting with which processes of a host take its devices by turns."""
+
 
 def choose_device(wanted: str, launch: Launch) -> torch.device:
     """The device of this process: "cpu", "cuda", or "auto" for CUDA where each process has one.
 
-    All processes of a host choose alike. Raises UsageError if CUDA is asked for and there are fewer
-    devices here than processes, and if the device is there and cannot be used.
+    All processes of a host choose alike; with "cuda-shared" they take its devices by turns, several
+    to a device where there are more of them. Raises UsageError if CUDA is asked for and there are
+    fewer devices here than processes, or none to share, and if the device is there and cannot be
+    used.
     """
     devices, processes = (
         torch.cuda.device_count(),
@@ -23,13 +30,14 @@ def choose_device(wanted: str, launch: Launch) -> torch.device:
     )
     if wanted == "cpu" or (wanted == "auto" and processes > devices):
         return torch.device("cpu")
-    if processes > devices:
+    if devices == 0 or (processes > devices and wanted != SHARED):
+        share = f", real.device={SHARED}" if devices else ""
         raise UsageError(
             f"process {launch.local_rank} of this host needs a device of its own, as each of the "
-            f"{processes} does, and sees {devices}. Use --set real.device=cpu, start no more "
-            "processes than devices, or let every process see all devices of its host"
+            f"{processes} does, and sees {devices}. Use --set real.device=cpu{share}, start no "
+            "more processes than devices, or let every process see all devices of its host"
         )
-    device = torch.device("cuda", launch.local_rank)
+    device = torch.device("cuda", launch.local_rank % devices)
     try:
         torch.cuda.set_device(device)
     except RuntimeError as error:
@@ -39,3 +47,12 @@ def choose_device(wanted: str, launch: Launch) -> torch.device:
             "--set real.device=cpu"
         ) from error
     return device
+
+
+def identity(device: torch.device) -> str:
+    """A name that no other device has, on any host; all processors are "cpu"."""
+    if device.type != "cuda":
+        return device.type
+    # torch before 2.5 does not tell.
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return str(uuid) if uuid is not None else f"{socket.gethostname()}/{device}"

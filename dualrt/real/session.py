@@ -30,11 +30,12 @@ from dualrt.core.order import Witness
 from dualrt.core.records import Observer
 from dualrt.real import word
 from dualrt.real.attempts import Keeping
-from dualrt.real.collectives import Collectives, in_use
+from dualrt.real.collectives import NCCL, Collectives, in_use, library_for
 from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
 from dualrt.real.failures import FAILURE
 from dualrt.real.gossip import Gossip
+from dualrt.real.hardware import identity
 from dualrt.real.keys import Keys, is_loopback
 from dualrt.real.ports import ANY
 from dualrt.real.rendezvous import Launch, Rendezvous
@@ -94,12 +95,6 @@ class Session:
         number: int = 0,
         objection: str = "",
     ) -> None:
-        if terms.outlives_peers and groups and terms.device.type == "cuda":
-            raise UsageError(
-                f"groups that go on without a lost member are formed anew, which is for gloo alone "
-                f"so far, and vectors are on {terms.device}; stop where one is lost "
-                "(algorithm.on_member_lost), or use real.device = 'cpu'"
-            )
         self._launch, self._terms = launch, terms
         self._events = Events(launch.rank, launch.incarnation)
         self.collector = 0
@@ -130,6 +125,7 @@ class Session:
             "none" if terms.keys is None else f"those that begin with {terms.keys.fingerprint}",
             "give all processes the same real.curve and the same key file",
         )
+        library = "gloo"
         if groups:
             meeting.agree(
                 "groups",
@@ -142,6 +138,13 @@ class Session:
                 terms.device.type,
                 "set real.device to cpu, or start as many processes on each host as it has GPUs",
             )
+            library = library_for(meeting.exchange("devices", identity(terms.device)))
+            if terms.outlives_peers and library == NCCL:
+                raise UsageError(
+                    "groups that go on without a lost member are formed anew, which is for gloo "
+                    f"alone so far, and vectors are on {terms.device}; stop where one is lost "
+                    "(algorithm.on_member_lost), or use real.device = 'cpu'"
+                )
             # Groups are made within those that are there already, or else by all from scratch.
             meeting.agree(
                 "torch.distributed's groups",
@@ -183,6 +186,7 @@ class Session:
                     launch.learners,
                     groups,
                     device=terms.device,
+                    library=library,
                     timeout_s=terms.timeout_s,
                     max_body_bytes=max_body_bytes,
                     interface=terms.interface,

@@ -152,8 +152,10 @@ class Real(Table):
     threads_per_learner: Count = Field(
         default=1, description="CPU threads for a learner; learners x threads should fit the cores."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where gradients are computed; auto: on a GPU if there is one."
+    device: Literal["auto", "cpu", "cuda", "cuda-shared"] = Field(
+        default="auto",
+        description="Where gradients are computed; auto: on a GPU if each process can have one. "
+        "cuda-shared: on the host's GPUs, several processes to one where they are fewer.",
     )
 
     @property

@@ -109,7 +109,7 @@ def test_one_that_fails_twice_is_told_by_all_in_the_same_words(
     monkeypatch.setattr(
         examination._Process,
         "_reduced_once",
-        lambda self, name, device: WORDS if self._launch.rank else "",
+        lambda self, name, library, device: WORDS if self._launch.rank else "",
     )
     (gloo,) = look(range(LEARNERS), "real.timeout_s=20", "real.curve=off")["gloo"]
     assert (gloo.verdict, gloo.learners) == (Verdict.WARN, ())

@@ -11,17 +11,22 @@ import torch
 from dualrt.core.effects import Group
 from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.real import collectives
-from dualrt.real.collectives import Collectives
+from dualrt.real.collectives import GLOO, NCCL, Collectives, library_for
+from dualrt.real.hardware import SHARED
 from tests.support.many_askers import CALLS
 from tests.support.processes import ended, started
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(
+    "device", ["cpu", *(pytest.param(one, marks=pytest.mark.gpu) for one in ("cuda", SHARED))]
+)
 def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks(
     monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     if device == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("NCCL needs a CUDA device for each process, and there are no two here")
+    if device == SHARED and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device here")
     monkeypatch.setenv("ASKERS_DEVICE", device)
     with started("tests.support.many_askers", processes=2) as running:
         ends = [ended(process) for process in running]
@@ -36,6 +41,20 @@ def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks(
         assert {name for by in called.values() for name, _ in by} == {"collectives"}
         # Nobody who asked is who calls.
         assert not threads & set(told["asked_from"])
+
+
+@pytest.mark.parametrize(
+    ("devices", "library"),
+    [
+        (["cpu"] * 3, GLOO),
+        (["GPU-1", "GPU-2"], NCCL),
+        (["GPU-1", "GPU-2", "GPU-1"], GLOO),
+        (["GPU-1", "cpu"], GLOO),
+    ],
+    ids=["processors", "a GPU each", "a GPU for two", "one of each"],
+)
+def test_nccl_is_for_processes_that_have_a_gpu_each(devices: list[str], library: str) -> None:
+    assert library_for(devices) == library
 
 
 def alone() -> Collectives:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dualrt.core.errors import UsageError
-from dualrt.real.hardware import choose_device
+from dualrt.real.hardware import SHARED, choose_device, identity
 from dualrt.real.rendezvous import Launch
 
 CPU = torch.device("cpu")
@@ -38,6 +38,29 @@ def test_where_there_are_too_few_all_of_a_host_compute_alike() -> None:
     for rank in range(3):
         with pytest.raises(UsageError, match=rf"process {rank} .* each of the 3 does, and sees 2"):
             choose_device("cuda", Launch(rank, 3, rank, 3))
+
+
+def test_devices_are_shared_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(SHARED, 3) == [torch.device("cuda", n) for n in (0, 1, 0)]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match=r"and sees 0\. Use --set real\.device=cpu, start"):
+        choose_device(SHARED, Launch(0, 1, 0, 1))
+
+
+def test_a_device_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old:
+        """As torch before 2.5 tells of a device."""
+
+    class New(Old):
+        uuid = "4c7a"
+
+    names = []
+    for properties in (Old(), New()):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, it=properties: it)
+        names += [identity(torch.device("cuda", 0)), identity(torch.device("cuda", 1))]
+    assert names[0] != names[1]
+    assert names[2:] == ["4c7a"] * 2
+    assert identity(CPU) == "cpu"
 
 
 def test_the_processor_is_never_short(two_devices: list[torch.device]) -> None:

@@ -3,7 +3,7 @@
     python -m tests.support.many_askers
 
 prints what came of each, and which threads called torch.distributed. With ASKERS_DEVICE=cuda each
-process has a GPU of its own, and NCCL.
+process has a GPU of its own, and NCCL; with cuda-shared all have the first, and gloo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from dualrt.core.effects import Group, Packet
-from dualrt.real.collectives import Collectives
+from dualrt.real.collectives import GLOO, NCCL, Collectives
 from dualrt.real.rendezvous import Launch, Rendezvous
 from tests.support.stage import MAX_BODY_BYTES, PATIENCE_S
 
@@ -53,7 +53,11 @@ def main() -> None:
     witness.watch(dist.ProcessGroup, "broadcast")
     launch = Launch.from_environment()
     assert launch is not None
-    device = torch.device("cpu") if KIND == "cpu" else torch.device(KIND, launch.rank)
+    device, library = {
+        "cpu": (torch.device("cpu"), GLOO),
+        "cuda": (torch.device("cuda", launch.rank), NCCL),
+        "cuda-shared": (torch.device("cuda", 0), GLOO),
+    }[KIND]
     group = Group("all", tuple(range(launch.learners)))
     collectives = Collectives(
         Rendezvous(launch, PATIENCE_S, 0).store,
@@ -61,6 +65,7 @@ def main() -> None:
         launch.learners,
         [group],
         device=device,
+        library=library,
         timeout_s=PATIENCE_S,
         max_body_bytes=MAX_BODY_BYTES,
         interface="127.0.0.1",
