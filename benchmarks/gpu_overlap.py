@@ -16,8 +16,8 @@ vectors of the model's size.
 
 Without CUDA it ends with exit code 2, unless `--device cpu` is said, where bodies go down and up
 through the same buffers. `--small` is for that: models of no use but to go every way there is. It
-needs torch, and of `dualrt[train]` msgspec, numpy, pyzmq, safetensors and xxhash (docs/gpu.md says
-how to bring them to a machine that cannot download anything).
+needs torch and a few packages (docs/gpu.md says which, and how to bring them to a machine that
+cannot download anything).
 """
 
 from __future__ import annotations

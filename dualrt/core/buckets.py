@@ -18,21 +18,33 @@ FIRST_BUCKET_BYTES = 2**20
 """Its first bucket, by default, so that averaging starts early in the backward pass."""
 
 
+LAST_BUCKET_BYTES = 2**20
+"""The most of our last bucket, where tensors allow: nothing is computed while it is averaged."""
+
+
 def in_buckets(
-    tensors_bytes: Sequence[int], bucket_bytes: int, first_bytes: int | None = None
+    tensors_bytes: Sequence[int],
+    bucket_bytes: int,
+    first_bytes: int | None = None,
+    last_bytes: int | None = None,
 ) -> tuple[int, ...]:
     """Bytes of each bucket, in the order in which the backward pass fills them; at least one.
 
     `tensors_bytes` are in the model's order. `first_bytes` is the size of the first bucket, if it
-    differs from that of the others.
+    differs from that of the others. A last one of more than `last_bytes` is two: the tensors at the
+    model's beginning, as many as make no more than that, but one at least, are by themselves.
     """
-    buckets: list[int] = []
-    filling, size_bytes = 0, bucket_bytes if first_bytes is None else first_bytes
+    buckets: list[list[int]] = [[]]
+    size_bytes = bucket_bytes if first_bytes is None else first_bytes
     for tensor_bytes in reversed(tensors_bytes):
-        filling += tensor_bytes
-        if filling >= size_bytes:
-            buckets.append(filling)
-            filling, size_bytes = 0, bucket_bytes
-    if filling or not buckets:
-        buckets.append(filling)
-    return tuple(buckets)
+        if buckets[-1] and sum(buckets[-1]) >= size_bytes:
+            buckets.append([])
+            size_bytes = bucket_bytes
+        buckets[-1].append(tensor_bytes)
+    last = buckets[-1]
+    if last_bytes is not None and sum(last) > last_bytes:
+        tail = 1
+        while tail < len(last) and sum(last[-tail - 1 :]) <= last_bytes:
+            tail += 1
+        buckets[-1:] = [part for part in (last[:-tail], last[-tail:]) if part]
+    return tuple(map(sum, buckets))
