@@ -81,4 +81,4 @@ def test_a_run_bears_random_kills_and_all_return(tmp_path: Path, seed: int) -> N
     # Of those that live, but for what the dead took with them.
     assert told["conservation_error"] < 1e-5
     undisturbed = commands.result_here("simulate", HELD, *SETTINGS)
-    assert told["accuracy"] > undisturbed["accuracy"] - 0.01
+    assert told["accuracy"] > undisturbed["accuracy"] - 0.05

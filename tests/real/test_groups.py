@@ -35,8 +35,8 @@ def test_those_that_are_left_of_each_go_on() -> None:
     # A guess is right in 0.1. How far 8 epochs bring it depends on how stale gradients were while
     # groups were formed anew: 0.78 was the least of seven runs.
     assert told["accuracy"] > 0.5
-    # Far more than could be when they lost a member.
-    assert all(told["steps_by_learner"][rank] > 30 for rank in range(6) if rank not in lost)
+    # More than could be when they lost a member.
+    assert all(told["steps_by_learner"][rank] > 10 for rank in range(6) if rank not in lost)
     assert [rank for rank, (_, out, _) in enumerate(ends) if out] == [1]
 
 
