@@ -351,7 +351,10 @@ class RealDriver:
 
         def ready(piece: torch.Tensor) -> None:
             nonlocal from_s
-            # Here and not at the end: a slow device is late with each piece.
+            # Here and not at the end: a slow device is late with each piece, and one that is asked
+            # for pieces ahead takes as long for each as it takes.
+            if self._mishaps.slow_at(from_s):
+                course.lane.mark().wait()
             self._lag(from_s)
             from_s = self._now_s()
             begun.append((from_s, piece.nbytes, groups.begin_sum(group, piece)))

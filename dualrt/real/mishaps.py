@@ -33,6 +33,10 @@ class Mishaps:
         if crash is not None and crash.at_step is not None and crash.at_step < draws:
             _die()
 
+    def slow_at(self, start_s: float) -> bool:
+        """Whether a computation that begins then is to last longer than it takes."""
+        return slowness(self._slowdowns, start_s) > 1
+
     def lag_s(self, start_s: float, took_s: float) -> float:
         """How much longer a computation lasts than it took; 0 on a device that is not slow."""
         return max(0.0, slowness(self._slowdowns, start_s) - 1) * took_s

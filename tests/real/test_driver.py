@@ -34,6 +34,7 @@ from dualrt.core.learner import Strand
 from dualrt.core.weights import Gradient
 from dualrt.real.driver import RealDriver, StoppedError
 from dualrt.real.gossip import Gossip
+from dualrt.real.lanes import HostLane, Lanes
 from tests.support.simulated import Log
 from tests.support.stage import MAX_BODY_BYTES, PATIENCE_S, actors, daemon, in_threads, main
 
@@ -47,6 +48,7 @@ def driver_of(
     log: Log | None = None,
     slowdowns: Sequence[Slowdown] = (),
     groups: Any = None,
+    lanes: Lanes | None = None,
 ) -> Iterator[RealDriver]:
     """A learner alone."""
     with Gossip(0, run_id="run", timeout_s=timeout_s, max_body_bytes=MAX_BODY_BYTES) as gossip:
@@ -60,6 +62,7 @@ def driver_of(
             timeout_s=timeout_s,
             device=torch.device("cpu"),
             slowdowns=slowdowns,
+            lanes=lanes,
         )
 
 
@@ -226,6 +229,31 @@ class InPieces:
         return Gradient(torch.zeros(len(pieces)), None)
 
 
+class AskedAhead(InPieces):
+    """The same on a device that is asked for all at once; `Waits` is its lane."""
+
+    def in_pieces(
+        self, pieces: Sequence[int], share: float, ready: Callable[[torch.Tensor], None]
+    ) -> Gradient[torch.Tensor]:
+        for _ in pieces:
+            ready(torch.zeros(1))
+        return Gradient(torch.zeros(len(pieces)), None)
+
+
+class Waits(HostLane):
+    """Its work takes 10 ms, whenever it is waited for."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def mark(self) -> Waits:
+        return self
+
+    def wait(self) -> None:
+        self.waited += 1
+        time.sleep(0.01)
+
+
 class Summing:
     """Collectives of one who is alone, that note when each was begun."""
 
@@ -260,6 +288,25 @@ def test_a_straggler_is_late_with_each_piece_of_a_gradient() -> None:
     assert second_s - first_s >= 5 * 0.01 * 0.99
     [whole] = [span for span in log.spans if span.kind == "work"]
     assert whole.end_s - whole.start_s >= 10 * 0.01 * 0.99
+
+
+@pytest.mark.parametrize("factor", [1.0, 5.0])
+def test_a_slow_gpu_is_late_with_each_piece_and_another_is_asked_for_all(factor: float) -> None:
+    async def average() -> None:
+        await MeanGradient(AskedAhead(), WORK, Group("alone", (0,)), (4, 4))
+
+    summing, lane = Summing(), Waits()
+    slow = [Slowdown(0.0, 1e6, factor)]
+    with driver_of(
+        main(average), slowdowns=slow, groups=summing, lanes=Lanes(lambda urgent: lane)
+    ) as driver:
+        driver.run()
+    first_s, second_s = summing.began_s
+    if factor == 1:
+        assert lane.waited == 1
+    else:
+        assert lane.waited == 3
+        assert second_s - first_s >= factor * 0.01 * 0.99
 
 
 def test_vectors_are_sent_as_they_were() -> None:
