@@ -100,8 +100,8 @@ def one_of_them() -> Iterator[bool]:
 
 def _formed_anew() -> int:
     """Groups that this process has formed after a loss, if it has any at all."""
-    collectives = sys.modules.get("dualrt.real.collectives")
-    return 0 if collectives is None else collectives.formed_anew()
+    groups = sys.modules.get("dualrt.real.process_groups")
+    return 0 if groups is None else groups.formed_anew()
 
 
 @contextmanager

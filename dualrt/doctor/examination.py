@@ -224,8 +224,8 @@ class _Process:
         """Have all processes add up a vector, with gloo and, if each computes on a GPU, NCCL."""
         import torch
 
-        from dualrt.real.collectives import GLOO, NCCL, library_for
         from dualrt.real.hardware import choose_device, identity
+        from dualrt.real.process_groups import GLOO, NCCL, library_for
 
         assert self._meeting is not None
         # Who had few ways to measure would wait for the others, and blame the library for it.

@@ -30,7 +30,7 @@ from dualrt.core.order import Witness
 from dualrt.core.records import Observer
 from dualrt.real import word
 from dualrt.real.attempts import Keeping
-from dualrt.real.collectives import NCCL, Collectives, in_use, library_for
+from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
 from dualrt.real.failures import FAILURE
@@ -38,6 +38,7 @@ from dualrt.real.gossip import Gossip
 from dualrt.real.hardware import identity
 from dualrt.real.keys import Keys, is_loopback
 from dualrt.real.ports import ANY
+from dualrt.real.process_groups import GLOO, NCCL, library_for
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
 from dualrt.real.wire import PROTOCOL
@@ -125,7 +126,7 @@ class Session:
             "none" if terms.keys is None else f"those that begin with {terms.keys.fingerprint}",
             "give all processes the same real.curve and the same key file",
         )
-        library = "gloo"
+        library = GLOO
         if groups:
             meeting.agree(
                 "groups",

@@ -11,8 +11,9 @@ import torch
 from dualrt.core.effects import Group
 from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.real import collectives
-from dualrt.real.collectives import GLOO, NCCL, Collectives, library_for
+from dualrt.real.collectives import Collectives
 from dualrt.real.hardware import SHARED
+from dualrt.real.process_groups import GLOO, NCCL
 from tests.support.many_askers import CALLS
 from tests.support.processes import ended, started
 
@@ -43,21 +44,7 @@ def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks(
         assert not threads & set(told["asked_from"])
 
 
-@pytest.mark.parametrize(
-    ("devices", "library"),
-    [
-        (["cpu"] * 3, GLOO),
-        (["GPU-1", "GPU-2"], NCCL),
-        (["GPU-1", "GPU-2", "GPU-1"], GLOO),
-        (["GPU-1", "cpu"], GLOO),
-    ],
-    ids=["processors", "a GPU each", "a GPU for two", "one of each"],
-)
-def test_nccl_is_for_processes_that_have_a_gpu_each(devices: list[str], library: str) -> None:
-    assert library_for(devices) == library
-
-
-def alone() -> Collectives:
+def alone(library: str = GLOO) -> Collectives:
     """Of one process, which calls no library."""
     return Collectives(
         None,
@@ -65,6 +52,7 @@ def alone() -> Collectives:
         1,
         [],
         device=torch.device("cpu"),
+        library=library,
         timeout_s=30.0,
         max_body_bytes=1,
         interface="127.0.0.1",
@@ -82,19 +70,18 @@ def test_a_call_that_hangs_is_aborted_when_the_collectives_are_closed(
         called.set()
         hangs.wait()
 
-    def abort(group: object) -> None:
-        aborted.append(group)
+    def abort() -> None:
+        aborted.append("all")
         hangs.set()
 
-    made = alone()
-    # As where NCCL is called, whose groups are ours.
-    made._abort, made._ours = abort, True
+    made = alone(NCCL)
+    monkeypatch.setattr(made._library, "abort", abort)
     made._begin(hang, None)
     assert called.wait(30)
     made.close()
     made._thread.join(30)
     assert not made._thread.is_alive()
-    assert aborted == [None]
+    assert aborted == ["all"]
 
 
 def test_groups_of_before_are_left_before_others_are_joined(
@@ -120,14 +107,10 @@ def test_groups_of_before_are_left_before_others_are_joined(
     assert not made._thread.is_alive()
 
 
-def test_what_does_not_hang_is_not_aborted() -> None:
+def test_what_does_not_hang_is_not_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     aborted: list[object] = []
-
-    def abort(group: object) -> None:
-        aborted.append(group)
-
-    made = alone()
-    made._abort = abort
+    made = alone(NCCL)
+    monkeypatch.setattr(made._library, "abort", lambda: aborted.append("all"))
     made.close()
     assert not made._thread.is_alive()
     assert not aborted

@@ -20,7 +20,8 @@ import torch
 import torch.distributed as dist
 
 from dualrt.core.effects import Group, Packet
-from dualrt.real.collectives import GLOO, NCCL, Collectives
+from dualrt.real.collectives import Collectives
+from dualrt.real.process_groups import GLOO, NCCL
 from dualrt.real.rendezvous import Launch, Rendezvous
 from tests.support.stage import MAX_BODY_BYTES, PATIENCE_S
 
@@ -86,7 +87,7 @@ def main() -> None:
 
     def spread_in_place() -> object:
         # As on a GPU: what is broadcast stays where it has come.
-        collectives._bodies = None
+        collectives._library._bodies = None
         return spread()
 
     answers = []
