@@ -153,12 +153,23 @@ def _order(scenario: Scenario, launch: Launch, device: torch.device, out: Path) 
 
 def _device(scenario: Scenario, launch: Launch) -> torch.device:
     """Where this process computes. Raises ScenarioError if it is not there."""
-    from dualrt.real.hardware import choose_device
+    from dualrt.real.events import Events
+    from dualrt.real.hardware import SHARED, choose_device, idle
 
     try:
-        return choose_device(scenario.real.device, launch)
+        device = choose_device(scenario.real.device, launch)
     except UsageError as error:
         raise as_scenario_error(scenario, "real.device", error) from error
+    gpus = idle(scenario.real.device, device)
+    if gpus and launch.local_rank == 0:
+        Events(launch.rank, launch.incarnation).warning(
+            "gpus_idle",
+            f"{launch.local_learners} processes of this host compute on its processor, as there "
+            f"are no so many GPUs, but {gpus}; real.device = '{SHARED}' has them share",
+            gpus=gpus,
+            processes=launch.local_learners,
+        )
+    return device
 
 
 def _losses(whole: Whole, learners: int, *, resumed: bool) -> FaultFigures | None:

@@ -49,6 +49,11 @@ def choose_device(wanted: str, launch: Launch) -> torch.device:
     return device
 
 
+def idle(wanted: str, device: torch.device) -> int:
+    """GPUs of this host that "auto" has left alone, as there is none for each process."""
+    return torch.cuda.device_count() if wanted == "auto" and device.type == "cpu" else 0
+
+
 def identity(device: torch.device) -> str:
     """A name that no other device has, on any host; all processors are "cpu"."""
     if device.type != "cuda":

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from dualrt.core.errors import UsageError
+from dualrt.modes.real import _device
 from dualrt.real.hardware import SHARED, choose_device, identity
 from dualrt.real.rendezvous import Launch
+from dualrt.scenario import load
 
 CPU = torch.device("cpu")
 
@@ -38,6 +40,23 @@ def test_where_there_are_too_few_all_of_a_host_compute_alike() -> None:
     for rank in range(3):
         with pytest.raises(UsageError, match=rf"process {rank} .* each of the 3 does, and sees 2"):
             choose_device("cuda", Launch(rank, 3, rank, 3))
+
+
+def test_gpus_that_nobody_uses_are_told_of_once_a_host(caplog: pytest.LogCaptureFixture) -> None:
+    scenario = load("digits-adpsgd", ["learners=6"])
+    # Two hosts of three processes and two GPUs each.
+    for rank in range(6):
+        assert _device(scenario, Launch(rank, 6, rank % 3, 3)) == CPU
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all(
+        "there are no so many GPUs, but 2; real.device = 'cuda-shared'" in one for one in told
+    )
+    caplog.clear()
+    for wanted, processes in (("cpu", 3), ("auto", 2), ("cuda-shared", 3)):
+        there = load("digits-adpsgd", [f"real.device={wanted}", f"learners={processes}"])
+        _device(there, Launch(0, processes, 0, processes))
+    assert not caplog.records
 
 
 def test_devices_are_shared_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
