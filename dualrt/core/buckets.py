@@ -35,16 +35,19 @@ def in_buckets(
     model's beginning, as many as make no more than that, but one at least, are by themselves.
     """
     buckets: list[list[int]] = [[]]
-    size_bytes = bucket_bytes if first_bytes is None else first_bytes
+    filling, size_bytes = 0, bucket_bytes if first_bytes is None else first_bytes
     for tensor_bytes in reversed(tensors_bytes):
-        if buckets[-1] and sum(buckets[-1]) >= size_bytes:
+        # Nothing is no bucket of its own.
+        if tensor_bytes and buckets[-1] and filling >= size_bytes:
             buckets.append([])
-            size_bytes = bucket_bytes
+            filling, size_bytes = 0, bucket_bytes
         buckets[-1].append(tensor_bytes)
+        filling += tensor_bytes
     last = buckets[-1]
-    if last_bytes is not None and sum(last) > last_bytes:
-        tail = 1
-        while tail < len(last) and sum(last[-tail - 1 :]) <= last_bytes:
+    if last_bytes is not None and filling > last_bytes:
+        tail, tail_bytes = 1, last[-1]
+        while tail < len(last) and tail_bytes + last[-tail - 1] <= last_bytes:
+            tail_bytes += last[-tail - 1]
             tail += 1
-        buckets[-1:] = [part for part in (last[:-tail], last[-tail:]) if part]
+        buckets[-1:] = [part for part in (last[:-tail], last[-tail:]) if any(part)]
     return tuple(map(sum, buckets))

@@ -221,10 +221,10 @@ class _Process:
             self.found.append(fail("peers", f"learners {a} and {b} broke off: {error}", remedy))
 
     def reduce(self) -> None:
-        """Have all processes add up a vector, with gloo and, if each computes on a GPU, NCCL."""
+        """Have all processes add up a vector with gloo, and as a run would where it is on GPUs."""
         import torch
 
-        from dualrt.real.hardware import choose_device, identity
+        from dualrt.real.hardware import SHARED, choose_device, identity
         from dualrt.real.process_groups import GLOO, NCCL, library_for
 
         assert self._meeting is not None
@@ -239,9 +239,19 @@ class _Process:
         self.found.append(self._reduced("gloo", GLOO, device))
         if any(one.check == "device" and one.verdict != "fail" for one in self.found):
             device = choose_device(self._scenario.real.device, self._launch)
-        devices = self._meeting.share("devices", identity(device))
-        if library_for(list(devices.values())) == NCCL:
+        devices = list(self._meeting.share("devices", identity(device)).values())
+        gpus = [one for one in devices if one != "cpu"]
+        if gpus and len(gpus) < len(devices):
+            said = f"{len(gpus)} of {len(devices)} processes compute on GPUs, and the rest does not"
+            remedy = (
+                f"Set real.device to cpu, or to {SHARED}, or start as many processes on each host "
+                "as it has GPUs: groups are of one kind."
+            )
+            self.found.append((fail if self._calls_collectives else warn)("device", said, remedy))
+        elif library_for(devices) == NCCL:
             self.found.append(self._reduced("NCCL", NCCL, device))
+        elif gpus:
+            self.found.append(self._reduced("gloo on shared GPUs", GLOO, device))
 
     def _reduced(self, called: str, library: str, device: Any) -> Finding:
         """What all processes find together, and so all in the same words.

@@ -6,6 +6,7 @@ for what is wrong. Must not know of other processes.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -21,7 +22,7 @@ from dualrt.core.errors import DualrtError, UsageError
 from dualrt.doctor.findings import Finding, fail, ok, warn
 from dualrt.observe.units import counted, size
 from dualrt.real import keys
-from dualrt.real.hardware import choose_device
+from dualrt.real.hardware import SHARED, choose_device, idle
 from dualrt.real.rendezvous import Launch
 from dualrt.real.reports import REPORTS
 from dualrt.real.ring import RingError, RingWriter
@@ -112,11 +113,18 @@ def device(scenario: Scenario, launch: Launch, model_bytes: int) -> Finding:
         chosen = choose_device(scenario.real.device, launch)
     except UsageError as error:
         return fail("device", str(error))
+    gpus = idle(scenario.real.device, chosen)
+    if gpus:
+        remedy = f"Start fewer processes, or set real.device to {SHARED}, or to cpu."
+        return warn("device", f"the processor, though there are GPUs: {gpus} of them", remedy)
     if chosen.type != "cuda":
         return ok("device", "the processor" + ("" if torch.cuda.is_available() else "; no CUDA"))
     free_bytes, all_bytes = torch.cuda.mem_get_info(chosen)
+    sharers = math.ceil(launch.local_learners / torch.cuda.device_count())
     said = f"{torch.cuda.get_device_name(chosen)}, {size(free_bytes)} of {size(all_bytes)} free"
-    if free_bytes < MODELS_ON_A_DEVICE * model_bytes:
+    if sharers > 1:
+        said += f", for {sharers} processes"
+    if free_bytes < sharers * MODELS_ON_A_DEVICE * model_bytes:
         remedy = "End what else uses it, or use a smaller model or batch."
         return warn("device", f"{said}, and the model is {size(model_bytes)}", remedy)
     return ok("device", said)

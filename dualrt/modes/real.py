@@ -161,11 +161,11 @@ def _device(scenario: Scenario, launch: Launch) -> torch.device:
     except UsageError as error:
         raise as_scenario_error(scenario, "real.device", error) from error
     gpus = idle(scenario.real.device, device)
-    if gpus and launch.local_rank == 0:
+    if gpus and launch.local_rank == launch.incarnation == 0:
         Events(launch.rank, launch.incarnation).warning(
             "gpus_idle",
-            f"{launch.local_learners} processes of this host compute on its processor, as there "
-            f"are no so many GPUs, but {gpus}; real.device = '{SHARED}' has them share",
+            f"{launch.local_learners} processes of this host compute on its processor, though it "
+            f"has GPUs, as they are {gpus} alone; real.device = '{SHARED}' has processes share",
             gpus=gpus,
             processes=launch.local_learners,
         )

@@ -27,7 +27,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.distributed import Store
 
 from dualrt.core.effects import Group, Packet
@@ -36,7 +35,7 @@ from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.lanes import HOST, CudaLane
 from dualrt.real.ports import ANY
-from dualrt.real.process_groups import GLOO, Introduce, ProcessGroups
+from dualrt.real.process_groups import Introduce, ProcessGroups, initialised
 
 NAMING_S = 1.0
 """How long an error of the library waits to be explained: it may notice a death before we do, and
@@ -64,7 +63,7 @@ def in_use(rank: int, timeout_s: float) -> bool:
             f"learner {rank} has not left the groups of its last run within {timeout_s:g} s: a "
             "call of theirs hangs in the library. Start the process again"
         )
-    return dist.is_initialized()
+    return initialised()
 
 
 class Call:
@@ -97,7 +96,7 @@ class Collectives:
         groups: Sequence[Group],
         *,
         device: torch.device,
-        library: str = GLOO,
+        library: str,
         timeout_s: float,
         max_body_bytes: int,
         interface: str,

@@ -30,7 +30,12 @@ def choose_device(wanted: str, launch: Launch) -> torch.device:
     )
     if wanted == "cpu" or (wanted == "auto" and processes > devices):
         return torch.device("cpu")
-    if devices == 0 or (processes > devices and wanted != SHARED):
+    if devices == 0 and wanted == SHARED:
+        raise UsageError(
+            f"process {launch.local_rank} of this host sees no device to share. Use --set "
+            "real.device=cpu, or let every process see the devices of its host"
+        )
+    if processes > devices and wanted != SHARED:
         share = f", real.device={SHARED}" if devices else ""
         raise UsageError(
             f"process {launch.local_rank} of this host needs a device of its own, as each of the "
@@ -55,7 +60,10 @@ def idle(wanted: str, device: torch.device) -> int:
 
 
 def identity(device: torch.device) -> str:
-    """A name that no other device has, on any host; all processors are "cpu"."""
+    """A name that no other device has; all processors are "cpu".
+
+    With torch before 2.5 that of a GPU goes by the host's name, which containers may not share.
+    """
     if device.type != "cuda":
         return device.type
     # torch before 2.5 does not tell.

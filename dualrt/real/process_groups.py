@@ -55,6 +55,11 @@ def formed_anew() -> int:
     return len(_formed)
 
 
+def initialised() -> bool:
+    """Whether torch.distributed has groups, whoever made them."""
+    return dist.is_initialized()
+
+
 def library_for(devices: Sequence[str]) -> str:
     """What joins processes that compute on these, each named as by `hardware.identity`.
 

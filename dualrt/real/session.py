@@ -35,7 +35,7 @@ from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
 from dualrt.real.failures import FAILURE
 from dualrt.real.gossip import Gossip
-from dualrt.real.hardware import identity
+from dualrt.real.hardware import SHARED, identity
 from dualrt.real.keys import Keys, is_loopback
 from dualrt.real.ports import ANY
 from dualrt.real.process_groups import GLOO, NCCL, library_for
@@ -137,7 +137,8 @@ class Session:
             meeting.agree(
                 "kinds of device",
                 terms.device.type,
-                "set real.device to cpu, or start as many processes on each host as it has GPUs",
+                "set real.device to cpu, start as many processes on each host as it has GPUs, or "
+                f"have them share with {SHARED}",
             )
             library = library_for(meeting.exchange("devices", identity(terms.device)))
             if terms.outlives_peers and library == NCCL:

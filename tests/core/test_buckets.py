@@ -42,6 +42,9 @@ def test_a_bucket_is_full_once_it_has_reached_its_size(
         ([20, 9], 3, (9, 20)),
         # The first is the last.
         ([1, 7], 3, (7, 1)),
+        # A tensor of no weights is no bucket.
+        ([0, 20], 3, (20,)),
+        ([0, 9, 0, 9], 3, (9, 9)),
         ([], 3, (0,)),
     ],
 )

@@ -6,6 +6,7 @@ Threads stand for processes where no library has to add up, which serves one ran
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from dualrt.doctor import examination
 from dualrt.doctor.findings import Finding, Report, Verdict
+from dualrt.real import hardware
 from dualrt.real.keys import Keys
 from dualrt.real.launcher import STORE
 from dualrt.real.rendezvous import Launch
@@ -117,3 +119,32 @@ def test_one_that_fails_twice_is_told_by_all_in_the_same_words(
         "no allreduce between 3 processes, in 2 attempts of 5 s. "
         f"At the last: learners 1-2: {WORDS}. sd-psgd has no use for it"
     )
+
+
+@pytest.mark.parametrize(
+    ("devices", "algorithm", "check", "verdict", "said"),
+    [
+        ("GPU-1 GPU-2 GPU-3", "ssgd", "NCCL", Verdict.OK, "allreduce between 3 processes"),
+        ("GPU-1 GPU-2 GPU-1", "ssgd", "gloo on shared GPUs", Verdict.OK, "allreduce between 3"),
+        ("GPU-1 cpu GPU-2", "ssgd", "device", Verdict.FAIL, "2 of 3 processes compute on GPUs"),
+        ("GPU-1 cpu GPU-2", "sd-psgd", "device", Verdict.WARN, "2 of 3 processes compute on GPUs"),
+    ],
+)
+def test_groups_are_tried_as_the_run_would_join_them(
+    look: Look,
+    monkeypatch: pytest.MonkeyPatch,
+    devices: str,
+    algorithm: str,
+    check: str,
+    verdict: Verdict,
+    said: str,
+) -> None:
+    left = deque(devices.split())
+    monkeypatch.setattr(hardware, "identity", lambda device: left.popleft())
+    settings = ("real.timeout_s=20", "real.curve=off", f"algorithm.name={algorithm}")
+    found = look(range(LEARNERS), *settings)
+    # The process's own look at its device comes before.
+    last = found[check][-1]
+    assert last.verdict == verdict
+    assert said in last.said
+    assert [one.verdict for one in found["gloo"]] == [Verdict.OK]

@@ -49,9 +49,7 @@ def test_gpus_that_nobody_uses_are_told_of_once_a_host(caplog: pytest.LogCapture
         assert _device(scenario, Launch(rank, 6, rank % 3, 3)) == CPU
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
-    assert all(
-        "there are no so many GPUs, but 2; real.device = 'cuda-shared'" in one for one in told
-    )
+    assert all("they are 2 alone; real.device = 'cuda-shared'" in one for one in told)
     caplog.clear()
     for wanted, processes in (("cpu", 3), ("auto", 2), ("cuda-shared", 3)):
         there = load("digits-adpsgd", [f"real.device={wanted}", f"learners={processes}"])
@@ -62,7 +60,7 @@ def test_gpus_that_nobody_uses_are_told_of_once_a_host(caplog: pytest.LogCapture
 def test_devices_are_shared_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(SHARED, 3) == [torch.device("cuda", n) for n in (0, 1, 0)]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(UsageError, match=r"and sees 0\. Use --set real\.device=cpu, start"):
+    with pytest.raises(UsageError, match=r"sees no device to share\. Use --set real\.device=cpu"):
         choose_device(SHARED, Launch(0, 1, 0, 1))
 
 

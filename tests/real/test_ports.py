@@ -18,6 +18,7 @@ from dualrt.core.errors import UsageError
 from dualrt.real.collectives import Collectives
 from dualrt.real.gossip import Gossip
 from dualrt.real.ports import ANY, in_turn
+from dualrt.real.process_groups import GLOO
 from tests.support import commands
 
 FIRST = 20_000 + os.getpid() % 1_000 * 10
@@ -90,6 +91,7 @@ def test_the_store_of_a_group_that_is_formed_later_is_within_the_range() -> None
             2,
             (),
             device=torch.device("cpu"),
+            library=GLOO,
             timeout_s=20.0,
             max_body_bytes=1_000,
             interface="127.0.0.1",

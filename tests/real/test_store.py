@@ -13,6 +13,7 @@ from torch.distributed import PrefixStore, TCPStore
 from dualrt.core.effects import Group
 from dualrt.core.errors import RunError
 from dualrt.real.collectives import Collectives
+from dualrt.real.process_groups import GLOO
 from tests.support.commands import await_
 from tests.support.processes import ended, started
 
@@ -57,6 +58,7 @@ def test_one_that_is_lost_while_groups_are_joined_is_named(monkeypatch: pytest.M
             2,
             (pair,),
             device=torch.device("cpu"),
+            library=GLOO,
             timeout_s=60.0,
             max_body_bytes=1,
             interface="127.0.0.1",

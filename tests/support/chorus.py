@@ -31,6 +31,7 @@ from dualrt.core.weights import Gradient
 from dualrt.real.collectives import Collectives
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
+from dualrt.real.process_groups import GLOO
 from tests.support.simulated import Log
 from tests.support.stage import MAX_BODY_BYTES, actors, in_simulation, main
 
@@ -142,6 +143,7 @@ def _process(rank: int, path: str) -> dict[str, Any]:
         LEARNERS,
         [ALL, ENDS, *ALONE],
         device=torch.device("cpu"),
+        library=GLOO,
         timeout_s=TIMEOUT_S,
         max_body_bytes=MAX_BODY_BYTES,
         interface="127.0.0.1",
