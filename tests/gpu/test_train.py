@@ -74,8 +74,8 @@ def test_a_run_goes_on_from_its_checkpoint_on_a_gpu(tmp_path: Path) -> None:
     words += ["--checkpoint-every", "20 steps"]
     half = commands.result("train", *words, *commands.settings("training.epochs=10"))
     whole = commands.result("train", *words, "--resume")
-    # Of 20 epochs those that were not taken before, and what came after the last checkpoint.
-    assert sum(whole["steps_by_learner"]) < 1.2 * sum(half["steps_by_learner"])
+    # Of twice as many those that were not taken before the last checkpoint, of 20 steps at least.
+    assert sum(whole["steps_by_learner"]) < 2 * sum(half["steps_by_learner"]) - 20
     assert whole["accuracy"] > LEARNT
 
 
