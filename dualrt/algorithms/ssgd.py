@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import final
 
 from dualrt.algorithms.synchronous import Collective
-from dualrt.core.buckets import DDP_BUCKET_BYTES, FIRST_BUCKET_BYTES, LAST_BUCKET_BYTES, in_buckets
+from dualrt.core.buckets import DDP_BUCKET_BYTES, FIRST_BUCKET_BYTES, in_buckets
 from dualrt.core.errors import UsageError
 from dualrt.core.learner import Layout, Seat
 from dualrt.core.workload import PiecewiseWorkload
@@ -33,9 +33,7 @@ class SSGD(Collective):
         self.pieces: tuple[int, ...] = ()
         if bucket_bytes and isinstance(seat.workload, PiecewiseWorkload):
             first_bytes = min(FIRST_BUCKET_BYTES, bucket_bytes)
-            self.pieces = in_buckets(
-                self.weights.tensors_bytes, bucket_bytes, first_bytes, LAST_BUCKET_BYTES
-            )
+            self.pieces = in_buckets(self.weights.tensors_bytes, bucket_bytes, first_bytes)
 
     @classmethod
     def layout(cls, learners: int, *, bucket_bytes: int = DDP_BUCKET_BYTES) -> Layout:

@@ -18,36 +18,21 @@ FIRST_BUCKET_BYTES = 2**20
 """Its first bucket, by default, so that averaging starts early in the backward pass."""
 
 
-LAST_BUCKET_BYTES = 2**20
-"""The most of our last bucket, where tensors allow: nothing is computed while it is averaged."""
-
-
 def in_buckets(
-    tensors_bytes: Sequence[int],
-    bucket_bytes: int,
-    first_bytes: int | None = None,
-    last_bytes: int | None = None,
+    tensors_bytes: Sequence[int], bucket_bytes: int, first_bytes: int | None = None
 ) -> tuple[int, ...]:
     """Bytes of each bucket, in the order in which the backward pass fills them; at least one.
 
     `tensors_bytes` are in the model's order. `first_bytes` is the size of the first bucket, if it
-    differs from that of the others. A last one of more than `last_bytes` is two: the tensors at the
-    model's beginning, as many as make no more than that, but one at least, are by themselves.
+    differs from that of the others.
     """
-    buckets: list[list[int]] = [[]]
+    buckets: list[int] = []
     filling, size_bytes = 0, bucket_bytes if first_bytes is None else first_bytes
     for tensor_bytes in reversed(tensors_bytes):
-        # Nothing is no bucket of its own.
-        if tensor_bytes and buckets[-1] and filling >= size_bytes:
-            buckets.append([])
-            filling, size_bytes = 0, bucket_bytes
-        buckets[-1].append(tensor_bytes)
         filling += tensor_bytes
-    last = buckets[-1]
-    if last_bytes is not None and filling > last_bytes:
-        tail, tail_bytes = 1, last[-1]
-        while tail < len(last) and tail_bytes + last[-tail - 1] <= last_bytes:
-            tail_bytes += last[-tail - 1]
-            tail += 1
-        buckets[-1:] = [part for part in (last[:-tail], last[-tail:]) if any(part)]
-    return tuple(map(sum, buckets))
+        if filling >= size_bytes:
+            buckets.append(filling)
+            filling, size_bytes = 0, bucket_bytes
+    if filling or not buckets:
+        buckets.append(filling)
+    return tuple(buckets)

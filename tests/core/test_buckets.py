@@ -28,32 +28,6 @@ def test_a_bucket_is_full_once_it_has_reached_its_size(
     assert in_buckets(tensors, bucket, first) == buckets
 
 
-@pytest.mark.parametrize(
-    ("tensors", "last", "buckets"),
-    [
-        # The model's first tensors, as many as make no more than that.
-        ([2, 1, 5, 4, 9], 3, (9, 9, 3)),
-        ([2, 1, 5, 4, 9], 2, (9, 10, 2)),
-        # One at least.
-        ([2, 1, 5, 4, 9], 1, (9, 10, 2)),
-        # It is small enough.
-        ([2, 1, 5, 4, 9], 12, (9, 12)),
-        # It is one tensor.
-        ([20, 9], 3, (9, 20)),
-        # The first is the last.
-        ([1, 7], 3, (7, 1)),
-        # A tensor of no weights is no bucket.
-        ([0, 20], 3, (20,)),
-        ([0, 9, 0, 9], 3, (9, 9)),
-        ([], 3, (0,)),
-    ],
-)
-def test_the_last_is_small_where_tensors_allow(
-    tensors: list[int], last: int, buckets: tuple[int, ...]
-) -> None:
-    assert in_buckets(tensors, 100, 8, last) == buckets
-
-
-@given(st.lists(sizes), sizes, sizes, st.none() | sizes)
-def test_nothing_is_lost(tensors: list[int], bucket: int, first: int, last: int | None) -> None:
-    assert sum(in_buckets(tensors, bucket, first, last)) == sum(tensors)
+@given(st.lists(sizes), sizes, sizes)
+def test_nothing_is_lost(tensors: list[int], bucket: int, first: int) -> None:
+    assert sum(in_buckets(tensors, bucket, first)) == sum(tensors)
