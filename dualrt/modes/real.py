@@ -164,8 +164,8 @@ def _device(scenario: Scenario, launch: Launch) -> torch.device:
     if gpus and launch.local_rank == launch.incarnation == 0:
         Events(launch.rank, launch.incarnation).warning(
             "gpus_idle",
-            f"{launch.local_learners} processes of this host compute on its processor, though it "
-            f"has GPUs, as they are {gpus} alone; real.device = '{SHARED}' has processes share",
+            f"{launch.local_learners} processes of this host compute on its processor: its GPUs "
+            f"({gpus}) are too few for one each; real.device = '{SHARED}' has processes share them",
             gpus=gpus,
             processes=launch.local_learners,
         )

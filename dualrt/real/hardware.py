@@ -66,6 +66,5 @@ def identity(device: torch.device) -> str:
     """
     if device.type != "cuda":
         return device.type
-    # torch before 2.5 does not tell.
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     return str(uuid) if uuid is not None else f"{socket.gethostname()}/{device}"

@@ -120,7 +120,7 @@ class Asked:
         return False
 
     def keep(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("nothing was due")
 
 
 def test_a_checkpoint_can_be_taken_between_any_two_steps_with_no_exchange_beside_them() -> None:

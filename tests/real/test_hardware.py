@@ -49,7 +49,9 @@ def test_gpus_that_nobody_uses_are_told_of_once_a_host(caplog: pytest.LogCapture
         assert _device(scenario, Launch(rank, 6, rank % 3, 3)) == CPU
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
-    assert all("they are 2 alone; real.device = 'cuda-shared'" in one for one in told)
+    assert all(
+        "its GPUs (2) are too few for one each; real.device = 'cuda-shared'" in one for one in told
+    )
     caplog.clear()
     for wanted, processes in (("cpu", 3), ("auto", 2), ("cuda-shared", 3)):
         there = load("digits-adpsgd", [f"real.device={wanted}", f"learners={processes}"])
