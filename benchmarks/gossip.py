@@ -384,7 +384,7 @@ def main() -> None:
     chosen = parser.parse_args()
     nbytes = int(chosen.size_mb * 1e6) // 4 * 4
     links = [None if word == "loopback" else float(word) for word in chosen.links.split(",")]
-    if any(links) and not can_be_made():
+    if any(links) and not can_be_made(cable(1000.0)):
         print("no shaped links: they need root, iproute2 and tbf", file=sys.stderr)
         links = [link for link in links if link is None]
     figures = measure(chosen.rounds, nbytes, links, chosen.turns)

@@ -1,17 +1,16 @@
-"""Hosts to measure on: network namespaces of this machine, and what joins them.
+"""Hosts to measure and to test on: network namespaces of this machine, and what joins them.
 
-Owns the namespaces, their links and how much these carry; they are gone when a `with` is left. Must
-not know what runs there. Needs root, iproute2 and the kernel's tbf, which counts every byte of a
-frame, headers included.
+Owns the namespaces, their links, how much these carry, and how TCP answers to one that is full; all
+are gone when a `with` is left. Must not know what runs there. Needs root and iproute2, and for
+links of a speed the kernel's tbf, which counts every byte of a frame, headers included.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 PAYLOAD = 1448 / 1514
@@ -23,53 +22,96 @@ CABLE_BURST, SWITCH_BURST = "1mb", "150kb"
 each has to be cut up, which costs processor time; with much more a message outruns its link."""
 
 NETWORK = "10.78.0"
-INTERFACE = "eth0"
-"""Of each host."""
+
+TCP = "cubic"
+"""The congestion control that Linux has where nobody has chosen. Hosts that choose none have this
+machine's, on which figures would then depend."""
 
 
 class Host(NamedTuple):
     """One of them."""
 
+    name: str
+    """Of its namespace."""
     address: str
-    prefix: Sequence[str]
-    """What a command begins with that is to run there."""
+    interface: str
+    """Its name, another on each, as hosts of one run may have it."""
+    tcp: str
+
+    @property
+    def prefix(self) -> Sequence[str]:
+        """What a command begins with that is to run there."""
+        return ("ip", "netns", "exec", self.name)
 
 
-def can_be_made() -> bool:
-    """Whether this user can make them here."""
-    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("tc") is None:
-        return False
+def can_be_made(hosts: AbstractContextManager[object]) -> bool:
+    """Whether this user can make these here."""
     try:
-        with switched(1, 1000.0):
+        with hosts:
             return True
     except OSError:
         return False
 
 
 @contextmanager
-def cable(mbit_per_s: float) -> Iterator[Sequence[Host]]:
-    """Two hosts, joined by a cable that carries so much in each direction."""
+def cable(mbit_per_s: float | None = None, tcp: str = TCP) -> Iterator[Sequence[Host]]:
+    """Two hosts, joined by a cable that carries so much in each direction, or what it can.
+
+    Raises OSError where they cannot be made.
+    """
     with _namespaces(2) as names:
-        _ip("link", "add", INTERFACE, "netns", names[0], "type", "veth",
-            "peer", INTERFACE, "netns", names[1])  # fmt: skip
-        yield [_host(name, place, mbit_per_s, CABLE_BURST) for place, name in enumerate(names)]
+        hosts = [_host(name, place, tcp) for place, name in enumerate(names)]
+        first, second = hosts
+        ip("link", "add", first.interface, "netns", first.name, "type", "veth",
+           "peer", second.interface, "netns", second.name)  # fmt: skip
+        for host in hosts:
+            _bring_up(host)
+            if mbit_per_s is not None:
+                _shape(host.name, host.interface, mbit_per_s, CABLE_BURST)
+        yield hosts
 
 
 @contextmanager
-def switched(number: int, mbit_per_s: float) -> Iterator[Sequence[Host]]:
-    """Hosts at one switch, each with a cable that carries so much in each direction."""
+def switched(number: int, mbit_per_s: float, tcp: str = TCP) -> Iterator[Sequence[Host]]:
+    """Hosts at one switch, each with a cable that carries so much in each direction.
+
+    Raises OSError where they cannot be made.
+    """
     with _namespaces(number + 1) as (switch, *names):
-        _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", switch, "link", "set", "bridge", "up")
-        hosts = []
-        for place, name in enumerate(names):
-            port = f"port{place}"
-            _ip("link", "add", INTERFACE, "netns", name, "type", "veth",
-                "peer", port, "netns", switch)  # fmt: skip
-            _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
-            _shape(switch, port, mbit_per_s, SWITCH_BURST)
-            hosts.append(_host(name, place, mbit_per_s, SWITCH_BURST))
+        ip("-n", switch, "link", "add", "bridge", "type", "bridge")
+        ip("-n", switch, "link", "set", "bridge", "up")
+        hosts = [_host(name, place, tcp) for place, name in enumerate(names)]
+        for host in hosts:
+            port = f"to-{host.interface}"
+            ip("link", "add", host.interface, "netns", host.name, "type", "veth",
+               "peer", port, "netns", switch)  # fmt: skip
+            ip("-n", switch, "link", "set", port, "master", "bridge", "up")
+            _bring_up(host)
+            for name, interface in ((switch, port), (host.name, host.interface)):
+                _shape(name, interface, mbit_per_s, SWITCH_BURST)
         yield hosts
+
+
+def slow_down(host: Host, mbit_per_s: float) -> None:
+    """Have the cable of a host that was given no speed carry so much of what it sends."""
+    _shape(host.name, host.interface, mbit_per_s, CABLE_BURST)
+
+
+@contextmanager
+def cut_off(host: Host) -> Iterator[None]:
+    """A host whose cable is pulled meanwhile."""
+    ip("-n", host.name, "link", "set", host.interface, "down")
+    try:
+        yield
+    finally:
+        _plug_in(host)
+
+
+def ip(*words: str) -> None:
+    """Run `ip`. Raises OSError with what it says."""
+    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 
 
 @contextmanager
@@ -77,8 +119,8 @@ def _namespaces(number: int) -> Iterator[Sequence[str]]:
     names: list[str] = []
     try:
         for place in range(number):
-            names.append(f"dualrt-benchmark{os.getpid()}-{place}")
-            _ip("netns", "add", names[-1])
+            names.append(f"dualrt{os.getpid()}-{place}")
+            ip("netns", "add", names[-1])
         yield names
     finally:
         for name in names:
@@ -86,23 +128,24 @@ def _namespaces(number: int) -> Iterator[Sequence[str]]:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
-def _host(name: str, place: int, mbit_per_s: float, burst: str) -> Host:
-    """A namespace whose interface is there, with an address and a speed."""
-    address = f"{NETWORK}.{place + 1}"
-    _ip("-n", name, "addr", "add", f"{address}/24", "dev", INTERFACE)
-    for interface in (INTERFACE, "lo"):
-        _ip("-n", name, "link", "set", interface, "up")
-    _shape(name, INTERFACE, mbit_per_s, burst)
-    return Host(address, ("ip", "netns", "exec", name))
+def _host(name: str, place: int, tcp: str) -> Host:
+    return Host(name, f"{NETWORK}.{place + 1}", f"eth{place}", tcp)
+
+
+def _bring_up(host: Host) -> None:
+    """Give a host whose interface is there its address."""
+    ip("-n", host.name, "link", "set", "lo", "up")
+    ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", host.interface)
+    _plug_in(host)
+
+
+def _plug_in(host: Host) -> None:
+    ip("-n", host.name, "link", "set", host.interface, "up")
+    # By its route, which is new each time: not every namespace may choose for all its connections.
+    ip("-n", host.name, "route", "replace", f"{NETWORK}.0/24", "dev", host.interface,
+       "scope", "link", "src", host.address, "congctl", host.tcp)  # fmt: skip
 
 
 def _shape(name: str, interface: str, mbit_per_s: float, burst: str) -> None:
-    _ip("netns", "exec", name, "tc", "qdisc", "add", "dev", interface, "root", "tbf",
-        "rate", f"{mbit_per_s:g}mbit", "burst", burst, "limit", "32mb")  # fmt: skip
-
-
-def _ip(*words: str) -> None:
-    """Run `ip`. Raises OSError with what it says."""
-    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+    ip("netns", "exec", name, "tc", "qdisc", "add", "dev", interface, "root", "tbf",
+       "rate", f"{mbit_per_s:g}mbit", "burst", burst, "limit", "32mb")  # fmt: skip

@@ -1,6 +1,7 @@
 """Does the runtime do what the simulator says, on hosts that talk over a network?
 
-    python benchmarks/predicted.py [--json] [--mbit 200,400] [--hosts 4] [--steps N] [--cases ...]
+    python benchmarks/predicted.py [--json] [--mbit 200,400] [--hosts 4] [--tcp NAME] [--steps N]
+                                   [--cases ...]
 
 One scenario is trained for real, by processes on several hosts, and simulated. Of the hosts the
 simulator is told two things, what their links carry and what a gradient takes of one learner alone;
@@ -39,7 +40,7 @@ from dualrt.observe.recorder import Applied, Record, read_records
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import options, tell
-from benchmarks.hosts import INTERFACE, PAYLOAD, Host, can_be_made, switched
+from benchmarks.hosts import PAYLOAD, TCP, Host, can_be_made, switched
 
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 29_610
@@ -54,6 +55,7 @@ SCENARIO = "digits-adpsgd"
 """What the settings are laid over."""
 
 KEYS = {
+    "tcp": "the hosts' congestion control",
     "gradient_s": "what a gradient takes of one learner alone, as measured",
     "cases": "for each link and case: case, mbit_per_s, learners, and steps_per_s and staleness of "
     "all learners, real and predicted, and error, predicted / real - 1",
@@ -157,7 +159,7 @@ def trained(hosts: Sequence[Host], case: Case, learners: int, steps: int, folder
                 "OMP_NUM_THREADS": 1,
             }
             host = hosts[number]
-            here = ["--set", f"real.interface={INTERFACE}", "--set", "real.curve=off"]
+            here = ["--set", f"real.interface={host.interface}", "--set", "real.curve=off"]
             command = [sys.executable, "-m", "dualrt", "train", SCENARIO, "--json"]
             said = stack.enter_context(Path(folder, f"said-{rank}").open("w"))
             process = subprocess.Popen(
@@ -202,14 +204,16 @@ def simulated(
     return seen(folder)
 
 
-def measured(links: Sequence[float], number: int, steps: int, names: Sequence[str]) -> Any:
+def measured(
+    links: Sequence[float], number: int, steps: int, names: Sequence[str], tcp: str
+) -> Any:
     """All figures, with a progress bar."""
     rows: list[dict[str, Any]] = []
     gradients_s: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         for link in links:
             folder = Path(scratch, f"{link:g}")
-            with switched(number, link) as hosts:
+            with switched(number, link, tcp) as hosts:
                 alone = trained(hosts, CASES["ssgd"], 1, steps, folder / "alone")
                 gradients_s.append(alone.gradient_s)
                 for name in track(names, f"{link:g} Mb/s", console=Console(stderr=True)):
@@ -234,6 +238,7 @@ def measured(links: Sequence[float], number: int, steps: int, names: Sequence[st
                     )
     errors = [row["error"] for row in rows]
     return {
+        "tcp": tcp,
         "gradient_s": fmean(gradients_s),
         "cases": rows,
         "rms_error": math.sqrt(fmean(math.log1p(error) ** 2 for error in errors)),
@@ -247,7 +252,7 @@ def table(figures: Any) -> RenderableType:
     made = Table(
         "case", "Mb/s", "of", "steps/s", "told", "error", "stale", "told",
         title="Predicted and real, between hosts",
-        caption=f"of: learners; told: by the simulator; a gradient alone "
+        caption=f"of: learners; told: by the simulator; TCP: {figures['tcp']}; a gradient alone "
         f"{1e3 * figures['gradient_s']:.1f} ms; root mean square {figures['rms_error']:.1%}, "
         f"worst {figures['worst_error']:+.1%}; load {figures['load']:.1f}",
     )  # fmt: skip
@@ -273,14 +278,18 @@ def main() -> None:
     parser = options(__doc__ or "", KEYS)
     parser.add_argument("--mbit", default="200,400", help="what the links carry, in Mb/s")
     parser.add_argument("--hosts", type=int, default=4)
+    parser.add_argument("--tcp", default=TCP, metavar="NAME", help="the hosts' congestion control")
     parser.add_argument("--steps", type=int, default=60, help="of a learner, in each run")
     parser.add_argument("--cases", nargs="+", default=[*CASES], choices=CASES, metavar="CASE",
                         help="; ".join(CASES))  # fmt: skip
     chosen = parser.parse_args()
-    if not can_be_made():
-        parser.error("hosts are network namespaces: needs root, iproute2 and the kernel's tbf")
+    if not can_be_made(switched(1, 1000.0, chosen.tcp)):
+        parser.error(
+            "hosts are network namespaces: needs root, iproute2, and of the kernel tbf and the "
+            f"congestion control {chosen.tcp!r}"
+        )
     links = [float(link) for link in chosen.mbit.split(",")]
-    figures = measured(links, chosen.hosts, chosen.steps, chosen.cases)
+    figures = measured(links, chosen.hosts, chosen.steps, chosen.cases, chosen.tcp)
     tell(figures, table, as_json=chosen.json)
 
 

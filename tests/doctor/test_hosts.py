@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.hosts import cable, ip, slow_down
 from dualrt.real.keys import Keys
 from tests.support import commands
-from tests.support.namespaces import ADDRESSES, MARKS, ip, torchrun, two_hosts
+from tests.support.namespaces import MARKS, torchrun
 
 # It tells a slow cable from a fast one, and a busy machine makes every cable slow.
 pytestmark = [*MARKS, pytest.mark.alone]
@@ -26,24 +27,21 @@ def test_the_slow_direction_and_the_blocked_port_are_named(tmp_path: Path) -> No
         "real.ports=20000-20003",
         "real.timeout_s=40",
     )
-    with two_hosts() as hosts:
-        # What host 1 sends: 8 MB/s at most, and nothing from that port.
-        shaped = ["tbf", "rate", "64mbit", "burst", "64kbit", "latency", "50ms"]
-        subprocess.run(
-            ["ip", "netns", "exec", hosts[1], "tc", "qdisc", "add", "dev", "dv1", "root", *shaped],
-            check=True,
-        )
-        rule = ["rule", "add", "from", ADDRESSES[1], "ipproto", "tcp", "sport", f"{BLOCKED}"]
-        ip("-n", hosts[1], *rule, "blackhole")
+    with cable() as hosts:
+        second = hosts[1]
+        # What it sends: 8 MB/s at most, and nothing from that port.
+        slow_down(second, 64.0)
+        rule = ["rule", "add", "from", second.address, "ipproto", "tcp", "sport", f"{BLOCKED}"]
+        ip("-n", second.name, *rule, "blackhole")
         started = [
             subprocess.Popen(
                 torchrun(
-                    host,
+                    hosts,
                     number,
                     "doctor",
                     "digits-adpsgd",
                     "--json",
-                    *commands.settings(f"real.interface={ADDRESSES[number]}", *options),
+                    *commands.settings(f"real.interface={host.address}", *options),
                 ),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -65,12 +63,12 @@ def test_the_slow_direction_and_the_blocked_port_are_named(tmp_path: Path) -> No
     for rank, finding in zip((0, 1), sorted(failed, key=lambda one: one["said"]), strict=True):
         assert f"learner {rank} " in finding["said"]
         assert "learner 3 " in finding["said"]
-        assert f"tcp://{ADDRESSES[1]}:{BLOCKED}" in finding["said"]
+        assert f"tcp://{second.address}:{BLOCKED}" in finding["said"]
         assert "firewall" in finding["remedy"]
     assert [(way["a"], way["b"]) for way in report["ways"]] == [(0, 1), (0, 2), (1, 2), (2, 3)]
     slow = next(one for one in report["findings"] if one["check"] == "bandwidth between hosts")
     assert slow["verdict"] == "warn"
     for rank in (0, 1):
-        assert f"{ADDRESSES[1]}) to learner {rank} (" in slow["said"]
+        assert f"{second.address}) to learner {rank} (" in slow["said"]
     gloo = next(one for one in report["findings"] if one["check"] == "gloo")
     assert gloo["verdict"] == "ok", gloo["said"]

@@ -1,6 +1,6 @@
 """The same command on several hosts: two network namespaces, joined by a virtual cable.
 
-Needs root and iproute2; skipped elsewhere. Addresses are of the namespaces alone.
+Needs root and iproute2; skipped elsewhere.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.hosts import Host, cable, cut_off
 from dualrt.real.keys import Keys
 from tests.support import commands
-from tests.support.namespaces import ADDRESSES, MARKS, PORT, ip, torchrun, two_hosts
+from tests.support.namespaces import MARKS, PORT, torchrun
 
 pytestmark = MARKS
 
@@ -32,20 +33,20 @@ def keys(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def hosts() -> Iterator[tuple[str, ...]]:
-    with two_hosts() as names:
-        yield names
+def hosts() -> Iterator[Sequence[Host]]:
+    with cable() as both:
+        yield both
 
 
-def command(host: str, number: int, interface: str, *options: str) -> list[str]:
+def command(hosts: Sequence[Host], number: int, interface: str, *options: str) -> list[str]:
     settings = commands.settings(f"real.interface={interface}", *options)
-    return torchrun(host, number, "train", "digits-adpsgd", "--json", *settings)
+    return torchrun(hosts, number, "train", "digits-adpsgd", "--json", *settings)
 
 
-def commands_that_keep(folder: Path, hosts: Sequence[str], *options: str) -> list[list[str]]:
+def commands_that_keep(folder: Path, hosts: Sequence[Host], *options: str) -> list[list[str]]:
     """Those of all hosts; what each keeps is in a folder of its name."""
     return [
-        [*command(host, number, ADDRESSES[number], *options), "--out", str(folder / host)]
+        [*command(hosts, number, host.address, *options), "--out", str(folder / host.name)]
         for number, host in enumerate(hosts)
     ]
 
@@ -73,10 +74,10 @@ def started(all_words: Sequence[Sequence[str]]) -> Iterator[Callable[[], list[st
 SUPER_LEARNERS = ("algorithm.name=h-adpsgd", "training.epochs=2", "training.audit=true")
 
 
-def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...], keys: str) -> None:
+def test_super_learners_on_two_hosts_train_together(hosts: Sequence[Host], keys: str) -> None:
     """Those of a host are one; each is told its address or the name of its interface."""
-    first_host = command(hosts[0], 0, ADDRESSES[0], keys, *SUPER_LEARNERS)
-    second_host = command(hosts[1], 1, "dv1", keys, *SUPER_LEARNERS)
+    first_host = command(hosts, 0, hosts[0].address, keys, *SUPER_LEARNERS)
+    second_host = command(hosts, 1, hosts[1].interface, keys, *SUPER_LEARNERS)
     with started([first_host, second_host]) as join:
         told, told_by_second = join()
     summary = json.loads(told)
@@ -90,7 +91,7 @@ def test_super_learners_on_two_hosts_train_together(hosts: tuple[str, ...], keys
 
 
 def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
-    hosts: tuple[str, ...], keys: str, tmp_path: Path
+    hosts: Sequence[Host], keys: str, tmp_path: Path
 ) -> None:
     slow = ", ".join(f"{{learner = {rank}, factor = 15}}" for rank in range(4))
     options = (
@@ -103,10 +104,9 @@ def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
     with started(commands_that_keep(tmp_path, hosts, *options)) as join:
         assert commands.await_(lambda: all(updates(tmp_path)[rank] for rank in range(4)))
         cut_s = latest_s(tmp_path)
-        ip("-n", hosts[0], "link", "set", "dv0", "down")
-        time.sleep(4.0)
-        healed_s = latest_s(tmp_path)
-        ip("-n", hosts[0], "link", "set", "dv0", "up")
+        with cut_off(hosts[0]):
+            time.sleep(4.0)
+            healed_s = latest_s(tmp_path)
         join()
     for times_s in updates(tmp_path).values():
         # Nobody stood still while the cable was cut; to notice it took a 20th of the timeout.
@@ -119,7 +119,7 @@ def test_hosts_that_are_cut_off_train_on_and_take_each_other_back(
 
 
 def test_a_super_learner_that_is_cut_in_two_goes_on_as_two_and_is_one_again(
-    hosts: tuple[str, ...], keys: str, tmp_path: Path
+    hosts: Sequence[Host], keys: str, tmp_path: Path
 ) -> None:
     slow = ", ".join(f"{{learner = {rank}, factor = 15}}" for rank in range(4))
     options = (
@@ -132,9 +132,8 @@ def test_a_super_learner_that_is_cut_in_two_goes_on_as_two_and_is_one_again(
     )
     with started(commands_that_keep(tmp_path, hosts, *options)) as join:
         assert commands.await_(lambda: bool(updates(tmp_path)[0]))
-        ip("-n", hosts[0], "link", "set", "dv0", "down")
-        assert commands.await_(lambda: len(updates(tmp_path)[2]) > 5)
-        ip("-n", hosts[0], "link", "set", "dv0", "up")
+        with cut_off(hosts[0]):
+            assert commands.await_(lambda: len(updates(tmp_path)[2]) > 5)
         join()
     first, second, third, fourth = updates(tmp_path).values()
     assert not second
@@ -144,8 +143,8 @@ def test_a_super_learner_that_is_cut_in_two_goes_on_as_two_and_is_one_again(
     assert sum(time_s > third[-1] for time_s in first) > 5
 
 
-def test_between_hosts_keys_are_asked_for(hosts: tuple[str, ...]) -> None:
-    done = alone(hosts[0], command(hosts[0], 0, ADDRESSES[0], *SUPER_LEARNERS))
+def test_between_hosts_keys_are_asked_for(hosts: Sequence[Host]) -> None:
+    done = alone(hosts[0], command(hosts, 0, hosts[0].address, *SUPER_LEARNERS))
     assert done.returncode == 2
     assert "real.keys" in done.stderr
     assert "dualrt keys FILE" in done.stderr
@@ -184,14 +183,14 @@ def answers_between_hosts_s(folder: Path) -> list[float]:
     ]
 
 
-def test_loopback_is_refused_between_hosts(hosts: tuple[str, ...]) -> None:
-    done = alone(hosts[0], command(hosts[0], 0, "127.0.0.1", *SUPER_LEARNERS))
+def test_loopback_is_refused_between_hosts(hosts: Sequence[Host]) -> None:
+    done = alone(hosts[0], command(hosts, 0, "127.0.0.1", *SUPER_LEARNERS))
     assert done.returncode == 2
     assert "real.interface = '127.0.0.1'" in done.stderr
     assert "--set real.interface=" in done.stderr
 
 
-def alone(host: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+def alone(host: Host, words: list[str]) -> subprocess.CompletedProcess[str]:
     """A process as torchrun would start it, so that the other host need not be there."""
     environment = {
         **os.environ,
@@ -199,11 +198,11 @@ def alone(host: str, words: list[str]) -> subprocess.CompletedProcess[str]:
         "WORLD_SIZE": "4",
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": ADDRESSES[0],
+        "MASTER_ADDR": host.address,
         "MASTER_PORT": str(PORT),
     }
     return subprocess.run(
-        ["ip", "netns", "exec", host, sys.executable, *words[words.index("-m") :]],
+        [*host.prefix, sys.executable, *words[words.index("-m") :]],
         check=False,
         capture_output=True,
         text=True,
