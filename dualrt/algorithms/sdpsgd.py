@@ -49,7 +49,7 @@ class SDPSGD(Synchronous):
             read = self.weights.snapshot()  # w_k
             mine = self.weights.sent()
             for peer, _ in row:
-                await Send(peer, "weights", Packet(mine.versions, mine.vector))
+                await Send(peer, "weights", Packet(mine.versions, mine.vector), self.step)
             gradient = await self.gradient(read)  # g(w_k; xi_k)
             for peer, share in row:
                 _, theirs = await Recv("weights", peer)

@@ -75,7 +75,7 @@ class SGP(Synchronous):
         for peer, part in self.mixing.initiates(round_):
             given = part * self.mass  # p_ji w_i^k
             kept -= given
-            await Send(peer, "push", Packet(half.versions, half.vector, given))
+            await Send(peer, "push", Packet(half.versions, half.vector, given), round_)
         came = [await Recv("push", peer) for peer, _ in self.mixing.row(round_)]
         self.mass = kept + sum(packet.note for _, packet in came)  # w_i^{k+1}
         for _, packet in came:

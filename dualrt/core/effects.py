@@ -11,7 +11,7 @@ answer in and compares the effect that comes out.
     effect                         answer
     ---------------------------    -----------------------------------------------------------
     Compute(work, cost, on)        what `work()` returned
-    Send(peer, tag, packet)        None, once buffered (not: once received)
+    Send(peer, tag, packet, ...)   None, once buffered (not: once received)
     Recv(tag, peer=None)           Delivery(sender, packet), in order for each (sender, tag)
     AllReduce(group, vector)       the mean over the group's vectors
     MeanGradient(work, group, ...) the mean over the group's gradients, averaged piece by piece
@@ -161,11 +161,16 @@ class Compute(Effect[T]):
 
 @value
 class Send(Effect[None]):
-    """Hand a packet to the transport. The body must not be written to afterwards."""
+    """Hand a packet to the transport. The body must not be written to afterwards.
+
+    With a `round_`, it leaves the host when all that this learner has sent in earlier rounds, to
+    whomever, has left it; what is sent in one round leaves together.
+    """
 
     peer: int
     tag: str
     packet: Packet
+    round_: int | None = None
 
 
 @value
