@@ -15,6 +15,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -284,34 +285,30 @@ class _Process:
         from torch.distributed import PrefixStore
 
         from dualrt.real.collectives import Collectives
+        from dualrt.real.process_groups import ProcessGroups
         from dualrt.real.rendezvous import first_line
 
         assert self._meeting is not None
         assert self._meeting.store is not None
         rank, learners = self._launch.rank, self._launch.learners
         everyone = Group("everyone", tuple(range(learners)))
-        collectives: Collectives | None = None
+        groups = ProcessGroups(
+            rank,
+            device=device,
+            library=library,
+            timeout_s=self._timeout_s / QUARTER,
+            max_body_bytes=1,
+            interface=self._scenario.real.interface,
+        )
         try:
-            collectives = Collectives(
-                PrefixStore(name, self._meeting.store),
-                rank,
-                learners,
-                (everyone,),
-                device=device,
-                library=library,
-                timeout_s=self._timeout_s / QUARTER,
-                max_body_bytes=1,
-                interface=self._scenario.real.interface,
-            )
-            mine = torch.full((1000,), float(rank), device=device)
-            mean = collectives.allreduce(everyone, mine, spent=True)
+            with closing(Collectives(groups)) as collectives:
+                collectives.join(PrefixStore(name, self._meeting.store), learners, (everyone,))
+                mine = torch.full((1000,), float(rank), device=device)
+                mean = collectives.allreduce(everyone, mine, spent=True)
         # Whatever a library raises is what was to be found.
         except (DualrtError, RuntimeError, ValueError) as error:
             # Ours has a remedy, and so have we.
             return first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
-        finally:
-            if collectives is not None:
-                collectives.close()
         right = torch.tensor((learners - 1) / 2, device=device)
         return "" if torch.allclose(mean, right) else f"it gave {mean[0].item():g}, not {right:g}"
 

@@ -34,8 +34,7 @@ from dualrt.core.errors import Loss, PeerLostError, RunError, StalledError
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.gate import Gate
 from dualrt.real.lanes import HOST, CudaLane
-from dualrt.real.ports import ANY
-from dualrt.real.process_groups import Introduce, ProcessGroups, initialised
+from dualrt.real.process_groups import ProcessGroups, initialised
 
 NAMING_S = 1.0
 """How long an error of the library waits to be explained: it may notice a death before we do, and
@@ -81,42 +80,15 @@ class Call:
 
 
 class Collectives:
-    """The collectives of one process.
+    """The collectives of one process, which `library` does for it and for nobody else."""
 
-    Parameters: `store` is what all processes share (None for a single one), `groups` all groups of
-    the run in the same order everywhere, `device` where vectors live, `library` what joins them.
-    `ports` and `introduce` are those of `ProcessGroups`.
-    """
-
-    def __init__(
-        self,
-        store: Store | None,
-        rank: int,
-        learners: int,
-        groups: Sequence[Group],
-        *,
-        device: torch.device,
-        library: str,
-        timeout_s: float,
-        max_body_bytes: int,
-        interface: str,
-        ports: range = ANY,
-        introduce: Introduce | None = None,
-        events: Events | None = None,
-    ) -> None:
-        self._events, self._slow_waits = events or Events(rank), Sparingly(timeout_s)
-        self._rank, self._device, self._timeout_s = rank, device, timeout_s
-        self._lane = CudaLane(device) if device.type == "cuda" else HOST
-        self._library = ProcessGroups(
-            rank,
-            device=device,
-            library=library,
-            timeout_s=timeout_s,
-            max_body_bytes=max_body_bytes,
-            interface=interface,
-            ports=ports,
-            introduce=introduce,
-        )
+    def __init__(self, library: ProcessGroups, events: Events | None = None) -> None:
+        self._library = library
+        self._rank, self._device = library.rank, library.device
+        self._timeout_s = library.timeout_s
+        self._events = events or Events(self._rank)
+        self._slow_waits = Sparingly(self._timeout_s)
+        self._lane = CudaLane(self._device) if self._device.type == "cuda" else HOST
         self._leaving = False
         """Whether the thread is about to leave the groups, or has nothing to leave any more."""
         self._gate = Gate()
@@ -126,13 +98,16 @@ class Collectives:
         self._left: dict[Group, int] = {}
         """Groups that this process has done with, each after which of its members."""
         self._start_thread()
+
+    def join(self, store: Store | None, learners: int, groups: Sequence[Group]) -> None:
+        """Make all groups of a run, in the same order everywhere, before any other call.
+
+        `store` is what all processes share; a single one has none. Raises RunError, StalledError;
+        what there is by then is for `close`.
+        """
         wide = [group for group in groups if len(group.ranks) > 1]
         if wide and store is not None:
-            try:
-                self._wait(lambda: self._library.join(store, learners, wide))
-            except BaseException:
-                self.close()
-                raise
+            self._wait(lambda: self._library.join(store, learners, wide))
 
     def allreduce(self, group: Group, vector: torch.Tensor, *, spent: bool) -> torch.Tensor:
         """The mean of the group's vectors: a new tensor, or `vector` itself if that is `spent`."""

@@ -90,8 +90,8 @@ class ProcessGroups:
         ports: range = ANY,
         introduce: Introduce | None = None,
     ) -> None:
-        self._rank, self._device, self._library = rank, device, library
-        self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
+        self.rank, self.device, self.timeout_s = rank, device, timeout_s
+        self._library, self._max_body_bytes = library, max_body_bytes
         self._interface, self._ports, self._introduce = interface, ports, introduce
         self._bodies: Bodies | None = None if device.type == "cuda" else HostBodies(1)
         """None: what is broadcast stays where the vectors live."""
@@ -127,22 +127,22 @@ class ProcessGroups:
                 _forget_groups()
             gone = _gone(store, error)
             if gone is not None:
-                raise lost(self._rank, gone) from error
+                raise lost(self.rank, gone) from error
             raise RunError(
-                f"learner {self._rank} could not join its groups: {first_line(error)}. The library "
+                f"learner {self.rank} could not join its groups: {first_line(error)}. The library "
                 "chooses its ports itself: let all between these hosts through, see that no "
                 "process of the run has ended, and start again; `dualrt doctor` looks at it"
             ) from error
 
     def _make(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
         patience = PATIENCE if self._library == NCCL else 1
-        timeout = timedelta(seconds=patience * self._timeout_s)
+        timeout = timedelta(seconds=patience * self.timeout_s)
         if not dist.is_initialized():
             self._ours = True
             # Where it is in use already, whoever brought it up has decided on that.
             os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
             dist.init_process_group(
-                self._library, store=store, rank=self._rank, world_size=learners, timeout=timeout
+                self._library, store=store, rank=self.rank, world_size=learners, timeout=timeout
             )
         # Every process must make every group, in the same order, also those that it is not in.
         for group in groups:
@@ -158,7 +158,7 @@ class ProcessGroups:
     def form(self, group: Group) -> None:
         """Form a group that was not there at the start, with its other members."""
         assert self._introduce is not None
-        timeout, place = timedelta(seconds=self._timeout_s), group.ranks.index(self._rank)
+        timeout, place = timedelta(seconds=self.timeout_s), group.ranks.index(self.rank)
         if place == 0:
             served = self._store_of_our_own(timeout)
             self._introduce(group, served.port)
@@ -175,7 +175,7 @@ class ProcessGroups:
 
     def _store_of_our_own(self, timeout: timedelta) -> TCPStore:
         held: DistNetworkError | None = None
-        for port in in_turn(self._ports, self._rank):
+        for port in in_turn(self._ports, self.rank):
             try:
                 return TCPStore(
                     "localhost", port, is_master=True, wait_for_workers=False, timeout=timeout
@@ -199,7 +199,7 @@ class ProcessGroups:
         members, place = self._groups[group], group.ranks.index(root)
 
         def send(tensor: torch.Tensor) -> torch.Tensor:
-            there = tensor.to(self._device)
+            there = tensor.to(self.device)
             members.broadcast(there, place).wait()
             return there
 
@@ -213,7 +213,7 @@ class ProcessGroups:
             return packet
         opening_bytes, body_bytes = send(torch.zeros(2, dtype=torch.int64)).tolist()
         opening = send(torch.empty(opening_bytes, dtype=torch.uint8)).cpu().numpy().tobytes()
-        came = torch.empty(body_bytes, dtype=torch.uint8, device=self._device)
+        came = torch.empty(body_bytes, dtype=torch.uint8, device=self.device)
         if body_bytes:
             came = send(came)
         if self._bodies is None:
@@ -234,7 +234,7 @@ class ProcessGroups:
 
     def _place(self) -> AbstractContextManager[object]:
         """NCCL makes and leaves what it needs on the thread's current device."""
-        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     @property
     def may_abort(self) -> bool:

@@ -38,7 +38,7 @@ from dualrt.real.gossip import Gossip
 from dualrt.real.hardware import SHARED, identity
 from dualrt.real.keys import Keys, is_loopback
 from dualrt.real.ports import ANY
-from dualrt.real.process_groups import GLOO, NCCL, library_for
+from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups, library_for
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
 from dualrt.real.wire import PROTOCOL
@@ -182,11 +182,8 @@ class Session:
             self._gossip.connect(addresses, greet=addresses)
             self._began_ago_s = meeting.began_ago_s()
             if groups:
-                self._collectives = Collectives(
-                    meeting.store,
+                process_groups = ProcessGroups(
                     launch.rank,
-                    launch.learners,
-                    groups,
                     device=terms.device,
                     library=library,
                     timeout_s=terms.timeout_s,
@@ -194,8 +191,9 @@ class Session:
                     interface=terms.interface,
                     ports=terms.ports,
                     introduce=self._introduce if terms.outlives_peers else None,
-                    events=self._events,
                 )
+                self._collectives = Collectives(process_groups, self._events)
+                self._collectives.join(meeting.store, launch.learners, groups)
             have_met(launch.rank, launch.incarnation)
         except BaseException:
             self.close()

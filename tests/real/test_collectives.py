@@ -13,7 +13,7 @@ from dualrt.core.errors import Loss, PeerLostError, StalledError
 from dualrt.real import collectives
 from dualrt.real.collectives import Collectives
 from dualrt.real.hardware import SHARED
-from dualrt.real.process_groups import GLOO, NCCL
+from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups
 from tests.support.many_askers import CALLS
 from tests.support.processes import ended, started
 
@@ -46,17 +46,15 @@ def test_all_collectives_of_a_process_come_from_one_thread_whoever_asks(
 
 def alone(library: str = GLOO) -> Collectives:
     """Of one process, which calls no library."""
-    return Collectives(
-        None,
+    groups = ProcessGroups(
         0,
-        1,
-        [],
         device=torch.device("cpu"),
         library=library,
         timeout_s=30.0,
         max_body_bytes=1,
         interface="127.0.0.1",
     )
+    return Collectives(groups)
 
 
 def test_a_call_that_hangs_is_aborted_when_the_collectives_are_closed(

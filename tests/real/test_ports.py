@@ -7,7 +7,7 @@ import queue
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +18,7 @@ from dualrt.core.errors import UsageError
 from dualrt.real.collectives import Collectives
 from dualrt.real.gossip import Gossip
 from dualrt.real.ports import ANY, in_turn
-from dualrt.real.process_groups import GLOO
+from dualrt.real.process_groups import GLOO, ProcessGroups
 from tests.support import commands
 
 FIRST = 20_000 + os.getpid() % 1_000 * 10
@@ -85,11 +85,8 @@ def test_the_store_of_a_group_that_is_formed_later_is_within_the_range() -> None
         return f"127.0.0.1:{used[0]}"
 
     def mean(rank: int) -> float:
-        members = Collectives(
-            None,
+        groups = ProcessGroups(
             rank,
-            2,
-            (),
             device=torch.device("cpu"),
             library=GLOO,
             timeout_s=20.0,
@@ -98,11 +95,9 @@ def test_the_store_of_a_group_that_is_formed_later_is_within_the_range() -> None
             ports=OTHER_PORTS,
             introduce=introduce,
         )
-        try:
+        with closing(Collectives(groups)) as members:
             vector = torch.tensor([float(rank)])
             return members.allreduce(Group("pair", (0, 1)), vector, spent=True).item()
-        finally:
-            members.close()
 
     with taken(OTHER_PORTS[:2]), ThreadPoolExecutor(2) as threads:
         assert list(threads.map(mean, range(2))) == [0.5, 0.5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from torch.distributed import PrefixStore, TCPStore
 from dualrt.core.effects import Group
 from dualrt.core.errors import RunError
 from dualrt.real.collectives import Collectives
-from dualrt.real.process_groups import GLOO
+from dualrt.real.process_groups import GLOO, ProcessGroups
 from tests.support.commands import await_
 from tests.support.processes import ended, started
 
@@ -51,16 +52,14 @@ def test_one_that_is_lost_while_groups_are_joined_is_named(monkeypatch: pytest.M
     losing = threading.Thread(target=lose)
     losing.start()
     said = rf"learner 1 lost the rendezvous at 127\.0\.0\.1:{port} before.*Start again"
-    with pytest.raises(RunError, match=said):
-        Collectives(
-            PrefixStore("groups", ours),
-            1,
-            2,
-            (pair,),
-            device=torch.device("cpu"),
-            library=GLOO,
-            timeout_s=60.0,
-            max_body_bytes=1,
-            interface="127.0.0.1",
-        )
+    groups = ProcessGroups(
+        1,
+        device=torch.device("cpu"),
+        library=GLOO,
+        timeout_s=60.0,
+        max_body_bytes=1,
+        interface="127.0.0.1",
+    )
+    with closing(Collectives(groups)) as collectives, pytest.raises(RunError, match=said):
+        collectives.join(PrefixStore("groups", ours), 2, (pair,))
     losing.join()

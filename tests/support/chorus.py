@@ -31,7 +31,7 @@ from dualrt.core.weights import Gradient
 from dualrt.real.collectives import Collectives
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
-from dualrt.real.process_groups import GLOO
+from dualrt.real.process_groups import GLOO, ProcessGroups
 from tests.support.simulated import Log
 from tests.support.stage import MAX_BODY_BYTES, actors, in_simulation, main
 
@@ -137,17 +137,16 @@ def _process(rank: int, path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     script = [[main(partial(sing, rank, found))] for _ in range(LEARNERS)]
     gossip = Gossip(rank, run_id="run", timeout_s=TIMEOUT_S, max_body_bytes=MAX_BODY_BYTES)
-    collectives = Collectives(
-        store,
+    groups = ProcessGroups(
         rank,
-        LEARNERS,
-        [ALL, ENDS, *ALONE],
         device=torch.device("cpu"),
         library=GLOO,
         timeout_s=TIMEOUT_S,
         max_body_bytes=MAX_BODY_BYTES,
         interface="127.0.0.1",
     )
+    collectives = Collectives(groups)
+    collectives.join(store, LEARNERS, [ALL, ENDS, *ALONE])
     with gossip:
         store.set(f"address/{rank}", gossip.address)
         addresses = {other: store.get(f"address/{other}").decode() for other in range(LEARNERS)}

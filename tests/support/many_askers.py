@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from dualrt.core.effects import Group, Packet
 from dualrt.real.collectives import Collectives
-from dualrt.real.process_groups import GLOO, NCCL
+from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups
 from dualrt.real.rendezvous import Launch, Rendezvous
 from tests.support.stage import MAX_BODY_BYTES, PATIENCE_S
 
@@ -60,17 +60,16 @@ def main() -> None:
         "cuda-shared": (torch.device("cuda", 0), GLOO),
     }[KIND]
     group = Group("all", tuple(range(launch.learners)))
-    collectives = Collectives(
-        Rendezvous(launch, PATIENCE_S, 0).store,
+    groups = ProcessGroups(
         launch.rank,
-        launch.learners,
-        [group],
         device=device,
         library=library,
         timeout_s=PATIENCE_S,
         max_body_bytes=MAX_BODY_BYTES,
         interface="127.0.0.1",
     )
+    collectives = Collectives(groups)
+    collectives.join(Rendezvous(launch, PATIENCE_S, 0).store, launch.learners, [group])
 
     def mean() -> object:
         ones = torch.ones(3, device=device)
