@@ -34,11 +34,12 @@ import zmq
 
 from dualrt.core.effects import Delivery
 from dualrt.core.errors import RunError
-from dualrt.real import sockets
+from dualrt.real import sockets, tcp
 from dualrt.real.calls import Calls
 from dualrt.real.drops import Drop, DroppedError, Drops
 from dualrt.real.events import Events
 from dualrt.real.keys import Keys
+from dualrt.real.line import Line
 from dualrt.real.link import BURST_FRAMES, Link
 from dualrt.real.mailbox import Mailbox
 from dualrt.real.ring import RingError
@@ -125,9 +126,10 @@ class Courier:
         self._address: Future[str] = Future()
         self._addresses: dict[int, str] = {}
         self._links: dict[int, Link] = {}
+        self._line = Line(self._progress)
         self._sources: dict[int, Source] = {}
-        self._breaks: dict[int, zmq.Socket[bytes]] = {}
-        """What tells that the connection to a peer broke."""
+        self._monitors: dict[int, zmq.Socket[bytes]] = {}
+        """What tells that the connection to a peer was made, or broke."""
         self._fading: dict[int, tuple[float, str]] = {}
         """Who counts as lost from an instant on, and why, unless it answers before."""
         self._lost: dict[int, None] = {}
@@ -175,10 +177,13 @@ class Courier:
         """Connect to a peer, unless that was done."""
         self._link(peer)
 
-    def enqueue(self, peer: int, letter: Letter) -> None:
-        """Send a letter after all that was to be sent to this peer before, unless it is lost."""
+    def enqueue(self, peer: int, letter: Letter, round_: int | None = None) -> None:
+        """Send a letter after all that was to be sent to this peer before, unless it is lost.
+
+        If it is of a round, it leaves after what is of earlier rounds, for whomever.
+        """
         if peer not in self._lost:
-            self._link(peer).add(letter)
+            self._link(peer).add(letter, round_)
 
     def look(self) -> None:
         """Go on with what is there by now of a letter that was not all there."""
@@ -209,6 +214,8 @@ class Courier:
     def stop(self) -> None:
         """End the thread."""
         self._stopping = True
+        # What was sent before, such as why this is the end, leaves now as far as there is room.
+        self._line.open()
 
     # The thread.
 
@@ -259,13 +266,15 @@ class Courier:
             self._read(self._router, self._hear)
         now_s = time.monotonic()
         for peer, link in list(self._links.items()):
-            breaks = self._breaks[peer]
-            if breaks in events and sockets.forget_breaks(breaks):
-                self._break(peer, link, now_s)
-            event = events.get(link.dealer, 0)
-            if event & sockets.READABLE:
+            if self._monitors[peer] in events:
+                for link.connection in sockets.changes(self._monitors[peer]):
+                    if link.connection is None:
+                        self._break(peer, link, now_s)
+            if events.get(link.dealer, 0) & sockets.READABLE:
                 self._read(link.dealer, partial(self._hear_reply, peer, link))
-            if event & sockets.WRITABLE or not link.awaits_room:
+        self._line.look()
+        for link in self._links.values():
+            if events.get(link.dealer, 0) & sockets.WRITABLE or not link.awaits_room:
                 self._push(link, now_s)
         for peer in [peer for peer, (due_s, _) in self._fading.items() if due_s <= now_s]:
             self._lose(peer)
@@ -276,7 +285,8 @@ class Courier:
             (link.due_s for link in self._links.values() if not link.awaits_room),
             default=math.inf,
         )
-        due_s = min([due_s, *(fading_s for fading_s, _ in self._fading.values())])
+        fading_s = (due_s for due_s, _ in self._fading.values())
+        due_s = min([due_s, self._line.due_s, *fading_s])
         return None if due_s == math.inf else max(0, math.ceil(1000 * (due_s - time.monotonic())))
 
     def _close(self) -> None:
@@ -342,7 +352,8 @@ class Courier:
         if link is not None:
             link.unshare()
             link.dealer.disable_monitor()
-            for socket in (link.dealer, self._breaks.pop(peer)):
+            self._line.drop(peer)
+            for socket in (link.dealer, self._monitors.pop(peer)):
                 self._poller.unregister(socket)
                 socket.close(linger=0)
             if peer not in self._lost:
@@ -356,7 +367,9 @@ class Courier:
         link = self._links.get(peer)
         if link is None:
             address = self._addresses[peer]
-            dealer = sockets.dealer(self._context, address, self._silence_s, self._keys)
+            at_home = _host(address) == _host(self._address.result())
+            dealer, monitor = sockets.dealer(self._context, address, self._silence_s, self._keys)
+            self._monitors[peer] = monitor
             link = self._links[peer] = Link(
                 dealer,
                 self._origin,
@@ -364,12 +377,18 @@ class Courier:
                 address=self._address.result(),
                 version=self._version,
                 patience_s=self._greet_interval_s,
-                shares=self._shares_memory and _host(address) == _host(self._address.result()),
+                shares=self._shares_memory and at_home,
+                line=None if at_home else self._line,
             )
-            breaks = self._breaks[peer] = sockets.breaks(dealer)
             self._poller.register(dealer, zmq.POLLIN)
-            self._poller.register(breaks, zmq.POLLIN)
+            self._poller.register(monitor, zmq.POLLIN)
         return link
+
+    def _progress(self, peer: int) -> tcp.Progress | None:
+        link = self._links.get(peer)
+        if link is None or link.connection is None:
+            return None
+        return tcp.progress(link.connection)
 
     def _push(self, link: Link, now_s: float) -> None:
         """Send what the socket takes, and have the poller tell when it takes the rest."""

@@ -189,12 +189,20 @@ class Gossip:
 
         self._roster.await_greeted(greeted, self._timeout_s, slow)
 
-    def send(self, peer: int, tag: str, packet: Packet, lane: Lane = HOST) -> None:
+    def send(
+        self,
+        peer: int,
+        tag: str,
+        packet: Packet,
+        lane: Lane = HOST,
+        round_: int | None = None,
+    ) -> None:
         """Send a packet, whose body must not be written to any more; returns when it is queued.
 
-        A body on the device of this thread's `lane` is brought down first, and its first chunks are
-        on the wire meanwhile. Waits while the peer is two bodies behind. What is sent to oneself is
-        there at once, and what is sent to a peer that is lost is dropped.
+        With a `round_`, it leaves the host when all of earlier rounds has. A body on the device of
+        this thread's `lane` is brought down first, and its first chunks are on the wire meanwhile.
+        Waits while the peer is two bodies behind. What is sent to oneself is there at once, and
+        what is sent to a peer that is lost is dropped.
 
         Raises `WireError` for a packet that cannot travel, `UsageError` for a peer that is not in
         the run, `StalledError` if the peer takes nothing for `timeout_s`.
@@ -208,7 +216,7 @@ class Gossip:
         letter = seal(tag, packet, self._max_body_bytes, body)
         slow = partial(self._slow_send, peer, tag)
         if self._roster.reserve(peer, letter.cost_bytes, self._timeout_s, slow):
-            self._courier.post(partial(self._courier.enqueue, peer, letter))
+            self._courier.post(partial(self._courier.enqueue, peer, letter, round_))
             self._grow(letter, packet, lane)
 
     def _grow(self, letter: Letter, packet: Packet, lane: Lane) -> None:

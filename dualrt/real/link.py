@@ -22,6 +22,7 @@ import zmq
 
 from dualrt import __version__
 from dualrt.real import sockets
+from dualrt.real.line import Line
 from dualrt.real.ring import RingError, RingWriter
 from dualrt.real.stream import Outgoing
 from dualrt.real.wire import Frame, Hello, Letter, Parts, Share, Slots, encode
@@ -38,7 +39,8 @@ class Link:
 
     Parameters: `origin` says who we are, of which `version`, and `address` where we listen; an
     offer that is not answered is made again after `patience_s`; `shares` is whether memory may be
-    offered. Used by the courier's thread alone.
+    offered; on the `line`, if it leaves the host, rounds have their turns. Used by the courier's
+    thread alone.
     """
 
     def __init__(
@@ -51,8 +53,11 @@ class Link:
         version: str = __version__,
         patience_s: float,
         shares: bool,
+        line: Line | None = None,
     ) -> None:
         self.dealer = dealer
+        self.connection: int | None = None
+        """The file descriptor of the connection that stands, which is ZeroMQ's."""
         self.ready = False
         """Whether the peer has answered the hello."""
         self.due_s = math.inf
@@ -67,15 +72,19 @@ class Link:
         self._outgoing = Outgoing(origin, self._place)
         self._parts: Parts | None = None
         """The next frame, made but not sent."""
+        self._line = line
         self._shares = shares
         self._ring: RingWriter | None = None
         self._shared = False
         """Whether the peer has the ring."""
         self._offer_due_s = 0.0
 
-    def add(self, letter: Letter) -> None:
-        """Send a letter after all that was added before."""
-        self._outgoing.add(letter)
+    def add(self, letter: Letter, round_: int | None = None) -> None:
+        """Send a letter after all that was added before, and after all of earlier rounds."""
+        turn = None
+        if self._line is not None and round_ is not None:
+            turn = self._line.ask(self._peer, len(letter.body), round_)
+        self._outgoing.add(letter, turn)
 
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
@@ -87,6 +96,8 @@ class Link:
         self._renewals += 1
         self._parts = None
         self._outgoing.clear()
+        if self._line is not None:
+            self._line.drop(self._peer)
         self._hello_due_s = 0.0
         # The peer may be another process by then, which has no part in the memory.
         self._shared, self._offer_due_s = False, 0.0

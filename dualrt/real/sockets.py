@@ -6,7 +6,8 @@ Owns every socket option, each with its reason. Must not know what the frames me
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import zmq
@@ -43,6 +44,9 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 READABLE, WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)
 """Of what a poll or a socket tells, as plain numbers: two enums take 0.6 us to be compared, and
 that four times for each message."""
+
+_EVENT = struct.Struct("=hi")
+"""How a monitor tells what happened, and to which file descriptor."""
 
 _EVENTS, _NOBLOCK = int(zmq.EVENTS), int(zmq.NOBLOCK)
 _NOBLOCK_MORE = _NOBLOCK | int(zmq.SNDMORE)
@@ -108,10 +112,11 @@ def dealer(
     address: str,
     silence_s: float,
     keys: Keys | Word | None = None,
-) -> zmq.Socket[bytes]:
+) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
     """The socket through which a learner sends to the one at `address`, who has the same `keys`.
 
-    A connection that is silent for `silence_s` breaks. ZeroMQ's own threads send and answer the
+    With it comes a monitor, which can be read, with `changes`, whenever a connection is made or
+    breaks. One that is silent for `silence_s` breaks. ZeroMQ's own threads send and answer the
     heartbeats, so a learner that computes, or that Python keeps waiting, does not seem dead.
     """
     made = _socket(context, zmq.DEALER)
@@ -134,21 +139,17 @@ def dealer(
     made.set(zmq.HEARTBEAT_TIMEOUT, max(1, silence_ms // 2))
     # What would be tried anew for minutes, when the way is open again for long.
     made.set(zmq.CONNECT_TIMEOUT, silence_ms)
+    # Before the first connection is made, or it would not tell of it.
+    monitor = made.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
     made.connect(address)
-    return made
+    return made, monitor
 
 
-def breaks(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """What can be read, with `forget_breaks`, whenever a connection of a socket breaks."""
-    return socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-
-
-def forget_breaks(monitor: zmq.Socket[bytes]) -> bool:
-    """Read what `breaks` has told; returns whether that was anything."""
-    told = False
-    while fetch(monitor) is not None:
-        told = True
-    return told
+def changes(monitor: zmq.Socket[bytes]) -> Iterator[int | None]:
+    """What a monitor tells: of each connection made its file descriptor, of each break None."""
+    while (parts := fetch(monitor)) is not None:
+        event, fd = _EVENT.unpack(parts[0])
+        yield fd if event == zmq.EVENT_CONNECTED else None
 
 
 def bind(socket: zmq.Socket[bytes], interface: str, ports: range = ANY, rank: int = 0) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dualrt.core.effects import Packet
 from dualrt.real.drops import Drop, DroppedError
+from dualrt.real.line import Turn
 from dualrt.real.wire import Assembly, Bodies, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
 
 
@@ -26,9 +27,10 @@ class Outgoing:
         self._position = 0
         self._waiting: deque[Iterator[Parts | None]] = deque()
 
-    def add(self, letter: Letter) -> None:
-        """Send a letter after all that was added before."""
-        self.add_frames(chunks(letter, self._origin, self._position, self._place))
+    def add(self, letter: Letter, turn: Turn | None = None) -> None:
+        """Send a letter after all that was added before, and not before its turn has come."""
+        frames = chunks(letter, self._origin, self._position, self._place)
+        self.add_frames(frames if turn is None else _in_turn(frames, turn))
         self._position += letter.cost_bytes
 
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
@@ -40,13 +42,19 @@ class Outgoing:
         self._waiting.clear()
 
     def next(self) -> Parts | None:
-        """The next frame, made now; None if nothing waits, or what waits is not there yet."""
+        """The next frame, made now; None if there is none, or none yet."""
         while self._waiting:
             try:
                 return next(self._waiting[0])
             except StopIteration:
                 self._waiting.popleft()
         return None
+
+
+def _in_turn(frames: Iterator[Parts | None], turn: Turn) -> Iterator[Parts | None]:
+    while not turn.come:
+        yield None
+    yield from frames
 
 
 class Arrival(NamedTuple):

@@ -37,7 +37,7 @@ class Unwitnessed:
 
     def send(self, message: Send, lane: Lane) -> None:
         """Send it, from the lane of this thread."""
-        self._gossip.send(message.peer, message.tag, message.packet, lane)
+        self._gossip.send(message.peer, message.tag, message.packet, lane, message.round_)
 
     def knew(self, what: str, number: float) -> float:
         """This thread is told a number, which it is told again when the run is replayed."""

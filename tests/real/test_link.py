@@ -14,8 +14,10 @@ import zmq
 from dualrt.core.effects import Packet
 from dualrt.real import link as module
 from dualrt.real import sockets
+from dualrt.real.line import Line
 from dualrt.real.link import SHARED_LEAST_BYTES, Link
 from dualrt.real.ring import SLOTS, RingError, RingReader
+from dualrt.real.tcp import Progress
 from dualrt.real.wire import (
     CHUNK_BYTES,
     AnyFrame,
@@ -61,9 +63,9 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     return wire
 
 
-def made(*, shares: bool = True) -> Link:
+def made(peer: int = 5, *, shares: bool = True, line: Line | None = None) -> Link:
     dealer = cast("zmq.Socket[bytes]", object())
-    link = Link(dealer, Frame("run", 0, 1), 5, patience_s=PATIENCE_S, shares=shares)
+    link = Link(dealer, Frame("run", 0, 1), peer, patience_s=PATIENCE_S, shares=shares, line=line)
     link.ready = True
     return link
 
@@ -75,9 +77,9 @@ def link() -> Iterator[Link]:
     link.unshare()
 
 
-def add(link: Link, nbytes: int, note: object = None) -> None:
+def add(link: Link, nbytes: int, note: object = None, round_: int | None = None) -> None:
     body = torch.zeros(nbytes, dtype=torch.uint8)
-    link.add(seal("t", Packet(body=body, note=note), LIMIT_BYTES))
+    link.add(seal("t", Packet(body=body, note=note), LIMIT_BYTES), round_)
 
 
 def push(link: Link, now_s: float = 0.0) -> None:
@@ -283,3 +285,51 @@ def test_where_there_is_no_such_memory_bytes_go_beside(
     add(link, 2 * CHUNK_BYTES)
     push(link)
     assert slots_of(wire.take()) == [None, None]
+
+
+class TestRounds:
+    @pytest.fixture
+    def acked_bytes(self) -> dict[int, int]:
+        return {5: 0, 6: 0}
+
+    @pytest.fixture
+    def line(self, acked_bytes: dict[int, int]) -> Line:
+        return Line(lambda peer: Progress(acked_bytes[peer], 0, 0.0, 0.0), lambda: 1.0)
+
+    def test_what_is_of_a_later_round_leaves_when_the_earlier_ones_are_through(
+        self, wire: Wire, line: Line, acked_bytes: dict[int, int]
+    ) -> None:
+        links = made(5, shares=False, line=line), made(6, shares=False, line=line)
+        for round_, link in enumerate(links):
+            add(link, 1000, round_=round_)
+        # What is sent on the same connection stays in order.
+        add(links[1], 10)
+        line.look()
+        for link in links:
+            push(link)
+        assert [beside for _, beside in wire.take()] == [1000]
+        acked_bytes[5] = 1000
+        line.due_s = 0.0
+        line.look()
+        push(links[1])
+        assert [beside for _, beside in wire.take()] == [1000, 10]
+
+    def test_what_is_of_no_round_waits_for_none(self, wire: Wire, line: Line) -> None:
+        links = made(5, shares=False, line=line), made(6, shares=False, line=line)
+        add(links[0], 1000, round_=0)
+        add(links[1], 10)
+        line.look()
+        push(links[1])
+        assert [beside for _, beside in wire.take()] == [10]
+
+    def test_what_waits_is_lost_with_its_connection_and_holds_up_nobody(
+        self, wire: Wire, line: Line
+    ) -> None:
+        links = made(5, shares=False, line=line), made(6, shares=False, line=line)
+        for round_, link in enumerate(links):
+            add(link, 1000, round_=round_)
+        line.look()
+        links[0].renew()
+        line.look()
+        push(links[1])
+        assert [beside for _, beside in wire.take()] == [1000]

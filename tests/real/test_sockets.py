@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ def context() -> Iterator[zmq.Context[Socket]]:
 def ends(context: zmq.Context[Socket]) -> tuple[Socket, Socket]:
     """A dealer and the router that it is connected to."""
     router = sockets.router(context)
-    dealer = sockets.dealer(context, sockets.bind(router, "127.0.0.1"), SILENCE_S)
+    dealer, _ = sockets.dealer(context, sockets.bind(router, "127.0.0.1"), SILENCE_S)
     assert dealer.poll(PATIENCE_MS, zmq.POLLOUT)
     return dealer, router
 
@@ -80,3 +81,22 @@ def test_nothing_is_received_in_vain() -> None:
             return int(zmq.POLLOUT)
 
     assert sockets.fetch(cast(Any, Silent())) is None
+
+
+def test_a_monitor_tells_which_connection_was_made_and_that_it_broke(
+    context: zmq.Context[Socket],
+) -> None:
+    router = sockets.router(context)
+    address = sockets.bind(router, "127.0.0.1")
+    dealer, monitor = sockets.dealer(context, address, SILENCE_S)
+    with dealer, monitor:
+        assert monitor.poll(PATIENCE_MS)
+        (fd,) = sockets.changes(monitor)
+        assert fd is not None
+        with socket.socket(fileno=fd) as connection:
+            assert f"tcp://127.0.0.1:{connection.getpeername()[1]}" == address
+            connection.detach()
+        assert list(sockets.changes(monitor)) == []
+        router.close(linger=0)
+        assert monitor.poll(PATIENCE_MS)
+        assert next(sockets.changes(monitor)) is None
