@@ -386,7 +386,7 @@ class Simulator:
         peer, packet = effect.peer, effect.packet
         if not 0 <= peer < len(self._learners):
             raise UsageError(f"there is no learner {peer} to talk to")
-        self._transport.send(process.rank, peer, effect.tag, packet)
+        self._transport.send(process.rank, peer, effect.tag, packet, effect.round_)
         self._span(process, self._sends[effect.tag], self._env.now, packet.nbytes, peer)
 
     def _recv(self, process: Process, effect: Recv) -> Any:

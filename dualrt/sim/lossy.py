@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from random import Random
 
 import simpy
@@ -80,14 +81,31 @@ class LossyTransport(Transport):
         waiting[:] = [entry for entry in waiting if entry[1] is not wake]
 
     def _break(self, learner: int) -> None:
-        for pair in [pair for pair in self._connections if learner in pair]:
-            queue = self._connections.pop(pair).queue
+        pairs = [pair for pair in self._connections if learner in pair]
+        broken = [self._connections.pop(pair) for pair in pairs]
+        for pair, connection in zip(pairs, broken, strict=True):
             if self._slow_start is not None:
                 self._slow_start.close(*pair)
             self._held_until_s.pop(pair, None)
+            queue = connection.queue
             self.lost += len(queue)
-            # The first still crosses its links, for nothing.
-            self.in_flight -= max(0, len(queue) - 1)
+            # The first still crosses its links, for nothing, if it has begun.
+            self.in_flight -= len(queue) - self._lose_all_but_begun(connection)
+        # None of the broken ones begins any more, so now others may.
+        for connection in broken:
+            if connection.rounds is not None:
+                connection.rounds.go_on()
+
+    def _lose_all_but_begun(self, connection: Connection) -> int:
+        """Have nobody wait for what waits on a broken connection; returns how much has begun."""
+        queue, rounds = connection.queue, connection.rounds
+        begun = min(1, len(queue))
+        if rounds is not None:
+            begun -= rounds.withdraw(connection)
+            for _, _, round_ in islice(queue, begun, None):
+                if round_ is not None:
+                    rounds.lose(round_)
+        return begun
 
     def _start(self, connection: Connection) -> None:
         now_s, ends = self._env.now, {connection.sender, connection.receiver}
@@ -106,10 +124,10 @@ class LossyTransport(Transport):
         sender, receiver, queue = connection.sender, connection.receiver, connection.queue
         if self._connections.get((sender, receiver)) is not connection:
             self.in_flight -= 1
+            self._over(queue[0], connection)
             return
         message = queue.popleft()
-        if queue:
-            self._start(connection)
+        self._follow(message, connection)
         self.in_flight -= 1
         if sender == receiver:
             self._deliver(sender, receiver, message)
@@ -119,7 +137,7 @@ class LossyTransport(Transport):
     def _fare(self, message: Message, connection: Connection) -> None:
         """Meet the weather: none, one or two deliveries, now or later."""
         sender, receiver = pair = connection.sender, connection.receiver
-        (tag, _), now_s = message, self._env.now
+        tag, now_s = message[0], self._env.now
         self.tags[tag] = None
         due_s, alone_s, repeats_s = max(now_s, self._held_until_s.get(pair, 0.0)), 0.0, []
         for number, weather in enumerate(self._weathers):

@@ -213,11 +213,11 @@ class Network:
     def carried_bytes(self, link: Link) -> float:
         """Bytes that have crossed `link`: all charged and done, and what flows moved until now."""
         now_s = self._env.now
+        # One whose latency is still to pass is settled at the instant when it will have passed.
         under_way = (
-            (flow.size - flow.remaining + flow.rate * (now_s - flow.settled_s))
+            (flow.size - flow.remaining + flow.rate * max(0.0, now_s - flow.settled_s))
             * dict(flow.crossings)[link]
             for flow in link.flows
-            if flow.settled_s < now_s
         )
         return link.carried_bytes + math.fsum(under_way)
 

@@ -1,8 +1,9 @@
 """Transport: ordered connections between learners, over the flow network, and their mail.
 
 Owns what a socket adds to a flow (messages of one connection leave one after another, each with
-the route's latency, which TCP would overlap with the message before; `tcp` has its slow start) and
-who waits for which message. Must not know what a message is for.
+the route's latency, which TCP would overlap with the message before; `tcp` has its slow start, and
+`rounds` the order over all connections of a sender) and who waits for which message. Must not know
+what a message is for.
 """
 
 from __future__ import annotations
@@ -17,23 +18,25 @@ from dualrt.sim.cluster import Cluster
 from dualrt.sim.interference import Disturbed
 from dualrt.sim.network import Network, Way
 from dualrt.sim.processors import Processors
+from dualrt.sim.rounds import Rounds
 from dualrt.sim.tcp import SlowStart
 
 HEADER_BYTES = 64
 """What a message weighs beside its body and its version vector (8 bytes an entry)."""
 
 
-Message: TypeAlias = tuple[str, Packet]
-"""Tag and packet."""
+Message: TypeAlias = tuple[str, Packet, int | None]
+"""Tag, packet, and its round if it has one."""
 
 
 class Connection:
     """From one learner to another: the `way`, and what waits to be carried, the first under way.
 
     `arrive` is called when the first message has crossed its links; `overhead_s` passes before.
+    With `rounds`, which its sender has one of, the first may have to wait for others' arrival.
     """
 
-    __slots__ = ("arrive", "overhead_s", "queue", "receiver", "sender", "way")
+    __slots__ = ("arrive", "overhead_s", "queue", "receiver", "rounds", "sender", "way")
 
     arrive: Callable[[], None]
 
@@ -41,6 +44,7 @@ class Connection:
         self.sender, self.receiver = sender, receiver
         self.way, self.overhead_s = way, overhead_s
         self.queue: deque[Message] = deque()
+        self.rounds: Rounds[Connection] | None = None
 
 
 class Transport:
@@ -63,20 +67,29 @@ class Transport:
         self._work_s = cluster.spec.message_work_s if self._processors is not None else 0.0
         self._slow_start = SlowStart(cluster) if cluster.spec.tcp_initial_window_bytes else None
         self._connections: dict[tuple[int, int], Connection] = {}
+        self._rounds: dict[int, Rounds[Connection]] = {}
+        """By sender."""
         self._mail: dict[tuple[int, str], deque[Delivery]] = defaultdict(deque)
         self._waiting: dict[tuple[int, str], list[tuple[int | None, Callable[[Delivery], None]]]]
         self._waiting = defaultdict(list)
         self.in_flight = 0
 
-    def send(self, sender: int, receiver: int, tag: str, packet: Packet) -> None:
-        """Queue a message on the connection; delivered in order."""
+    def send(
+        self, sender: int, receiver: int, tag: str, packet: Packet, round_: int | None = None
+    ) -> None:
+        """Queue a message on the connection; delivered in order.
+
+        One with a round, to another server, leaves when the sender's earlier rounds have arrived.
+        """
         self.in_flight += 1
         pair = sender, receiver
         connection = self._connections.get(pair) or self._connect(*pair)
         queue = connection.queue
-        queue.append((tag, packet))
+        queue.append((tag, packet, round_))
+        if round_ is not None and connection.rounds is not None:
+            connection.rounds.add(round_)
         if len(queue) == 1:
-            self._start(connection)
+            self._next(connection)
 
     def _connect(self, sender: int, receiver: int) -> Connection:
         way = self._network.way(self._cluster.message_route(sender, receiver))
@@ -85,14 +98,28 @@ class Transport:
         connection = Connection(sender, receiver, way, overhead_s)
         connection.arrive = partial(self._arrive, connection)
         self._connections[sender, receiver] = connection
+        place = self._cluster.place
+        if place(sender).server != place(receiver).server:
+            rounds = self._rounds.get(sender)
+            if rounds is None:
+                rounds = self._rounds[sender] = Rounds(self._start)
+            connection.rounds = rounds
         return connection
+
+    def _next(self, connection: Connection) -> None:
+        """Let the first message go, when its turn has come."""
+        round_ = connection.queue[0][2]
+        if round_ is None or connection.rounds is None:
+            self._start(connection)
+        else:
+            connection.rounds.come(round_, connection)
 
     def _start(self, connection: Connection) -> None:
         self._carry(connection, self._cap)
 
     def _carry(self, connection: Connection, cap_bytes_per_s: float) -> None:
         """Let the first message cross its links, no faster than that."""
-        _, packet = connection.queue[0]
+        packet = connection.queue[0][1]
         size_bytes = packet.nbytes + HEADER_BYTES + 8 * len(packet.versions)
         arrive, overhead_s = connection.arrive, connection.overhead_s
         if self._slow_start is not None:
@@ -138,13 +165,23 @@ class Transport:
     def _arrive(self, connection: Connection) -> None:
         queue = connection.queue
         message = queue.popleft()
-        if queue:
-            self._start(connection)
+        self._follow(message, connection)
         self.in_flight -= 1
         self._deliver(connection.sender, connection.receiver, message)
 
+    def _follow(self, message: Message, connection: Connection) -> None:
+        """Let those go that come behind one that has arrived."""
+        if connection.queue:
+            self._next(connection)
+        self._over(message, connection)
+
+    def _over(self, message: Message, connection: Connection) -> None:
+        round_ = message[2]
+        if round_ is not None and connection.rounds is not None:
+            connection.rounds.over(round_)
+
     def _deliver(self, sender: int, receiver: int, message: Message) -> None:
-        tag, packet = message
+        tag, packet, _ = message
         # As a tuple is made: the class's own way takes twice as long, for each message.
         delivery, box = tuple.__new__(Delivery, (sender, packet)), (receiver, tag)
         waiting = self._waiting.get(box)

@@ -80,12 +80,14 @@ class TestCrash:
         assert len(done) == 2
         assert stage.elapsed_s == 9.0
 
-    def test_what_is_on_the_way_to_the_dead_or_from_it_is_lost(self) -> None:
+    @pytest.mark.parametrize("in_rounds", [False, True])
+    def test_what_is_on_the_way_to_the_dead_or_from_it_is_lost(self, in_rounds: bool) -> None:
         learners = actors([[], []])
 
         async def talk(peer: int) -> None:
-            for _ in range(3):
-                await Send(peer, "t", Packet(body=learners[0].weights.snapshot().vector))
+            body = learners[0].weights.snapshot().vector
+            for number in range(3):
+                await Send(peer, "t", Packet(body=body), number if in_rounds else None)
             await idle(9.0)
 
         stage = Stage(
@@ -93,6 +95,26 @@ class TestCrash:
             Crash(1, at_s=0.0),
         )
         assert stage.toll.lost == 6
+
+    @pytest.mark.parametrize(("dead", "at_s"), [(1, 0.0), (1, 1e-6), (1, 1.0), (2, 0.0)])
+    def test_a_round_to_the_dead_holds_up_nobody(self, dead: int, at_s: float) -> None:
+        learners = actors([[], [], []])
+        listener = Listener()
+
+        async def talk() -> None:
+            body = learners[0].weights.snapshot().vector
+            for peer in (1, 2):
+                await Send(peer, "t", Packet(body=body, note="lost"), peer)
+            await Sleep(5.0)
+            for peer in (1, 2, 3):
+                await Send(peer, "t", Packet(body=body, note=peer), 3 * peer)
+            await idle(9.0)
+
+        stage = Stage(
+            [[main(talk)], [main(idle)], [main(idle)], [daemon(listener)]], Crash(dead, at_s=at_s)
+        )
+        assert listener.got == [3]
+        assert stage.simulator.down == {dead: at_s}
 
     def test_a_learner_crashes_as_it_begins_a_step(self) -> None:
         class Stepping(Actor):

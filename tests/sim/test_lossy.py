@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
 
 from dualrt.core.effects import Now, Packet, Recv, Send, Sleep
-from dualrt.core.faults import Fault, SlowCard, SlowPair, Weather
-from tests.support.befallen import Stage, Waiter
+from dualrt.core.faults import Crash, Fault, Partition, SlowCard, SlowPair, Weather
+from tests.support.befallen import Stage, Waiter, idle
 from tests.support.stage import actors, daemon, main
 
 
@@ -41,6 +42,74 @@ class TestLinks:
         assert self.arrival_s(SlowPair(frozenset({0, 1}), 0.1, 0.0)) == pytest.approx(960e-6)
         assert self.arrival_s(SlowPair(frozenset({0, 2}), 0.1, 0.0)) == pytest.approx(96e-6)
         assert self.arrival_s(SlowPair(frozenset({0, 1}), 0.1, 5.0)) == pytest.approx(96e-6)
+
+
+class Body(NamedTuple):
+    nbytes: int
+
+
+class TestRounds:
+    """Learner 0 sends a second's worth to 1, and at 0.1 s a tenth of one to 2, a round later."""
+
+    def arrivals(self, *faults: Fault) -> list[Any]:
+        """(receiver, time) of what arrives."""
+        got: list[Any] = []
+
+        async def listen(rank: int) -> None:
+            while True:
+                await Recv("t")
+                got.append((rank, pytest.approx(await Now(), abs=1e-3)))
+
+        async def talk() -> None:
+            await Send(1, "t", Packet(body=Body(10**6)), 0)
+            await Sleep(0.1)
+            await Send(2, "t", Packet(body=Body(10**5)), 1)
+
+        self.stage = Stage(
+            [[main(talk)], *([main(idle), daemon(partial(listen, rank))] for rank in (1, 2))],
+            *faults,
+        )
+        # Who is still there has idled, and no message keeps the run from its end.
+        assert self.stage.elapsed_s <= 100.0
+        return got
+
+    def test_without_faults_the_second_leaves_when_the_first_is_through(self) -> None:
+        assert self.arrivals() == [(1, 1.0), (2, 1.1)]
+
+    def test_a_crash_of_the_first_ones_receiver(self) -> None:
+        # What the dead one was sent still crosses its links, and the second leaves behind it.
+        assert self.arrivals(Crash(1, at_s=0.5)) == [(2, 1.1)]
+        assert self.stage.toll.lost == 1
+
+    def test_its_return(self) -> None:
+        crash = Crash(1, at_s=0.05, rejoin_after_s=0.5)
+        assert self.arrivals(crash) == [(2, 1.1)]
+
+    def test_a_crash_of_the_second_ones_receiver_leaves_nothing_behind(self) -> None:
+        assert self.arrivals(Crash(2, at_s=0.5)) == [(1, 1.0)]
+        assert self.stage.toll.lost == 1
+        assert self.carried_bytes("server2.nic.in") == 0.0
+
+    def test_a_crash_of_the_sender_has_none_begin_that_waits(self) -> None:
+        assert self.arrivals(Crash(0, at_s=0.11)) == []
+        assert self.stage.toll.lost == 2
+        assert self.carried_bytes("server2.nic.in") == 0.0
+
+    def carried_bytes(self, link: str) -> float:
+        simulator = self.stage.simulator
+        return simulator._network.carried_bytes(simulator.cluster.links[link])
+
+    def test_a_message_that_a_partition_takes_is_through(self) -> None:
+        assert self.arrivals(Partition(frozenset({1}), 0.5)) == [(2, 1.1)]
+
+    def test_so_is_one_that_is_dropped_or_late(self) -> None:
+        to_1 = frozenset({0, 1})
+        assert self.arrivals(Weather(drop=1.0, pair=to_1)) == [(2, 1.1)]
+        late = Weather(delay=1.0, delay_s=5.0, pair=to_1)
+        assert self.arrivals(late) == [(2, 1.1), (1, 6.0)]
+
+    def test_a_receiver_that_is_slow_is_waited_for(self) -> None:
+        assert self.arrivals(SlowCard(1, 0.1, 0.0)) == [(1, 10.0), (2, 10.1)]
 
 
 class TestWeather:

@@ -381,6 +381,21 @@ def test_a_link_counts_what_is_done_under_way_and_charged() -> None:
     assert network.utilisation(idle, 0.0) == 0.0
 
 
+def test_a_link_counts_what_moved_before_rates_change_at_this_instant() -> None:
+    env = Clock()
+    network, link = Network(env), Link("a", 10.0, 0.0)
+    carried: list[float] = []
+
+    def count(_: None) -> None:
+        carried.append(network.carried_bytes(link))
+
+    network.transfer([link], 10, lambda: env.at_last(lambda _: env.at_last(count, None), None))
+    network.transfer([link], 20, lambda: None)
+    env.run()
+    # 5 bytes/s each for two seconds; and then the other one goes on, faster.
+    assert carried == [20.0]
+
+
 def test_a_link_counts_every_crossing_of_a_flow_in_lockstep() -> None:
     env = Clock()
     network = Network(env)

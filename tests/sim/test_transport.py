@@ -32,13 +32,13 @@ def sized(total_bytes: int) -> Packet:
 class Office:
     """A transport between three servers, and what arrived when."""
 
-    def __init__(self, **spec: Any) -> None:
+    def __init__(self, *, gpus_per_server: int = 1, **spec: Any) -> None:
         self.env = Clock()
         network = Network(self.env)
         cluster = Cluster(
             ClusterSpec(
                 servers=3,
-                gpus_per_server=1,
+                gpus_per_server=gpus_per_server,
                 nic_bytes_per_s=BANDWIDTH,
                 nic_latency_s=LATENCY_S / 2,
                 host_memory_bytes_per_s=1e9,
@@ -182,3 +182,96 @@ def test_a_message_takes_of_the_processor_at_either_end() -> None:
     transport.send(0, 1, "offer", sized(1_000_000))
     env.run()
     assert told == pytest.approx([0.5 + LATENCY_S + 1.0 + 1.0, 10.5])
+
+
+@pytest.mark.parametrize(
+    ("rounds", "times_s"),
+    [
+        # The second leaves when the first has arrived.
+        ((0, 1), [LATENCY_S + 0.5, 2 * (LATENCY_S + 0.5)]),
+        # Both share the line from when the second comes to it, after its latency.
+        ((0, 0), [LATENCY_S + 0.9, LATENCY_S + 1.0]),
+        ((None, None), [LATENCY_S + 0.9, LATENCY_S + 1.0]),
+        ((0, None), [LATENCY_S + 0.9, LATENCY_S + 1.0]),
+        ((None, 0), [LATENCY_S + 0.9, LATENCY_S + 1.0]),
+    ],
+)
+def test_a_round_leaves_when_earlier_ones_have_arrived(
+    rounds: tuple[int | None, int | None], times_s: list[float]
+) -> None:
+    office = Office()
+    for receiver in (1, 2):
+        office.expect(receiver, "t")
+    office.transport.send(0, 1, "t", sized(500_000), rounds[0])
+    office.env.run(0.1)
+    office.transport.send(0, 2, "t", sized(500_000), rounds[1])
+    office.env.run()
+    assert office.times_s == pytest.approx(times_s)
+
+
+def test_rounds_of_one_connection_leave_as_any_messages_do() -> None:
+    office = Office()
+    for round_ in range(3):
+        office.expect(1, "t")
+        office.transport.send(0, 1, "t", sized(500_000), round_)
+    office.env.run()
+    in_rounds, office = office.times_s, Office()
+    for _ in range(3):
+        office.expect(1, "t")
+        office.transport.send(0, 1, "t", sized(500_000))
+    office.env.run()
+    assert in_rounds == office.times_s
+
+
+def test_what_is_sent_after_one_that_waits_waits_with_it() -> None:
+    office = Office()
+    for receiver in (1, 2, 2):
+        office.expect(receiver, "t")
+    office.transport.send(0, 1, "t", sized(500_000), 0)
+    office.transport.send(0, 2, "t", sized(500_000), 1)
+    office.transport.send(0, 2, "t", sized(1000))
+    office.env.run()
+    first_s, second_s, third_s = office.times_s
+    assert (first_s, second_s) == pytest.approx((LATENCY_S + 0.5, 2 * LATENCY_S + 1.0))
+    assert third_s > second_s
+
+
+def test_inside_a_server_no_round_waits_and_none_is_waited_for() -> None:
+    office = Office(gpus_per_server=2, pcie_bytes_per_s=100 * BANDWIDTH)
+    for receiver in (2, 1, 4):
+        office.expect(receiver, "t")
+    office.transport.send(0, 1, "t", sized(50_000_000), 0)
+    office.transport.send(0, 2, "t", sized(500_000), 1)
+    office.env.run(0.1)
+    office.transport.send(2, 3, "t", sized(1000), 7)
+    office.transport.send(2, 4, "t", sized(1000), 6)
+    office.env.run()
+    assert len(office.arrivals) == 3
+    assert max(office.times_s) == pytest.approx(LATENCY_S + 0.5, rel=0.1)
+
+
+def test_senders_do_not_wait_for_each_other() -> None:
+    office = Office()
+    for receiver in (1, 2):
+        office.expect(receiver, "t")
+    office.transport.send(0, 1, "t", sized(500_000), 0)
+    office.transport.send(1, 2, "t", sized(500_000), 1)
+    office.env.run()
+    assert office.times_s == pytest.approx([LATENCY_S + 0.5] * 2)
+
+
+def test_all_rounds_arrive_and_in_order() -> None:
+    chance, office, sent, round_ = Random(1), Office(), 0, 0
+    for _ in range(60):
+        round_ += chance.choice([0, 1])
+        receiver = chance.choice([1, 2])
+        office.expect(receiver, "t")
+        packet = Packet(body=Body(chance.choice([1000, 300_000])), note=round_)
+        office.transport.send(0, receiver, "t", packet, round_)
+        sent += 1
+        office.env.run(office.env.now + chance.random() / 4)
+    office.env.run()
+    notes = [delivery.packet.note for _, delivery in office.arrivals]
+    assert len(notes) == sent
+    assert notes == sorted(notes)
+    assert office.transport.in_flight == 0

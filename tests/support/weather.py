@@ -1,4 +1,4 @@
-"""Weather: every transfer of a simulated run takes a random time longer.
+"""Weather: every message, blend and collective of a simulated run takes a random time longer.
 
 Clusters are described by bandwidths and latencies, whose delays have light tails. This is for
 claims that must hold however long any one message or blend takes.
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from random import Random
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from unittest import mock
 
 from dualrt.sim import driver
 from dualrt.sim.clock import Clock
-from dualrt.sim.network import Network
+from dualrt.sim.network import Network, Way
 
 Delay: TypeAlias = Callable[[Random], float]
 """Draws seconds."""
@@ -36,8 +36,17 @@ class _Stormy(Network):
         super().__init__(env)
         self._delay, self._random = delay, Random(seed)
 
-    def transfer(self, *args: Any, overhead_s: float = 0.0, **options: Any) -> None:
-        super().transfer(*args, overhead_s=overhead_s + self._delay(self._random), **options)
+    def carry(
+        self,
+        way: Way,
+        size_bytes: int,
+        on_done: Callable[[], None],
+        cap_bytes_per_s: float,
+        overhead_s: float = 0.0,
+        weight: float = 1.0,
+    ) -> None:
+        late_s = overhead_s + self._delay(self._random)
+        super().carry(way, size_bytes, on_done, cap_bytes_per_s, late_s, weight)
 
 
 @contextmanager
