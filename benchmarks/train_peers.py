@@ -1,6 +1,7 @@
 """How fast real training is beside its peers, with and without a straggler.
 
     OMP_NUM_THREADS=1 python benchmarks/train_peers.py [--json] [--tasks mlp ...] [--rounds N]
+                                                       [--mbit N]
 
 Trains the same model on the same mini-batches from the same weights by each *medium*, in processes
 that stay, one torch thread each, all media by turns, so that whatever else the machine does
@@ -31,6 +32,9 @@ and `wide` on an accelerator, as the processor sees it: a gradient takes 30 ms, 
 processor has nothing to do, and gradients and weights are as large (0.7 and 2.2 M parameters).
 There the rate says whether the exchange is hidden.
 
+With `--mbit` each process is on a host of its own, a network namespace, and hosts are joined by a
+switch with links of that speed; nothing is encrypted. It needs root.
+
 With as many processes as cores, whatever else runs on the machine takes them from the one medium
 or the other, and the figures say nothing: `--first`, for root, puts those that train before it.
 
@@ -55,6 +59,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+# A script finds its neighbours by their own names, the type checker by the folder's too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.hosts import Host, can_be_made, switched
 
 Reply: TypeAlias = dict[str, Any]
 """What train_peers_worker.py says of a turn."""
@@ -104,6 +113,7 @@ KEYS = {
     "steps_per_s_range, cpu_ms_per_step and loss after samples_compared samples",
     "cores": "processors that this process may use",
     "load": "load average before and after",
+    "mbit_per_s": "what the links between hosts carry; null where all is on one",
     "skipped": "media that could not be run, and why",
 }
 """What `--json` prints; ratios at the top are the least over the devices' cells, those that end
@@ -152,21 +162,27 @@ class Result(NamedTuple):
 
 
 class Crew:
-    """The processes that take turns."""
+    """The processes that take turns: on this host, or each on one of `hosts`."""
 
-    def __init__(self, processes: int, *, first: bool) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._workers = [
-            subprocess.Popen(
-                [sys.executable, str(WORKER)],
+    def __init__(self, processes: int, *, first: bool, hosts: Sequence[Host] = ()) -> None:
+        named: list[str | None] = [host.interface for host in hosts]
+        self._interfaces = named or [None] * processes
+        self._address = hosts[0].address if hosts else "127.0.0.1"
+        self._workers = []
+        for rank in range(processes):
+            environment, prefix = {**os.environ, "OMP_NUM_THREADS": "1"}, list[str]()
+            if hosts:
+                environment["GLOO_SOCKET_IFNAME"] = hosts[rank].interface
+                prefix += hosts[rank].prefix
+            worker = subprocess.Popen(
+                [*prefix, sys.executable, str(WORKER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 env=environment,
                 start_new_session=first,
             )
-            for _ in range(processes)
-        ]
+            self._workers.append(worker)
         if first:
             for worker in self._workers:
                 put_first(worker.pid)
@@ -181,10 +197,14 @@ class Crew:
             "gradient_s": gradient_s,
             "steps": steps,
             "port": free_port(),
+            "address": self._address,
         }
-        for rank, worker in enumerate(self._workers):
+        for rank, (worker, interface) in enumerate(
+            zip(self._workers, self._interfaces, strict=True)
+        ):
             assert worker.stdin is not None
-            worker.stdin.write(json.dumps({**turn, "rank": rank}) + "\n")
+            own = {"rank": rank, "interface": interface}
+            worker.stdin.write(json.dumps({**turn, **own}) + "\n")
             worker.stdin.flush()
         replies = [self._reply(worker) for worker in self._workers]
         for reply in replies:
@@ -220,12 +240,18 @@ class Crews(NamedTuple):
 
 
 @contextmanager
-def crews_of(processes: int, *, first: bool) -> Iterator[Crews]:
-    """Processes for as long as they are needed, before all others of the machine or not."""
+def crews_of(processes: int, *, first: bool, mbit_per_s: float | None = None) -> Iterator[Crews]:
+    """Processes for as long as they are needed, before all others of the machine or not.
+
+    With `mbit_per_s`, each is on a host of its own, whose link carries so much.
+    """
     with ExitStack() as stack:
+        hosts: Sequence[Host] = ()
+        if mbit_per_s is not None:
+            hosts = stack.enter_context(switched(processes, mbit_per_s))
         crews = []
         for _ in Crews._fields:
-            crews.append(Crew(processes, first=first))
+            crews.append(Crew(processes, first=first, hosts=hosts))
             stack.callback(crews[-1].end)
         yield Crews(*crews)
 
@@ -379,7 +405,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     batches = {"mlp": 16, "wide": 32, "blstm": 32, "device": 32, "device-wide": 32}
     cells, skipped = [], {}
     for processes in options.processes:
-        with crews_of(processes, first=options.first) as crews:
+        with crews_of(processes, first=options.first, mbit_per_s=options.mbit) as crews:
             for task in options.tasks:
                 for factor in options.stragglers:
                     cell = Cell(task, processes, factor)
@@ -394,7 +420,14 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     fitting = [cell for cell in cells if cell["processes"] <= cores]
     least = least_of(cells, DEVICE)
     least |= {key + CPU: value for key, value in least_of(fitting, PROCESSOR).items()}
-    return {**least, "cells": cells, "cores": cores, "load": load, "skipped": skipped}
+    return {
+        **least,
+        "cells": cells,
+        "cores": cores,
+        "load": load,
+        "mbit_per_s": options.mbit,
+        "skipped": skipped,
+    }
 
 
 def least_of(cells: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str, Any]:
@@ -458,7 +491,10 @@ def main() -> None:
     parser.add_argument(
         "--first", action="store_true", help="processes go before all others of the machine (root)"
     )
+    parser.add_argument("--mbit", type=float, help="each on a host of its own, with such links")
     options = parser.parse_args()
+    if options.mbit is not None and not can_be_made(switched(1, options.mbit)):
+        parser.error("hosts are network namespaces: needs root, iproute2 and the kernel's tbf")
     found = measure_all(options)
     if options.json:
         print(json.dumps(found))

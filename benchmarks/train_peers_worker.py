@@ -4,10 +4,11 @@ Imports torch once and then trains what it is told, by the medium that it is tol
 comparison run in the same processes, one after another, on the same model, mini-batches and initial
 weights. Not to be run by hand.
 
-A turn is a line {"task", "medium", "learners", "rank", "factors", "gradient_s", "steps", "port"};
-`steps` are all learners' together. The reply is a line {"steps": [[second, loss], ...],
-"processor": [[second, processor second], ...]}, on the machine's monotonic clock, or {"skipped":
-reason}. The medium `alone` replies {"gradient_s": ...}: what a gradient of the task takes.
+A turn is a line {"task", "medium", "learners", "rank", "factors", "gradient_s", "steps", "port",
+"address", "interface"}; `steps` are all learners' together. The reply is a line {"steps":
+[[second, loss], ...], "processor": [[second, processor second], ...]}, on the machine's monotonic
+clock, or {"skipped": reason}. The medium `alone` replies {"gradient_s": ...}: what a gradient of
+the task takes.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class Turn(NamedTuple):
     steps: int
     """Of all learners together."""
     port: int
+    address: str
+    """Where the first of them is."""
+    interface: str | None
+    """Of this process's host, through which the others are reached; None where all are on one."""
 
     @property
     def lags_s(self) -> list[float]:
@@ -187,7 +192,7 @@ def gloo(turn: Turn) -> Iterator[None]:
     """The process group of a peer."""
     dist.init_process_group(
         "gloo",
-        init_method=f"tcp://127.0.0.1:{turn.port}",
+        init_method=f"tcp://{turn.address}:{turn.port}",
         rank=turn.rank,
         world_size=turn.learners,
     )
@@ -307,13 +312,18 @@ def ours(turn: Turn, stamps: Stamps, medium: str = "", **settings: Any) -> None:
         "training.schedule.rate": task.rate,
         **{f"algorithm.{key}": value for key, value in settings.items()},
     }
+    if turn.interface is not None:
+        # Nothing is encrypted, as with the peers.
+        overrides |= {"real.interface": turn.interface, "real.curve": "off"}
     scenario = load("digits-adpsgd", [f"{key}={value}" for key, value in overrides.items()])
     os.environ.update(
         RANK=str(turn.rank),
         WORLD_SIZE=str(turn.learners),
-        MASTER_ADDR="127.0.0.1",
+        MASTER_ADDR=turn.address,
         MASTER_PORT=str(turn.port),
     )
+    if turn.interface is not None:
+        os.environ.update(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", GROUP_WORLD_SIZE=str(turn.learners))
     launch = Launch.from_environment()
     assert launch is not None
     api.train(scenario, launch, observer=stamps)

@@ -164,7 +164,8 @@ class Send(Effect[None]):
     """Hand a packet to the transport. The body must not be written to afterwards.
 
     With a `round_`, it leaves the host when all that this learner has sent in earlier rounds, to
-    whomever, has left it; what is sent in one round leaves together.
+    whomever, has left it; what is sent in one round leaves together. A learner's rounds never fall.
+    It is for algorithms in lock-step, which wait for the slowest anyway.
     """
 
     peer: int
@@ -308,7 +309,8 @@ def describe(effect: Effect[Any]) -> str:
         case Compute(cost=cost, on=on):
             return f"Compute {cost.kind} on {on.value}"
         case Send(peer=peer, tag=tag, packet=packet):
-            return f"Send {tag} to {peer}, {packet.nbytes} bytes"
+            of = "" if effect.round_ is None else f", of round {effect.round_}"
+            return f"Send {tag} to {peer}, {packet.nbytes} bytes{of}"
         case Recv(tag=tag, peer=peer):
             return f"Recv {tag} from {'anyone' if peer is None else peer}"
         case AllReduce(group=group):

@@ -214,8 +214,8 @@ class Courier:
     def stop(self) -> None:
         """End the thread."""
         self._stopping = True
-        # What was sent before, such as why this is the end, leaves now as far as there is room.
-        self._line.open()
+        # Why this is the end must not wait behind bodies whose turn has not come.
+        self._line.end()
 
     # The thread.
 
@@ -267,9 +267,7 @@ class Courier:
         now_s = time.monotonic()
         for peer, link in list(self._links.items()):
             if self._monitors[peer] in events:
-                for link.connection in sockets.changes(self._monitors[peer]):
-                    if link.connection is None:
-                        self._break(peer, link, now_s)
+                self._hear_monitor(peer, link, now_s)
             if events.get(link.dealer, 0) & sockets.READABLE:
                 self._read(link.dealer, partial(self._hear_reply, peer, link))
         self._line.look()
@@ -296,6 +294,13 @@ class Courier:
             source.close()
 
     # Losing and finding peers.
+
+    def _hear_monitor(self, peer: int, link: Link, now_s: float) -> None:
+        changes = list(sockets.changes(self._monitors[peer]))
+        if None in changes:
+            self._break(peer, link, now_s)
+        if changes:
+            link.connection = changes[-1]
 
     def _break(self, peer: int, link: Link, now_s: float) -> None:
         """The connection to a peer broke: its process is gone, or the way to it."""
@@ -386,7 +391,8 @@ class Courier:
 
     def _progress(self, peer: int) -> tcp.Progress | None:
         link = self._links.get(peer)
-        if link is None or link.connection is None:
+        # One that has not answered may take nothing, though its system does for a while.
+        if link is None or not link.ready or link.connection is None:
             return None
         return tcp.progress(link.connection)
 

@@ -30,7 +30,7 @@ class Outgoing:
     def add(self, letter: Letter, turn: Turn | None = None) -> None:
         """Send a letter after all that was added before, and not before its turn has come."""
         frames = chunks(letter, self._origin, self._position, self._place)
-        self.add_frames(frames if turn is None else _in_turn(frames, turn))
+        self.add_frames(frames if turn is None else _in_turn(letter, frames, turn))
         self._position += letter.cost_bytes
 
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
@@ -51,10 +51,14 @@ class Outgoing:
         return None
 
 
-def _in_turn(frames: Iterator[Parts | None], turn: Turn) -> Iterator[Parts | None]:
+def _in_turn(letter: Letter, frames: Iterator[Parts | None], turn: Turn) -> Iterator[Parts | None]:
     while not turn.come:
+        if turn.over:
+            return
         yield None
     yield from frames
+    growth = letter.growth
+    turn.over = growth is not None and growth.nbytes < len(letter.body)
 
 
 class Arrival(NamedTuple):

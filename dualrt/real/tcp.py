@@ -53,5 +53,8 @@ def progress(fd: int) -> Progress | None:
         # Of a kernel before 4.9.
         return None
     segment_bytes, unacked, acked_bytes, min_rtt_us, bytes_per_s = _INFO.unpack(info)
+    if not acked_bytes:
+        # Of a kernel that fills in zeros (gVisor): a connection that stands has had its SYN taken.
+        return None
     min_rtt_s = 0.0 if min_rtt_us == _NEVER_US else min_rtt_us / 1e6
     return Progress(acked_bytes, unacked * segment_bytes, float(bytes_per_s), min_rtt_s)

@@ -1,7 +1,8 @@
 """Rounds: what a learner sends in one round begins when all of its earlier rounds has arrived.
 
 Owns the order of one sender's messages to other servers (docs/decisions/0028-rounds-in-order.md).
-Must not know links, time, or what a message is. Of one connection they are in order anyway.
+Must not know links, time, or what a message is. Of one connection they are in order anyway. Real
+runs have a round begin a little earlier: when what is left of the last is on its way.
 """
 
 from __future__ import annotations

@@ -140,14 +140,46 @@ def test_a_connection_that_breaks_holds_up_nobody() -> None:
     assert not dropped.come
 
 
-def test_at_the_end_nobody_waits() -> None:
+def test_at_the_end_what_waits_is_over() -> None:
     host = Host()
-    host.ask(1, 0)
-    waits = host.ask(2, 1)
-    host.line.open()
-    host.line.look()
+    begun, waits = host.ask(1, 0), host.ask(2, 1)
+    host.line.end()
+    late = host.ask(3, 2)
+    assert waits.over
+    assert late.over
+    assert not begun.over
+    host.carry(1)
+    assert not waits.come
+    assert not late.come
+
+
+def test_what_is_given_up_half_way_holds_up_nobody() -> None:
+    host = Host()
+    given_up, waits = host.ask(1, 0), host.ask(2, 1)
+    host.carry(1, BODY_BYTES // 2)
+    given_up.over = True
+    host.carry(1, 0)
     assert waits.come
-    assert host.ask(3, 2).come
+    # What is sent there next counts from where the connection is.
+    host.carry(2)
+    host.ask(1, 2)
+    last = host.ask(2, 3)
+    host.carry(1, BODY_BYTES - 1)
+    assert not last.come
+    host.carry(1, 1)
+    assert last.come
+
+
+def test_what_was_on_its_way_is_still_to_come_for_the_next_body_there() -> None:
+    host = Host(in_flight_bytes=10 * BODY_BYTES, bytes_per_s=1e7, min_rtt_s=0.02)
+    on_its_way_bytes = round(1e7 * (0.02 + LOOK_S))
+    host.ask(1, 0)
+    for round_ in range(1, 50):
+        # The last is through but for what is on its way, so the next goes behind that.
+        host.acked_bytes[1] = 77 + round_ * BODY_BYTES - on_its_way_bytes
+        turn = host.ask(1, round_)
+        assert turn.come
+        assert turn.end_bytes == 77 + (round_ + 1) * BODY_BYTES
 
 
 def test_it_looks_now_and_then_and_only_while_somebody_waits() -> None:

@@ -322,14 +322,58 @@ class TestRounds:
         push(links[1])
         assert [beside for _, beside in wire.take()] == [10]
 
-    def test_what_waits_is_lost_with_its_connection_and_holds_up_nobody(
-        self, wire: Wire, line: Line
-    ) -> None:
-        links = made(5, shares=False, line=line), made(6, shares=False, line=line)
+    @pytest.fixture
+    def links(self, line: Line) -> list[Link]:
+        """Of 5 a body of round 0 has begun, one of round 1 for 6 waits."""
+        links = [made(peer, shares=False, line=line) for peer in (5, 6)]
         for round_, link in enumerate(links):
             add(link, 1000, round_=round_)
         line.look()
+        return links
+
+    def test_what_is_under_way_is_lost_with_its_connection_and_holds_up_nobody(
+        self, wire: Wire, line: Line, links: list[Link]
+    ) -> None:
         links[0].renew()
+        line.look()
+        push(links[1])
+        assert [beside for _, beside in wire.take()] == [1000]
+
+    def test_so_is_what_waits(self, wire: Wire, line: Line, links: list[Link]) -> None:
+        links[1].renew()
+        add(links[0], 500, round_=2)
+        line.look()
+        for link in links:
+            link.ready = True
+            push(link)
+        assert [beside for _, beside in wire.take()] == [1000]
+        add(links[1], 10)
+        push(links[1])
+        assert [beside for _, beside in wire.take()] == [10]
+
+    def test_at_the_end_what_waits_is_not_sent_and_nothing_waits_behind_it(
+        self, wire: Wire, line: Line, links: list[Link]
+    ) -> None:
+        add(links[1], 10)
+        line.end()
+        push(links[1])
+        assert [beside for _, beside in wire.take()] == [10]
+
+    def test_a_body_that_is_given_up_holds_up_nobody(self, wire: Wire, line: Line) -> None:
+        links = [made(peer, shares=False, line=line) for peer in (5, 6)]
+        body = torch.zeros(3 * CHUNK_BYTES, dtype=torch.uint8)
+        letter = seal("t", Packet(body=body), LIMIT_BYTES, memoryview(bytearray(body.nbytes)))
+        assert letter.growth is not None
+        letter.growth.nbytes = CHUNK_BYTES
+        links[0].add(letter, 0)
+        add(links[1], 1000, round_=1)
+        line.look()
+        for link in links:
+            push(link)
+        assert [beside for _, beside in wire.take()] == [CHUNK_BYTES]
+        letter.growth.given_up = True
+        push(links[0])
+        line.due_s = 0.0
         line.look()
         push(links[1])
         assert [beside for _, beside in wire.take()] == [1000]

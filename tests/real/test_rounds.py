@@ -31,7 +31,9 @@ def hosts(number: int) -> Iterator[list[Gossip]]:
     """A learner on each of so many hosts, by their addresses; the first has greeted the others."""
     with ExitStack() as stack:
         members = [
-            stack.enter_context(learner(rank, interface=f"127.0.0.{rank + 1}"))
+            stack.enter_context(
+                learner(rank, interface=f"127.0.0.{rank + 1}", silence_s=PATIENCE_S)
+            )
             for rank in range(number)
         ]
         addresses = {member.rank: member.address for member in members}
@@ -80,6 +82,15 @@ def test_nothing_else_waits(rounds: tuple[int | None, int | None]) -> None:
             sender.send(2, "t", Packet(body=BODY), round_=rounds[1])
             assert quick.recv("t").packet.body is not None
         assert slow.recv("t").packet.body is not None
+
+
+def test_a_last_word_waits_behind_no_body_whose_turn_has_not_come() -> None:
+    with hosts(3) as (sender, slow, quick), reads_nothing(slow):
+        sender.send(1, "t", Packet(body=BODY), round_=0)
+        sender.send(2, "t", Packet(body=BODY), round_=1)
+        sender.send(2, "why", Packet(note="no more"))
+        sender.close()
+        assert quick.recv("why").packet.note == "no more"
 
 
 def test_a_receiver_that_is_gone_holds_up_nobody() -> None:

@@ -56,7 +56,7 @@ def test_it_tells_what_the_other_end_has_taken(ends: tuple[socket.socket, socket
 def test_a_connection_on_which_nothing_was_sent_is_at_its_beginning(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
-    seen = of(ends[1])
+    seen = of(ends[0])
     assert seen.acked_bytes < SENT_BYTES
     assert seen.min_rtt_s < PATIENCE_S
 
@@ -83,6 +83,18 @@ def test_looking_neither_closes_nor_keeps_a_connection(
     of(sender)
     sender.close()
     assert receiver.recv(100) == b""
+
+
+@linux
+def test_a_kernel_that_fills_in_zeros_tells_nothing(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, _ = ends
+    fd = sender.fileno()
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "getsockopt", lambda *_: bytes(168))
+        assert progress(fd) is None
+    assert progress(fd) is not None
 
 
 def test_elsewhere_nothing_is_told(
