@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy
 import pytest
@@ -136,6 +136,16 @@ def test_a_partition_of_all_learners_of_some_servers_is_of_those_that_are_there(
 def test_what_befell_nobody_is_told(table: str, says: str) -> None:
     (warning,) = api.simulate(load(SMALL, [f"faults.{table}"])).warnings
     assert says in warning
+
+
+@pytest.mark.parametrize("when", [{"at_step": 2}, {"at_s": 0.01}])
+def test_a_crash_in_code_hides_none_of_the_scenario_that_did_not_happen(
+    when: dict[str, Any],
+) -> None:
+    small = load(SMALL, ["faults.crashes=[{learner=1, at_step=9999}]"])
+    again = faults.Crash(1, rejoin_after_s=0.01, **when)
+    (warning,) = api.simulate(small, faults=[again]).warnings
+    assert "crashes.0 has no effect: learner 1 did not get there" in warning
 
 
 def test_of_what_befell_somebody_there_is_no_warning() -> None:

@@ -102,7 +102,7 @@ def simulate(
     )
     warnings = (
         *_warnings(composition, workload, weights, memory),
-        *spared(scenario, elapsed_s, simulator.toll),
+        *spared(scenario, elapsed_s, simulator.toll, faults),
         *watch.complaints,
     )
     outcome = Outcome(summary, watch.tally, model, warnings, toll=simulator.toll)

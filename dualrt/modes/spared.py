@@ -8,31 +8,39 @@ which nothing goes wrong, and look as if that had been borne well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from dualrt.core.faults import Toll
-from dualrt.scenario.faults import Crash, Messages, Period
+from dualrt.core.faults import Crash, Fault, Toll
+from dualrt.scenario.faults import Messages, Period
 from dualrt.scenario.models import Scenario
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def spared(scenario: Scenario, elapsed_s: float, toll: Toll | None) -> tuple[str, ...]:
-    """A warning for each fault that had no effect in a run that took `elapsed_s`."""
+def spared(
+    scenario: Scenario, elapsed_s: float, toll: Toll | None, faults: Sequence[Fault] = ()
+) -> tuple[str, ...]:
+    """A warning for each fault that had no effect in a run that took `elapsed_s`.
+
+    `faults` came on top of the scenario's; `toll` is of them all.
+    """
+    others = [fault for fault in faults if isinstance(fault, Crash)]
     return tuple(
         f"{scenario.source}: faults.{key} has no effect: {why}"
-        for key, why in _found(scenario, elapsed_s, toll or Toll())
+        for key, why in _found(scenario, elapsed_s, toll or Toll(), others)
     )
 
 
-def _found(scenario: Scenario, elapsed_s: float, toll: Toll) -> Iterator[tuple[str, str]]:
+def _found(
+    scenario: Scenario, elapsed_s: float, toll: Toll, others: Sequence[Crash]
+) -> Iterator[tuple[str, str]]:
     """The key of each, and why."""
     over = f"the run was over at {elapsed_s:.4g} s"
-    crashes = scenario.faults.crashes
-    survived = {id(crash) for crash in _survived(crashes, toll)}
+    crashes = [crash.build() for crash in scenario.faults.crashes]
+    survived = _survived([*crashes, *others], toll)
     for position, crash in enumerate(crashes):
-        if id(crash) in survived:
+        if any(one is crash for one in survived):
             down = crash.at_s is not None and crash.at_s < elapsed_s
             why = "was down already" if down else f"did not get there; {over}"
             yield f"crashes.{position}", f"learner {crash.learner} {why}"
@@ -45,7 +53,7 @@ def _found(scenario: Scenario, elapsed_s: float, toll: Toll) -> Iterator[tuple[s
                 yield from _unsent(key, fault, toll)
 
 
-def _survived(crashes: Iterable[Crash], toll: Toll) -> list[Crash]:
+def _survived(crashes: Sequence[Crash], toll: Toll) -> list[Crash]:
     """Those that did not happen.
 
     One of a time happened at it; those of steps happen in the order of these, so that as many of
