@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -100,6 +102,30 @@ def test_a_receiver_that_is_gone_holds_up_nobody() -> None:
             sender.send(2, "t", Packet(body=BODY), round_=1)
         gone.close()
         assert quick.recv("t").packet.body is not None
+
+
+def test_who_has_a_connection_and_has_not_answered_holds_up_nobody() -> None:
+    with (
+        socket.create_server(("127.0.0.9", 0)) as mute,
+        learner(0, silence_s=PATIENCE_S) as sender,
+        learner(2, interface="127.0.0.3", silence_s=PATIENCE_S) as quick,
+    ):
+        addresses = {
+            0: sender.address,
+            1: f"tcp://127.0.0.9:{mute.getsockname()[1]}",
+            2: quick.address,
+        }
+        quick.connect(addresses)
+        sender.connect(addresses, greet=[2])
+        courier = sender._courier
+        courier.post(lambda: courier.greet(1))
+        connection, _ = mute.accept()
+        with connection:
+            while courier._links[1].connection is None:
+                time.sleep(0.001)
+            sender.send(1, "t", Packet(body=BODY), round_=0)
+            sender.send(2, "t", Packet(body=BODY), round_=1)
+            assert quick.recv("t").packet.body is not None
 
 
 def test_many_rounds_arrive_in_order_and_whole() -> None:
