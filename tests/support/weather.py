@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from unittest import mock
 
 from dualrt.sim import driver
@@ -36,17 +36,9 @@ class _Stormy(Network):
         super().__init__(env)
         self._delay, self._random = delay, Random(seed)
 
-    def carry(
-        self,
-        way: Way,
-        size_bytes: int,
-        on_done: Callable[[], None],
-        cap_bytes_per_s: float,
-        overhead_s: float = 0.0,
-        weight: float = 1.0,
-    ) -> None:
-        late_s = overhead_s + self._delay(self._random)
-        super().carry(way, size_bytes, on_done, cap_bytes_per_s, late_s, weight)
+    def carry(self, way: Way, *args: Any, **options: Any) -> None:
+        late_s = way.latency_s + self._delay(self._random)
+        super().carry(way._replace(latency_s=late_s), *args, **options)
 
 
 @contextmanager
