@@ -42,6 +42,7 @@ from dualrt.real.keys import Keys
 from dualrt.real.line import Line
 from dualrt.real.link import BURST_FRAMES, Link
 from dualrt.real.mailbox import Mailbox
+from dualrt.real.presence import BROKE, Presence
 from dualrt.real.ring import RingError
 from dualrt.real.roster import Roster
 from dualrt.real.source import Landing, Source
@@ -66,13 +67,6 @@ from dualrt.real.wire import (
     encode,
 )
 from dualrt.real.word import Word
-
-BROKE = "its connection broke"
-"""Why most peers are lost."""
-
-FADE_S = 0.1
-"""How long after its connection broke a peer counts as lost: what it had sent before may still be
-read by then, such as the last message of one that has ended."""
 
 LINGER_S = 0.5
 """How long a learner that closes waits for its last frames to leave."""
@@ -117,7 +111,6 @@ class Courier:
         self._greet_interval_s = greet_interval_s
         self._silence_s = silence_s
         self._newcomer = newcomer
-        self._watch = watch
         self._shares_memory, self._keys = shares_memory, keys
         self._mailbox = mailbox
         self._roster = roster
@@ -130,9 +123,7 @@ class Courier:
         self._sources: dict[int, Source] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
         """What tells that the connection to a peer was made, or broke."""
-        self._fading: dict[int, tuple[float, str]] = {}
-        """Who counts as lost from an instant on, and why, unless it answers before."""
-        self._lost: dict[int, None] = {}
+        self._presence = Presence(mailbox, roster, watch)
         self._parting: dict[int, None] = {}
         """To whom we have said goodbye, or will when we find them."""
         self._stopping = False
@@ -169,9 +160,8 @@ class Courier:
         self._addresses = dict(addresses)
         self._poller.register(self._router, zmq.POLLIN)
         if self._newcomer:
-            due_s = time.monotonic() + max(self._silence_s, sockets.SILENCE_LEAST_S)
             for peer in addresses:
-                self._fading[peer] = due_s, "it does not answer who was started again"
+                self._expect(peer, "it does not answer who was started again")
 
     def greet(self, peer: int) -> None:
         """Connect to a peer, unless that was done."""
@@ -182,7 +172,7 @@ class Courier:
 
         If it is of a round, it leaves after what is of earlier rounds, for whomever.
         """
-        if peer not in self._lost:
+        if not self._presence.lost(peer):
             self._link(peer).add(letter, round_)
 
     def look(self) -> None:
@@ -274,8 +264,7 @@ class Courier:
         for link in self._links.values():
             if events.get(link.dealer, 0) & sockets.WRITABLE or not link.awaits_room:
                 self._push(link, now_s)
-        for peer in [peer for peer, (due_s, _) in self._fading.items() if due_s <= now_s]:
-            self._lose(peer)
+        self._presence.look(now_s)
 
     def _patience_ms(self) -> int | None:
         """Until a link has something to say again; None if none has."""
@@ -283,8 +272,7 @@ class Courier:
             (link.due_s for link in self._links.values() if not link.awaits_room),
             default=math.inf,
         )
-        fading_s = (due_s for due_s, _ in self._fading.values())
-        due_s = min([due_s, self._line.due_s, *fading_s])
+        due_s = min(due_s, self._line.due_s, self._presence.due_s)
         return None if due_s == math.inf else max(0, math.ceil(1000 * (due_s - time.monotonic())))
 
     def _close(self) -> None:
@@ -298,22 +286,10 @@ class Courier:
     def _hear_monitor(self, peer: int, link: Link, now_s: float) -> None:
         changes = list(sockets.changes(self._monitors[peer]))
         if None in changes:
-            self._break(peer, link, now_s)
+            link.renew()
+            self._presence.fade(peer, now_s)
         if changes:
             link.connection = changes[-1]
-
-    def _break(self, peer: int, link: Link, now_s: float) -> None:
-        """The connection to a peer broke: its process is gone, or the way to it."""
-        link.renew()
-        if peer not in self._lost:
-            self._fading.setdefault(peer, (now_s + FADE_S, BROKE))
-
-    def _lose(self, peer: int) -> None:
-        _, why = self._fading.pop(peer)
-        self._lost[peer] = None
-        self._roster.lose(peer)
-        self._mailbox.lose(peer, why)
-        self._watch(peer, why)
 
     def _hear_hello(self, source: Source, hello: Hello) -> None:
         """Who greets is there, and may have lost us without our noticing.
@@ -323,31 +299,22 @@ class Courier:
         """
         peer, known = hello.sender, source.renewals
         source.renewals = max(known or 0, hello.renewals)
-        if known is not None and hello.renewals > known and peer not in self._lost:
-            self._fading[peer] = 0.0, BROKE
-            self._lose(peer)
-        if peer not in self._lost:
+        if known is not None and hello.renewals > known:
+            self._presence.lose(peer, BROKE)
+        if not self._presence.lost(peer):
             return
         link = self._link(peer)
         self._find(peer)
         if not link.ready:
             link.hurry()
-            due_s = time.monotonic() + max(self._silence_s, sockets.SILENCE_LEAST_S)
-            self._fading[peer] = due_s, "it does not answer"
+            self._expect(peer, "it does not answer")
+
+    def _expect(self, peer: int, why: str) -> None:
+        by_s = time.monotonic() + max(self._silence_s, sockets.SILENCE_LEAST_S)
+        self._presence.expect(peer, by_s, why)
 
     def _find(self, peer: int) -> None:
-        _, why = self._fading.get(peer, (0.0, ""))
-        if why == BROKE:
-            # Back so soon that nobody noticed; but what was under way is lost.
-            self._lose(peer)
-        self._fading.pop(peer, None)
-        self._roster.greeted(peer)
-        if peer not in self._lost:
-            return
-        del self._lost[peer]
-        self._mailbox.find(peer)
-        self._watch(peer, None)
-        if peer in self._parting:
+        if self._presence.find(peer) and peer in self._parting:
             self._links[peer].add_frames(self._farewell(peer))
 
     def _move(self, peer: int, address: str) -> None:
@@ -361,9 +328,7 @@ class Courier:
             for socket in (link.dealer, self._monitors.pop(peer)):
                 self._poller.unregister(socket)
                 socket.close(linger=0)
-            if peer not in self._lost:
-                self._fading[peer] = 0.0, "it was started again"
-                self._lose(peer)
+            self._presence.lose(peer, "it was started again")
         self._link(peer)
 
     # Sending.
@@ -501,9 +466,7 @@ class Courier:
                 "the same version on all hosts"
             )
         self._roster.refuse(peer, why)
-        if peer not in self._lost:
-            self._fading[peer] = 0.0, why
-            self._lose(peer)
+        self._presence.lose(peer, why)
 
     def _admit(self, frame: Frame) -> None:
         if frame.run != self._origin.run:
