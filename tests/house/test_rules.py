@@ -19,6 +19,7 @@ DETERMINISTIC = ("core", "algorithms", "sim", "topology")
 
 BYTES_TO_CODE = {"pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal"}
 CLOCKS = {"time", "datetime"}
+OF_CUDA = ("nvidia-", "cuda-", "triton")
 
 OVERLOOKED = re.compile(r"# (?:type: ignore|noqa)[^ ]*(?: [A-Z]+\d+,?)*$", re.MULTILINE)
 """A word to a checker with nothing after it."""
@@ -113,8 +114,13 @@ def overloads(node: ast.AST) -> bool:
 
 
 def test_constraints_pin_everything_that_is_needed() -> None:
-    """Whatever the extras bring along, by however many steps."""
-    assert needed("dualrt", ("train", "asr", "dev")) - {"dualrt"} <= set(pins())
+    """Whatever the extras bring along, by however many steps.
+
+    Not CUDA, which the default wheel of torch brings and the one for CPUs does not: each of its
+    releases says itself which.
+    """
+    missing = needed("dualrt", ("train", "asr", "dev")) - {"dualrt"} - set(pins())
+    assert {name for name in missing if not name.startswith(OF_CUDA)} == set()
 
 
 def test_constraints_pin_no_local_version() -> None:
