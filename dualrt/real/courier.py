@@ -33,7 +33,7 @@ from functools import partial
 import zmq
 
 from dualrt.core.effects import Delivery
-from dualrt.core.errors import RunError
+from dualrt.core.errors import DualrtError, RunError, UsageError
 from dualrt.real import sockets, tcp
 from dualrt.real.calls import Calls
 from dualrt.real.drops import Drop, DroppedError, Drops
@@ -210,18 +210,14 @@ class Courier:
     # The thread.
 
     def _run(self) -> None:
-        failure: RunError | None = None
-        self._context = zmq.Context(io_threads=sockets.IO_THREADS)
+        failure: DualrtError | None = None
+        self._context = sockets.context()
         try:
             self._open()
             while not self._stopping:
                 self._turn()
         except BaseException as error:  # Of any kind: a thread that dies in silence hangs a run.
-            failure = RunError(
-                f"the gossip of learner {self._origin.sender} failed: "
-                f"{type(error).__name__}: {error}"
-            )
-            failure.__cause__ = error
+            failure = self._failure(error)
             if not self._address.done():
                 self._address.set_exception(error)
         finally:
@@ -231,6 +227,16 @@ class Courier:
             self._calls.close()
             self._close()
             self._context.destroy(linger=round(1000 * LINGER_S))
+
+    def _failure(self, error: BaseException) -> DualrtError:
+        """What those raise who wait when the thread ends."""
+        if isinstance(error, UsageError):
+            return error
+        failure = RunError(
+            f"the gossip of learner {self._origin.sender} failed: {type(error).__name__}: {error}"
+        )
+        failure.__cause__ = error
+        return failure
 
     def _open(self) -> None:
         self._poller = zmq.Poller()

@@ -23,6 +23,7 @@ from dualrt.core.effects import Delivery, Packet
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.faults import Detection
 from dualrt.core.pool import Pool
+from dualrt.real import descriptors, ring, sockets
 from dualrt.real.courier import LINGER_S, Courier
 from dualrt.real.events import Events, Sparingly
 from dualrt.real.keys import Keys
@@ -91,7 +92,7 @@ class Gossip:
         self._events = events or Events(rank)
         self._slow_waits = Sparingly(timeout_s)
         self._timeout_s = timeout_s
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._shares_memory = max_body_bytes, shares_memory
         self._mailbox = Mailbox()
         self._roster = Roster(max_body_bytes)
         # Of bodies that are brought down from a device: as many as a learner has under way.
@@ -170,13 +171,20 @@ class Gossip:
         Waits until each peer in `greet` has answered, or, for a newcomer, until it is lost; any
         other is connected to when it is first sent to. Until this call, what peers send waits.
 
-        Raises `UsageError` for what is no address, and if one of `greet` is of another run or
-        version; `SilentError` that names who did not answer.
+        Raises `UsageError` for what is no address, where this process may not have so many
+        connections, and if one of `greet` is of another run or version; `SilentError` that names
+        who did not answer.
         """
         for rank, address in addresses.items():
             if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", address):
                 raise UsageError(f"learner {rank}: {address!r} is no address; write tcp://ip:port")
         others = {rank: address for rank, address in addresses.items() if rank != self.rank}
+        at_home = [at for at in others.values() if _host(at) == _host(self._address)]
+        descriptors.make_room(
+            len(others) * sockets.DESCRIPTORS_A_PEER,
+            f"learner {self.rank} connects to {len(others)} others",
+            len(at_home) * ring.DESCRIPTORS_A_PEER if self._shares_memory else 0,
+        )
         self._roster.enrol(others)
         self._others = tuple(others)
         self._courier.post(partial(self._courier.listen, others))
@@ -307,3 +315,7 @@ class Gossip:
         self._courier.post(self._courier.stop)
         if not self._courier.join(LINGER_S + self._timeout_s):
             raise RunError(f"the gossip thread of learner {self.rank} does not end")
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]

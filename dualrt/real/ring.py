@@ -34,6 +34,10 @@ SLOTS = 8
 NAME = "dualrt-ring"
 """What /proc shows of it."""
 
+DESCRIPTORS_A_PEER = 3
+"""Of our ring the file and its mapping, and the mapping of the peer's. Where none are left, bodies
+go through sockets."""
+
 NONCE_BYTES = 16
 HEAD_BYTES = mmap.PAGESIZE
 """In front of the slots: the nonce, and nothing else."""

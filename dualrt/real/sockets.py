@@ -14,6 +14,7 @@ import zmq
 import zmq.utils.z85
 
 from dualrt.core.errors import UsageError
+from dualrt.real import descriptors
 from dualrt.real.keys import Keys
 from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.wire import CHUNK_BYTES, MAX_HEADER_BYTES, Buffer
@@ -56,6 +57,19 @@ _NAME = b"dualrt"
 
 CURVE_BYTES = 64
 """More than encryption adds to a frame: 33 bytes."""
+
+DESCRIPTORS_A_PEER = 5
+"""Of the socket that sends to it and both ends of the monitor one each, and two connections."""
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """What all sockets of a learner are made in: as many as ZeroMQ can have, 65,535.
+
+    A peer takes three, and by default there may be 1,023. Room for one is 12 bytes.
+    """
+    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=IO_THREADS)
+    made.set(zmq.MAX_SOCKETS, made.get(zmq.SOCKET_LIMIT))
+    return made
 
 
 def doorkeeper(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
@@ -119,7 +133,16 @@ def dealer(
     breaks. One that is silent for `silence_s` breaks. ZeroMQ's own threads send and answer the
     heartbeats, so a learner that computes, or that Python keeps waiting, does not seem dead.
     """
-    made = _socket(context, zmq.DEALER)
+    try:
+        made = _socket(context, zmq.DEALER)
+        # Before the first connection is made, or it would not tell of it.
+        monitor = made.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+    except zmq.ZMQError as error:
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            raise
+        opened, (limit, _) = descriptors.opened(), descriptors.limits()
+        needed = max(opened, int(limit)) + DESCRIPTORS_A_PEER
+        raise descriptors.too_few(f"a connection to {address}", needed, limit) from error
     if isinstance(keys, Word):
         made.set(zmq.PLAIN_USERNAME, _NAME)
         made.set(zmq.PLAIN_PASSWORD, keys.text)
@@ -139,8 +162,6 @@ def dealer(
     made.set(zmq.HEARTBEAT_TIMEOUT, max(1, silence_ms // 2))
     # What would be tried anew for minutes, when the way is open again for long.
     made.set(zmq.CONNECT_TIMEOUT, silence_ms)
-    # Before the first connection is made, or it would not tell of it.
-    monitor = made.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
     made.connect(address)
     return made, monitor
 
