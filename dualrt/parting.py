@@ -1,7 +1,8 @@
 """Parting: what the processes of a run leave when it is over, and how rank 0 comes by it.
 
-Owns what a replica leaves, what each process of a real run adds to it, and the two figures that
-follow from all replicas' leavings alone. Must not know how a run was made or what is told of it.
+Owns what a replica leaves, what each process of a real run adds to it, and the model and the two
+figures that follow from all replicas' leavings alone. Must not know how a run was made or what is
+told of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +18,7 @@ import msgspec
 
 from dualrt.core.errors import RunError
 from dualrt.core.learner import Layout, Learner
-from dualrt.core.weights import Partner
+from dualrt.core.weights import Partner, Snapshot
 from dualrt.core.workload import Workload
 from dualrt.observe.digest import TimingDigest
 from dualrt.observe.lives import dead
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     import torch
 
     from dualrt.real.session import Session
+
+_ALIKE = 1e-9
+"""By how much masses may differ that are the same but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Final:
     since_losses: bool = False
     """Whether it goes on from a checkpoint, of which no dealings are known, and somebody was lost
     before or after."""
+    mass: float = 1.0
+    """How much it counts in the mean, as `Weights.mass`."""
 
     @classmethod
     def of(cls, learner: Learner, *, losses: bool = True) -> Final:
@@ -54,6 +61,7 @@ class Final:
             Partner(learner.rank, learner.life),
             {who: moved if losses else None for who, moved in weights.dealings().items()},
             learner.restored and losses,
+            weights.mass,
         )
 
     @property
@@ -99,6 +107,7 @@ class _Rest(msgspec.Struct):
     partners: list[Partner]
     has_dealings: bool
     since_losses: bool
+    mass: float
 
     @classmethod
     def of(cls, final: Final) -> _Rest:
@@ -110,6 +119,7 @@ class _Rest(msgspec.Struct):
             list(final.dealings),
             any(moved is not None for moved in final.dealings.values()),
             final.since_losses,
+            final.mass,
         )
 
     def and_vectors(self, vectors: Sequence[Any]) -> Final:
@@ -118,7 +128,7 @@ class _Rest(msgspec.Struct):
         unexplained = more.pop(0) if self.audited else None
         moved = more if self.has_dealings else [None] * len(self.partners)
         dealings = dict(zip(self.partners, moved, strict=True))
-        return Final(weights, unexplained, self.itself, dealings, self.since_losses)
+        return Final(weights, unexplained, self.itself, dealings, self.since_losses, self.mass)
 
 
 class _Figures(msgspec.Struct):
@@ -196,6 +206,25 @@ def gather(
         uncounted,
         hashed(part.timing_digest.encode() for part in parts.values()),
     )
+
+
+def delivered(workload: Workload[Any], finals: Sequence[Final]) -> tuple[Any, float | None]:
+    """The delivered model, which is the mean over replicas, and the consensus distance.
+
+    Each counts with its mass: that mean is what pushing conserves. In the distance each counts
+    alike.
+    """
+    model, distance = workload.consensus([final.weights for final in finals])
+    total = sum(final.mass for final in finals)
+    if all(isclose(final.mass * len(finals), total, rel_tol=_ALIKE) for final in finals):
+        return model, distance
+    # By a blend for each: what a vector is made of, weights alone know.
+    mean = workload.weights(0)
+    even = Snapshot(model, mean.known())
+    mean.adopt(even)
+    for final in finals:
+        mean.blend(even, even._replace(vector=final.weights), final.mass / total)
+    return mean.snapshot().vector, distance
 
 
 def imbalance(workload: Workload[Any], finals: Sequence[Final], layout: Layout) -> float | None:

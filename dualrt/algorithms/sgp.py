@@ -15,12 +15,20 @@ so a push is a blend. Columns of P sum to 1, rows need not: a learner to which m
 it gives away grows heavy, and w takes that out again. On a schedule that is doubly stochastic, as
 one-peer exponential is, w stays 1.
 
+Where what is sent is narrowed, to h_i, what i gives away is w_i h_i at both ends, and what it keeps
+is exact. So h takes the place of both z in that sum, and where the mass changes a term more is due:
+
+    w_i^{k+1} z_i^{k+1} = w_i^k z_i^{k+1/2} + sum_j p_ij w_j^k h_j - (1 - p_ii) w_i^k h_i
+    z_i^{k+1} = z_i^{k+1/2} + sum_j (p_ij w_j^k / w_i^{k+1}) (h_j - h_i)
+                + (1 - w_i^k / w_i^{k+1}) (h_i - z_i^{k+1/2})             with j other than i
+
 Stale: nothing of its own; of others, what they have pushed. Conserved: the sum over learners of
 w_i z_i, but for the applied gradients a_k g. Waits for: those who push to it in this round.
 """
 
 from __future__ import annotations
 
+from math import isclose
 from typing import final
 
 from dualrt.algorithms.synchronous import Synchronous
@@ -28,7 +36,10 @@ from dualrt.core.effects import Packet, Recv, Send
 from dualrt.core.errors import UsageError
 from dualrt.core.keeping import Pause, State
 from dualrt.core.learner import Layout, Seat
-from dualrt.core.weights import Snapshot
+from dualrt.core.weights import FULL, Snapshot
+
+_SAME_MASS = 1e-12
+"""Where as much comes back as was given, as on a regular graph, it is rounding that differs."""
 
 
 @final
@@ -40,7 +51,11 @@ class SGP(Synchronous):
         if seat.mixing is None:
             raise UsageError("sgp pushes along a graph; give it a [topology]")
         self.mixing = seat.mixing
-        self.mass = 1.0  # w_i
+
+    @property
+    def mass(self) -> float:
+        """The push-sum weight, w_i."""
+        return self.weights.mass
 
     @classmethod
     def layout(cls, learners: int) -> Layout:
@@ -56,7 +71,7 @@ class SGP(Synchronous):
     def restore(self, state: State) -> None:
         """With the mass."""
         super().restore(state)
-        self.mass = state.values["mass"]
+        self.weights.mass = state.values["mass"]
 
     async def train(self) -> None:
         """Repeat the equations above until the agreed end."""
@@ -71,13 +86,16 @@ class SGP(Synchronous):
     async def push(self, round_: int) -> None:
         """Give mass away with the model that it counts for, and weigh in what comes."""
         half = self.weights.sent()
-        kept = self.mass
+        exact = None if self.weights.wire == FULL else self.weights.snapshot()
+        before = kept = self.mass
         for peer, part in self.mixing.initiates(round_):
             given = part * self.mass  # p_ji w_i^k
             kept -= given
             await Send(peer, "push", Packet(half.versions, half.vector, given), round_)
         came = [await Recv("push", peer) for peer, _ in self.mixing.row(round_)]
-        self.mass = kept + sum(packet.note for _, packet in came)  # w_i^{k+1}
+        self.weights.mass = kept + sum(packet.note for _, packet in came)  # w_i^{k+1}
         for _, packet in came:
             theirs = Snapshot(packet.body, packet.versions)
             await self.blend(half, theirs, packet.note / self.mass)
+        if exact is not None and not isclose(before, self.mass, rel_tol=_SAME_MASS):
+            await self.blend(exact, half, 1 - before / self.mass)

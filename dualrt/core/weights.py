@@ -68,6 +68,10 @@ class Weights(ABC, Generic[V]):
         """The largest norm that a gradient is applied with; None for any."""
         self.wire_fraction = 1.0
         """With `TOP_K`, which part of all entries a message carries."""
+        self.mass = 1.0
+        """How much these weights count in the sum over learners that averaging conserves; another
+        number than 1 where learners push (`dualrt.algorithms.sgp`). It begins as 1, and an
+        algorithm that changes it keeps it."""
         self._lock = threading.Lock()
         self._copied: V | None = None
         self._taken: Snapshot[V] | None = None
@@ -160,7 +164,8 @@ class Weights(ABC, Generic[V]):
     def unexplained(self) -> V | None:
         """Weights less their start less all that gradients changed: what averaging moved in.
 
-        Sums to zero over replicas, to within rounding. None unless the weights keep count.
+        Each times the mass that it had. Sums to zero over replicas, to within rounding. None unless
+        the weights keep count.
         """
         return None
 

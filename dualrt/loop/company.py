@@ -29,7 +29,7 @@ from dualrt.loop.preemption import told
 from dualrt.loop.solo import Kept, Solo
 from dualrt.loop.workload import OwnLoop
 from dualrt.observe.meter import Transport
-from dualrt.parting import Final, Whole, gather
+from dualrt.parting import Final, Whole, delivered, gather
 from dualrt.real.attempts import Keeping
 from dualrt.real.rendezvous import Launch
 from dualrt.real.session import Contribution, Session
@@ -239,7 +239,7 @@ class Others:
 
         def mean() -> Packet:
             assert whole is not None
-            model, _ = self._loop.consensus([final.weights for final in whole.finals])
+            model, _ = delivered(self._loop, whole.finals)
             return Packet(body=model.cpu())
 
         self._parameters.vector.copy_(self._from_first(mean).body)

@@ -18,7 +18,7 @@ from dualrt.core.faults import Toll
 from dualrt.core.workload import Workload
 from dualrt.observe.summary import Summary, summarise
 from dualrt.observe.tally import Tally
-from dualrt.parting import Final, hashed, imbalance
+from dualrt.parting import Final, delivered, hashed, imbalance
 from dualrt.scenario import Scenario
 
 SCENARIO, MODEL = "scenario.toml", "model.safetensors"
@@ -32,7 +32,7 @@ class Outcome:
     summary: Summary
     tally: Tally
     model: Any
-    """The mean over replicas, in the workload's own vectors."""
+    """The mean over replicas, each by its mass, in the workload's own vectors."""
     warnings: tuple[str, ...] = ()
     """What the scenario sets and this run had no use for."""
     toll: Toll | None = None
@@ -52,7 +52,7 @@ def summed_up(
     """
     scenario = composition.scenario
     vectors = [final.weights for final in finals]
-    model, distance = workload.consensus(vectors)
+    model, distance = delivered(workload, finals)
     summary = summarise(
         tally,
         title=scenario.title,

@@ -21,6 +21,7 @@ from dualrt.modes.observers import OnProgress
 from dualrt.modes.outcome import MODEL, SCENARIO, keep_model
 from dualrt.modes.threads import set_threads
 from dualrt.observe.order import Order, read_orders
+from dualrt.parting import Final, delivered
 from dualrt.scenario import Scenario, load
 
 
@@ -127,7 +128,8 @@ def replay(
     if not ledger.stopped and all(order.weights is not None for order in orders):
         run.check_over()
     finals = [learner.weights.snapshot().vector for learner in learners]
-    mean, _ = workload.consensus([finals[rank] for rank in composition.layout.replicas])
+    replicas = [Final.of(learners[rank]) for rank in composition.layout.replicas]
+    mean, _ = delivered(workload, replicas)
     if model is not None:
         keep_model(mean, model)
     return Replays(

@@ -50,10 +50,10 @@ class TorchWeights(Weights[Tensor]):
     any optimizer of torch that treats each weight alone (SGD with momentum, Adam; not LBFGS, nor
     one that looks at a matrix or a layer), and its learning rate is set before every step; without
     one a step is w <- w - a g. `order` is by default that of their device. With `audit`, `applied`
-    holds in float64 the sum of all changes that descent made, and `dealings` as much for each
-    partner that is told of, so that over any number of learners
+    holds in float64 the sum of all changes that descent made, each times the mass m_i at that time,
+    and `dealings` as much for each partner that is told of, so that over any number of learners
 
-        sum_i w_i = sum_i initial_i + sum_i applied_i
+        sum_i m_i w_i = sum_i initial_i + sum_i applied_i
 
     to within rounding: averaging conserves the sum. Each partner is a vector more.
 
@@ -116,7 +116,7 @@ class TorchWeights(Weights[Tensor]):
         if self.applied is None or self._start is None:
             return None
         self._order.begin(self._flat, self.applied)
-        return self._flat.double() - self._start - self.applied
+        return self.mass * self._flat.double() - self._start - self.applied
 
     def dealings(self) -> Mapping[Partner, Tensor]:
         """In float64, by partner; empty without `audit`."""
@@ -246,10 +246,10 @@ class TorchWeights(Weights[Tensor]):
         if self.clip_norm is not None:
             gradient = clipped(gradient, self.clip_norm)
         if self.applied is not None:
-            self.applied.sub_(self._flat)
+            self.applied.sub_(self._flat, alpha=self.mass)
         self._step(gradient, learning_rate)
         if self.applied is not None:
-            self.applied.add_(self._flat)
+            self.applied.add_(self._flat, alpha=self.mass)
         self._order.end()
 
     def _goes_along(self, gradient: Scattered) -> bool:

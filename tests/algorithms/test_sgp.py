@@ -9,14 +9,19 @@ from typing import cast
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualrt import api, parting
 from dualrt.algorithms.sgp import SGP
 from dualrt.core.errors import TopologyError, UsageError
 from dualrt.core.learner import Layout
+from dualrt.parting import Final, delivered
+from dualrt.scenario import load
 from dualrt.topology import pushes, schedules
 from dualrt.topology.pushing import along
+from dualrt.workloads.quadratic import Quadratic
 from tests.support.exact import ExactWeights, ExactWorkload, imbalance, learners_of, seats
 from tests.support.simulated import machine, simulate
 
@@ -96,6 +101,58 @@ def test_one_peer_exponential_reaches_the_exact_average_in_log2_n_rounds(learner
 def test_on_a_doubly_stochastic_schedule_the_plain_sum_is_conserved_exactly() -> None:
     made = run(8, "one-peer-exponential", 5, step_cv=1.0)
     assert imbalance(made) == 0
+
+
+@pytest.mark.parametrize("wire", ["full", "bfloat16"])
+@pytest.mark.parametrize("graph", ["star", "path", LOPSIDED])
+def test_mass_times_model_is_conserved_whatever_is_sent_of_it(graph: str, wire: str) -> None:
+    workload = Quadratic(
+        seed=3, learners=6, batch=1, dimension=30, samples_per_epoch=120, audit=True
+    )
+    made = learners_of(SGP, workload, 6, graph=graph, rate=0.02)
+    generator = torch.Generator().manual_seed(5)
+    for learner in made:
+        learner.weights.wire = wire
+        start = torch.randn(30, generator=generator, dtype=torch.float64)
+        learner.weights.begin_from(learner.weights.snapshot()._replace(vector=start))
+    simulate(made, machine(6))
+    finals = [Final.of(learner) for learner in made]
+    assert max(final.mass for final in finals) > 1.1
+    error = parting.imbalance(workload, finals, SGP.layout(6))
+    assert error is not None
+    assert error < 1e-12
+
+
+def test_no_blend_is_paid_for_where_the_mass_stays() -> None:
+    def blends(graph: str) -> int:
+        workload = Quadratic(seed=3, learners=6, batch=1, dimension=3, samples_per_epoch=60)
+        made = learners_of(SGP, workload, 6, graph=graph, rate=0.02)
+        for learner in made:
+            learner.weights.wire = "bfloat16"
+        log = simulate(made, machine(6))
+        return sum(span.kind == "blend" for span in log.spans)
+
+    assert blends("ring") == 6 * 10 * 2
+    assert blends("path") > 10 * 10
+
+
+def test_the_delivered_model_is_the_mean_that_pushing_conserves() -> None:
+    workload = Quadratic(seed=3, learners=3, batch=1, dimension=4, samples_per_epoch=60)
+    rows = [torch.full((4,), float(rank), dtype=torch.float64) for rank in range(3)]
+    finals = [Final(row, mass=mass) for row, mass in zip(rows, (0.5, 0.25, 2.25), strict=True)]
+    model, distance = delivered(workload, finals)
+    torch.testing.assert_close(model, torch.full((4,), (0.25 + 4.5) / 3, dtype=torch.float64))
+    assert distance == workload.consensus(rows)[1]
+    alike, _ = delivered(workload, [Final(row) for row in rows])
+    assert torch.equal(alike, workload.consensus(rows)[0])
+
+
+@pytest.mark.parametrize("wire", ["full", "bfloat16"])
+def test_the_audit_of_a_run_counts_by_mass(wire: str) -> None:
+    settings = ["algorithm.name=sgp", "topology.graph=star", "training.audit=true"]
+    run = api.simulate(load("swarm-small", [*settings, f"training.wire={wire}"]))
+    assert run.summary.conservation_error is not None
+    assert run.summary.conservation_error < 1e-12
 
 
 def test_it_is_refused_without_a_graph() -> None:

@@ -5,23 +5,28 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
 
 from dualrt.algorithms.adpsgd import ADPSGD
+from dualrt.algorithms.sgp import SGP
 from dualrt.core.learner import Seat
 from dualrt.core.progress import Constant, Progress
-from dualrt.parting import Final, imbalance
+from dualrt.observe.digest import TimingDigest
+from dualrt.observe.tally import Tally
+from dualrt.parting import Final, gather, imbalance
 from dualrt.real.driver import RealDriver
 from dualrt.real.gossip import Gossip
+from dualrt.real.session import Contribution, Session
 from dualrt.workloads.quadratic import Quadratic
 from dualrt.workloads.torch_optimizer import sgd
-from tests.support.exact import seats
+from tests.support.exact import learners_of, seats
 from tests.support.simulated import Log
 
 LEARNERS = 4
@@ -179,3 +184,25 @@ def test_where_dealings_are_not_known_nothing_is_said() -> None:
     assert imbalance(WORKLOAD, resumed, LAYOUT) is None
     needed = LAYOUT._replace(outlives_peers=False)
     assert imbalance(WORKLOAD, finals, needed) is None
+
+
+def test_what_a_replica_leaves_goes_with_its_mass() -> None:
+    """By the way that it goes between processes, here from both of two to the first."""
+    workload = Quadratic(seed=1, learners=2, batch=1, dimension=3, samples_per_epoch=4, audit=True)
+    learners = learners_of(SGP, workload, 2, graph="complete")
+    for learner, mass in zip(learners, (0.5, 1.5), strict=True):
+        learner.weights.mass = mass
+    parts: dict[int, Contribution] = {}
+
+    class Here:
+        lost: tuple[int, ...] = ()
+
+        def gather(self, part: Contribution) -> Mapping[int, Contribution] | None:
+            parts[len(parts)] = part
+            return parts if len(parts) == len(learners) else None
+
+    here = cast(Session, Here())
+    device = torch.device("cpu")
+    *_, whole = [gather(here, one, Tally(2), TimingDigest(), device) for one in learners]
+    assert whole is not None
+    assert [final.mass for final in whole.finals] == [0.5, 1.5]
