@@ -138,6 +138,37 @@ def test_what_befell_nobody_is_told(table: str, says: str) -> None:
     assert says in warning
 
 
+LATE = "faults.messages=[{reorder=0.01, delay_s=100}]"
+"""Messages that come when their learners have long ended, which takes a tenth of a second."""
+
+
+def test_what_is_heard_after_the_end_is_no_part_of_the_run() -> None:
+    outcome = api.simulate(load(SMALL, ["faults.detect_s=0.001", LATE]))
+    assert outcome.tally.last_s > 100
+    summary = outcome.summary
+    assert 0.05 < summary.elapsed_s < 1
+    epochs = summary.samples / summary.samples_per_epoch
+    assert summary.hours_per_epoch == pytest.approx(summary.elapsed_s / 3600 / epochs)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "crashes=[{learner=3, at_s=50}]",
+        "partitions=[{learners=[0, 1], start_s=50}, {learners=[2, 3], start_s=50}]",
+    ],
+)
+def test_what_begins_after_the_end_befalls_nobody(table: str) -> None:
+    late = ["faults.detect_s=0.001", LATE]
+    as_it_was, outcome = (
+        api.simulate(load(SMALL, [*late, *more])) for more in ([], [f"faults.{table}"])
+    )
+    assert outcome.summary.faults == as_it_was.summary.faults
+    assert outcome.summary.digest == as_it_was.summary.digest
+    assert outcome.warnings
+    assert all("the run was over at 0.1" in warning for warning in outcome.warnings)
+
+
 @pytest.mark.parametrize("when", [{"at_step": 2}, {"at_s": 0.01}])
 def test_a_crash_in_code_hides_none_of_the_scenario_that_did_not_happen(
     when: dict[str, Any],

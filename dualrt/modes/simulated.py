@@ -93,7 +93,9 @@ def simulate(
         timing_digest=watch.digest.hexdigest(),
         steadiness=steadiness,
         gradient_s=device.nominal_s(workload.gradient_cost),
-        links=simulator.cluster.busiest(elapsed_s, LINKS_SHOWN),
+        # Where it was stopped, learners in unison have been told of ahead of the clock.
+        elapsed_s=None if steadiness is not None and steadiness.reached else elapsed_s,
+        links=simulator.links[:LINKS_SHOWN],
         servers=len({simulator.cluster.place(learner.rank).server for learner in learners}),
         price_per_server_hour=scenario.cluster.price_per_server_hour,
         fitted=_fitted(scenario),

@@ -33,7 +33,7 @@ _LONGEST_NAME = 44
 
 def loss_over_time(axes: Axes, runs: Sequence[Run]) -> None:
     """Training loss of each run against its own time, and its held-out loss at the end."""
-    scale, unit = time_unit(max(tally.last_s for _, tally in runs))
+    scale, unit = time_unit(max(summary.elapsed_s for summary, _ in runs))
     for number, (label, (_, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
         points = tally.curve.points()
         times = np.array([point.time_s for point in points]) / scale
@@ -59,13 +59,13 @@ def loss_over_epochs(axes: Axes, runs: Sequence[Run]) -> None:
 
 def throughput(axes: Axes, runs: Sequence[Run]) -> None:
     """Samples a second, over the run: shows faults and slow starts."""
-    scale, unit = time_unit(max(tally.last_s for _, tally in runs))
-    for number, (label, (_, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
+    scale, unit = time_unit(max(summary.elapsed_s for summary, _ in runs))
+    for number, (label, (summary, tally)) in enumerate(zip(labels(runs), runs, strict=True)):
         points = tally.curve.points()
         # Several steps of a learner an interval, or the picture would show the beat of both.
         steps = tally.steps // (4 * tally.learners)
         intervals = min(_THROUGHPUT_INTERVALS, max(8, steps))
-        edges = np.linspace(0, tally.last_s or 1.0, intervals + 1)
+        edges = np.linspace(0, summary.elapsed_s or 1.0, intervals + 1)
         samples, _ = np.histogram(
             [point.time_s for point in points],
             bins=edges,
@@ -121,9 +121,10 @@ def staleness(axes: Axes, runs: Sequence[Run]) -> None:
         axes.set_title(facts, loc="right", size=8.5, weight="normal")
 
 
-def device_time(axes: Axes, tally: Tally) -> None:
+def device_time(axes: Axes, run: Run) -> None:
     """What each learner's device did, as shares of the run; what is left, it waited."""
-    bottom = _stacked(axes, tally, DEVICE)
+    _, tally = run
+    bottom = _stacked(axes, run, DEVICE)
     idle = np.maximum(0.0, 100 - bottom)
     axes.bar(
         np.arange(tally.learners), idle, _bar_width(tally), bottom, color=GREY, label="waiting"
@@ -132,12 +133,13 @@ def device_time(axes: Axes, tally: Tally) -> None:
     _learner_axis(axes, tally)
 
 
-def exchange_time(axes: Axes, tally: Tally) -> None:
+def exchange_time(axes: Axes, run: Run) -> None:
     """What went on beside the device; exchanges that overlap add up, beyond 100 % if need be.
 
     Listening is left out: a strand that has nothing to answer costs nothing.
     """
-    bottom = _stacked(axes, tally, BESIDE)
+    _, tally = run
+    bottom = _stacked(axes, run, BESIDE)
     axes.set(
         title="Beside them, at the same time (exchanges that overlap add up)",
         ylabel="share of the run [%]",
@@ -249,8 +251,9 @@ def _staleness_edges(distributions: Sequence[Distribution]) -> Floats:
     return low - 0.5 + step * np.arange(bins + 1, dtype=np.float64)
 
 
-def _stacked(axes: Axes, tally: Tally, activities: Sequence[Activity]) -> Floats:
+def _stacked(axes: Axes, run: Run, activities: Sequence[Activity]) -> Floats:
     """Bars of these activities, one stack a learner, in % of the run; returns their tops."""
+    summary, tally = run
     learners = np.arange(tally.learners)
     spent = [tally.seconds_by_activity(learner) for learner in range(tally.learners)]
     bottom = np.zeros(tally.learners)
@@ -258,7 +261,7 @@ def _stacked(axes: Axes, tally: Tally, activities: Sequence[Activity]) -> Floats
         seconds = np.array([one.get(activity, 0.0) for one in spent])
         if not seconds.any():
             continue
-        share = 100 * seconds / (tally.last_s or 1.0)
+        share = 100 * seconds / (summary.elapsed_s or 1.0)
         width = _bar_width(tally)
         colour = COLOURS[activity]
         axes.bar(learners, share, width, bottom, color=colour, label=activity.value)

@@ -43,9 +43,9 @@ def run_picture(
         links = summary.busiest_links
         width = slice(0, 2) if links else slice(0, 3)
         device = figure.add_subplot(grid[1, width])
-        panels.device_time(device, tally)
+        panels.device_time(device, (summary, tally))
         exchange = figure.add_subplot(grid[2, width], sharex=device)
-        panels.exchange_time(exchange, tally)
+        panels.exchange_time(exchange, (summary, tally))
         device.tick_params(labelbottom=False)
         exchange.set_xlabel("learner")
         if links:

@@ -120,7 +120,8 @@ class Summary:
     steady: Steady | None
     """The key is absent where a steady rate was not asked for."""
     elapsed_s: float
-    """Length of the run in its own time: virtual if simulated."""
+    """Length of the run in its own time: a simulated one's, until the last learner had ended, is
+    virtual; a real one's ends with its last record."""
     wall_s: float
     """What it took the computer that ran it."""
     steps: int
@@ -202,6 +203,7 @@ def summarise(
     samples_per_epoch: int,
     epochs_total: float,
     wall_s: float,
+    elapsed_s: float | None = None,
     extrapolated: bool = False,
     steadiness: Steadiness | None = None,
     gradient_s: float | None = None,
@@ -219,16 +221,18 @@ def summarise(
 ) -> Summary:
     """Sum a run up.
 
-    `steadiness` is the observer that was to stop the run, if there was one: if it did, the hours,
-    the speed-up and the time of an iteration follow from its rate. `gradient_s` is what one
-    mini-batch takes on one undisturbed device, `evaluation` holds the held-out "loss" and
-    "accuracy" as far as there are any, `links` (name, utilisation) pairs, `servers` those that are
-    paid for, `faults` what went wrong on purpose, None where nothing was to, and `memory` what has
-    to fit a device.
+    `elapsed_s` is the run's length, by default until its last record ended: some may listen for
+    longer, and what they hear then is no part of it. `steadiness` is the observer that was to stop
+    the run, if there was one: if it did, the hours, the speed-up and the time of an iteration
+    follow from its rate. `gradient_s` is what one mini-batch takes on one undisturbed device,
+    `evaluation` holds the held-out "loss" and "accuracy" as far as there are any, `links` (name,
+    utilisation) pairs, `servers` those that are paid for, `faults` what went wrong on purpose, None
+    where nothing was to, and `memory` what has to fit a device.
 
     A figure that is not finite, such as the loss of a run that diverged, becomes None.
     """
-    elapsed_s, steps, learners = tally.last_s, tally.steps, tally.learners
+    elapsed_s = tally.last_s if elapsed_s is None else elapsed_s
+    steps, learners = tally.steps, tally.learners
     epochs = tally.samples / samples_per_epoch
     whole = _ratio(epochs_total, epochs)
     paced_s, batches = elapsed_s, float(steps)

@@ -373,12 +373,12 @@ class Cluster:
             self._host_routes[learner] = known
         return known
 
-    def busiest(self, elapsed_s: float, n: int) -> list[tuple[str, float]]:
-        """The `n` links that were used most in `elapsed_s`, by name, with their utilisation."""
+    def busiest(self, elapsed_s: float) -> list[tuple[str, float]]:
+        """All links by name, with their utilisation in `elapsed_s` from 0 to 1, busiest first."""
         used = [
             (name, self._network.utilisation(link, elapsed_s)) for name, link in self.links.items()
         ]
-        return sorted(used, key=lambda entry: -entry[1])[:n]
+        return sorted(used, key=lambda entry: -entry[1])
 
     @cached_property
     def graph(self) -> networkx.DiGraph[str]:

@@ -6,9 +6,9 @@ and no physics: seconds come from the device model, the network and the collecti
 What is answered at once (buffered sends, waiting mail, the time, reports) never enters the event
 queue; everything else is one event or one flow.
 
-The run is over when every strand that is no daemon has returned. Then what is still under way (an
-answer being blended, a message on the wire) is brought to its end, so that nothing is lost from
-the sum over learners.
+The run is over when every strand that is no daemon has returned, and its figures are of the time
+until then. Then what is still under way (an answer being blended, a message on the wire) is brought
+to its end, so that nothing is lost from the sum over learners.
 """
 
 from __future__ import annotations
@@ -175,6 +175,9 @@ class Simulator:
             self._unknown,
         )
         self.elapsed_s = 0.0
+        self.is_over = False
+        self.links: list[tuple[str, float]] = []
+        """After the run: all links and what part of each it has used, as `Cluster.busiest`."""
 
     @property
     def present(self) -> Mapping[int, Learner]:
@@ -228,7 +231,8 @@ class Simulator:
         except EmptySchedule:
             raise self._deadlock() from None
         except _Stop:
-            self.elapsed_s = self._env.now
+            if not self.is_over:
+                self._end()
         return self.elapsed_s
 
     def stop(self) -> None:
@@ -274,12 +278,18 @@ class Simulator:
 
     def _main_over(self, process: Process, _: Any) -> None:
         del self._mains[process]
-        self.elapsed_s = self._env.now
         if not self._mains:
-            self._env.halt()
-            # Here and not in each answer, which is asked for a hundred thousand times before.
-            for kind in (Compute, Send):
-                self._answers[kind] = partial(self._after_the_end, self._answers[kind])
+            self._end()
+
+    def _end(self) -> None:
+        """This instant is the run's end; what is under way is no more of it."""
+        self._env.halt()
+        self.is_over = True
+        self.elapsed_s = self._env.now
+        self.links = self.cluster.busiest(self.elapsed_s)
+        # Here and not in each answer, which is asked for a hundred thousand times before.
+        for kind in (Compute, Send):
+            self._answers[kind] = partial(self._after_the_end, self._answers[kind])
 
     def _after_the_end(
         self, answer: Callable[[Process, Any], Any], process: Process, effect: Effect[Any]

@@ -7,7 +7,7 @@ none of it. Must not know any algorithm.
 A crash takes the learner's strands, its computations and all that is on the way to it or from it;
 the seconds of its device and the bytes on the wire are spent all the same. Others notice
 `detect_s` later, or as it returns if that is sooner. From then until its return, sends to it vanish
-and waits for it end at once.
+and waits for it end at once. No fault begins once the last learner has ended.
 """
 
 from __future__ import annotations
@@ -122,9 +122,10 @@ class FaultySimulator(Simulator):
         self._learners: list[Learner] = list(learners)
         self.down: dict[int, float] = {}
         """Since when, by rank."""
-        self._faults, self._detection, self._restart = adversity
+        faults, self._detection, self._restart = adversity
+        self._faults = list(faults)
         self._lossy = self._transport = LossyTransport(
-            self._env, self._network, self.cluster, self._faults, machine.seed, self._disturbed
+            self._env, self._network, self.cluster, faults, machine.seed, self._disturbed
         )
         self._answers[Leave] = self._leave
         for kind, answer in self._answers.items():
@@ -165,7 +166,7 @@ class FaultySimulator(Simulator):
         """As `Simulator.run`; what is awaited of a lost learner raises PeerLostError there."""
         elapsed_s = super().run()
         for rank, since_s in self.down.items():
-            self._was_down(self._learners[rank], since_s, max(since_s, elapsed_s))
+            self._was_down(self._learners[rank], since_s, elapsed_s)
         self.journal.flush()
         return elapsed_s
 
@@ -194,7 +195,7 @@ class FaultySimulator(Simulator):
         """Answers to effects raise PeerLostError for a named peer that is known to be lost."""
         learner = process.learner
         crashes = self._doomed.get(learner.rank)
-        if crashes and learner.draws > (crashes[0].at_step or 0):
+        if crashes and learner.draws > (crashes[0].at_step or 0) and not self.is_over:
             self._crash(crashes.pop(0))
             return PENDING
         return answer(process, effect)
@@ -300,12 +301,22 @@ class FaultySimulator(Simulator):
         self._anyone_ended = True
         super()._main_over(process, result)
 
+    def _end(self) -> None:
+        super()._end()
+        # What has not begun by now befalls nobody; a crash asks by itself.
+        self._faults = [
+            fault
+            for fault in self._faults
+            if isinstance(fault, Crash) or fault.start_s < self.elapsed_s
+        ]
+        self._lossy.begin_no_more(self.elapsed_s)
+
     def _is_down(self, process: Process) -> bool:
         return process.learner.rank in self.down
 
     def _crash(self, crash: Crash, _: simpy.Event | None = None) -> None:
         rank, now_s = crash.learner, self._env.now
-        if rank in self.down:
+        if rank in self.down or self.is_over:
             return
         self.down[rank] = now_s
         self._crashed.append((rank, now_s))
@@ -315,9 +326,13 @@ class FaultySimulator(Simulator):
                 for part in process.waiting():
                     self._waits.pop(part, None)
                 process.kill()
-        self._env.halt()
         self._lossy.take_down(rank)
-        self.elapsed_s = now_s
+        if not self._mains:
+            # Where nobody has ended, those that have crashed may come back.
+            self._env.halt()
+            self.elapsed_s = now_s
+            if self._anyone_ended:
+                self._end()
         self._after(self._detection.detect_s, partial(self._notice_crash, rank, now_s))
         if crash.rejoin_after_s is not None:
             # Counts as under way: where all have crashed, the run waits for the first to return.
@@ -326,8 +341,7 @@ class FaultySimulator(Simulator):
 
     def _rejoin(self, rank: int, _: simpy.Event) -> None:
         self._under_way -= 1
-        if self._anyone_ended and not self._mains:
-            # All others have come to the end.
+        if self.is_over:
             return
         self._was_down(self._learners[rank], self.down.pop(rank), self._env.now)
         self._rejoined.append((rank, self._env.now))
@@ -396,7 +410,8 @@ class FaultySimulator(Simulator):
             self._end_waits(lambda _, peer: peer == rank)
 
     def _notice_partition(self, partition: Partition, _: simpy.Event) -> None:
-        self._end_waits(partition.parts)
+        if partition in self._faults:
+            self._end_waits(partition.parts)
 
     def _notice_silence(self, process: Process, wait: _Wait, _: simpy.Event) -> None:
         if self._waits.get(process) is wait:

@@ -42,7 +42,9 @@ class LossyTransport(Transport):
         self._env, self._seed = env, seed
         self._partitions = [fault for fault in faults if isinstance(fault, Partition)]
         self._slow_pairs = [fault for fault in faults if isinstance(fault, SlowPair)]
-        self._weathers = [fault for fault in faults if isinstance(fault, Weather)]
+        weathers = [fault for fault in faults if isinstance(fault, Weather)]
+        self._weathers = list(enumerate(weathers))
+        """With their numbers, which chances are drawn by."""
         self._chances: dict[tuple[int, int, int], Random] = {}
         self._held_until_s: dict[tuple[int, int], float] = {}
         self._down: dict[int, None] = {}
@@ -61,6 +63,12 @@ class LossyTransport(Transport):
             ),
             default=-math.inf,
         )
+
+    def begin_no_more(self, now_s: float) -> None:
+        """What has begun before takes its course; the run is over."""
+        self._partitions = [one for one in self._partitions if one.start_s < now_s]
+        self._slow_pairs = [one for one in self._slow_pairs if one.start_s < now_s]
+        self._weathers = [(n, one) for n, one in self._weathers if one.start_s < now_s]
 
     def take_down(self, learner: int) -> None:
         """All that is on the way to it or from it is lost, and so is its unread mail."""
@@ -140,7 +148,7 @@ class LossyTransport(Transport):
         tag, now_s = message[0], self._env.now
         self.tags[tag] = None
         due_s, alone_s, repeats_s = max(now_s, self._held_until_s.get(pair, 0.0)), 0.0, []
-        for number, weather in enumerate(self._weathers):
+        for number, weather in self._weathers:
             if not weather.meets(sender, receiver, tag, now_s):
                 continue
             dropped, twice, late, overtaken = self._chance(number, sender, receiver, weather)

@@ -33,8 +33,8 @@ def bars(axes: Axes) -> list[Rectangle]:
 
 
 def test_a_device_stack_fills_the_run(axes: Axes) -> None:
-    _, tally = a_pair()
-    panels.device_time(axes, tally)
+    _, tally = run = a_pair()
+    panels.device_time(axes, run)
     heights = np.array([bar.get_height() for bar in bars(axes)]).reshape(3, 3)
     assert heights.sum(axis=0) == pytest.approx([100.0] * 3)
     busy = 100 * np.array(tally.busy_s) / tally.last_s
@@ -42,22 +42,30 @@ def test_a_device_stack_fills_the_run(axes: Axes) -> None:
 
 
 def test_what_goes_on_beside_the_device_leaves_listening_out(axes: Axes) -> None:
-    _, tally = a_pair()
-    panels.exchange_time(axes, tally)
+    _, tally = run = a_pair()
+    panels.exchange_time(axes, run)
     seconds = tally.seconds_by_activity(1)
     assert seconds[Activity.LISTENING] > 0
     expected = 100 * (seconds[Activity.BLEND] + seconds[Activity.EXCHANGE]) / tally.last_s
     assert sum(bar.get_height() for bar in bars(axes)[1::3]) == pytest.approx(expected)
 
 
+def test_shares_are_of_the_run_and_not_of_what_was_heard_after_it(axes: Axes) -> None:
+    tally = tallied([span("gradient", 0, 1), span("recv end", 0, 100, strand="hear")], learners=1)
+    panels.device_time(axes, (summed_up(tally, elapsed_s=2.0), tally))
+    assert [bar.get_height() for bar in bars(axes)] == [50, 50]
+
+
 def test_exchanges_that_overlap_may_pass_the_whole(axes: Axes) -> None:
-    panels.exchange_time(axes, tallied([span(), *[span("send offer")] * 3], learners=1))
+    tally = tallied([span(), *[span("send offer")] * 3], learners=1)
+    panels.exchange_time(axes, (summed_up(tally), tally))
     assert axes.get_ylim()[1] > 300
 
 
 @pytest.mark.parametrize("learners", [1, 16, 64, 1000])
 def test_every_learner_has_a_bar_and_few_have_a_label(axes: Axes, learners: int) -> None:
-    panels.device_time(axes, tallied([span(learner=learners - 1)], learners))
+    tally = tallied([span(learner=learners - 1)], learners)
+    panels.device_time(axes, (summed_up(tally), tally))
     assert len(bars(axes)) == 2 * learners
     assert len(axes.get_xticks()) <= 16
 

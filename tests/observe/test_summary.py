@@ -64,6 +64,15 @@ def four_steps() -> Tally:
     )
 
 
+def test_what_is_heard_after_the_end_is_no_part_of_the_run() -> None:
+    summary = summed_up(four_steps(), elapsed_s=8.0, gradient_s=1.5)
+    assert summary.elapsed_s == 8
+    assert summary.hours_total == pytest.approx(16 * 8 / 3600 / 0.4)
+    assert summary.seconds_per_iteration == 8 * 2 / 4
+    assert summary.speedup_over_one == 4 * 1.5 / 8
+    assert summary.wait_fraction == pytest.approx(1 - 8 / 16)
+
+
 def test_the_figures_follow_their_definitions() -> None:
     summary = summed_up(four_steps(), gradient_s=1.5)
     assert summary.elapsed_s == 10

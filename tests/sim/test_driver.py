@@ -25,6 +25,7 @@ from dualrt.core.effects import (
 )
 from dualrt.core.errors import DeadlockError, StrandError, UsageError
 from dualrt.sim.driver import SHOWN, Simulator
+from dualrt.workloads.phantom import PhantomVector
 from tests.support.simulated import Log, machine, simulate
 from tests.support.stage import actors, daemon, in_simulation, main
 
@@ -254,6 +255,26 @@ class TestEnd:
         with pytest.raises(DeadlockError, match=r"(?s)learner 0, .*\n  and 4 more") as raised:
             in_simulation([[main(wait_for_ever)]] * (SHOWN + 4))
         assert str(raised.value).count("waits for") == SHOWN
+
+    def test_what_crosses_a_link_after_the_end_is_not_of_the_run(self) -> None:
+        async def talk() -> None:
+            await Send(1, "t", Packet(body=PhantomVector(10**7)))
+            await Sleep(1.0)
+
+        async def listen() -> None:
+            await Recv("t")
+
+        learners = actors([[main(talk)], [daemon(listen)]])
+        log = Log()
+        simulator = Simulator(learners, machine(2, nic_bytes_per_s=1e6, latency_s=0.0), log)
+        assert simulator.run() == 1.0
+        [came_s] = [span.end_s for span in log.spans if span.kind == "recv t"]
+        assert came_s == pytest.approx(10.0, rel=1e-4)
+        (name, used), *others = simulator.links
+        assert name in ("server0.nic.out", "server1.nic.in")
+        assert used == pytest.approx(1.0, rel=1e-4)
+        assert used <= 1
+        assert all(part <= used for _, part in others)
 
     def test_daemons_that_wait_are_no_deadlock(self) -> None:
         assert in_simulation([[daemon(wait_for_ever)]]).elapsed_s == 0.0

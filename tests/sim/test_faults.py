@@ -25,6 +25,7 @@ from dualrt.core.errors import DeadlockError, PeerLostError, StrandError, UsageE
 from dualrt.core.faults import Crash, Detection, Partition
 from dualrt.core.learner import Strand
 from dualrt.sim.faults import Adversity, FaultySimulator
+from dualrt.workloads.phantom import PhantomVector
 from tests.support.befallen import DETECTION, Listener, Stage, Waiter, count_aloud, idle, silent
 from tests.support.simulated import Log, machine
 from tests.support.stage import Actor, actors, daemon, main
@@ -65,6 +66,24 @@ class TestCrash:
         assert stage.elapsed_s == 5.0
         assert stage.toll.crashed == ((1, 3.0),)
         assert stage.simulator.down == {1: 3.0}
+
+    def test_nobody_crashes_when_all_have_ended(self) -> None:
+        async def talk() -> None:
+            await Send(1, "t", Packet(body=PhantomVector(10**7)))
+
+        stage = Stage(
+            [[main(talk), daemon(silent)], [main(lambda: idle(2.0)), daemon(silent)]],
+            Crash(0, at_s=5.0, rejoin_after_s=1.0),
+            Crash(1, at_s=2.5),
+        )
+        assert stage.elapsed_s == 2.0
+        assert stage.toll.crashed == ()
+        assert stage.toll.lost == 0
+
+    def test_one_that_ends_as_the_last_one_is_lost_ends_the_run(self) -> None:
+        stage = Stage([[main(lambda: idle(2.0))], [main(idle)]], Crash(1, at_s=3.0))
+        assert stage.elapsed_s == 3.0
+        assert stage.simulator.is_over
 
     def test_a_dead_learner_does_nothing_more(self) -> None:
         done: list[float] = []
