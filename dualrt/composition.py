@@ -8,12 +8,14 @@ learners to one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dualrt import topology
 from dualrt.algorithms import BUILT_IN as ALGORITHMS
-from dualrt.core.errors import TopologyError, UsageError
+from dualrt.core.effects import Cost
+from dualrt.core.errors import ScenarioError, TopologyError, UsageError
 from dualrt.core.faults import Slowdown
 from dualrt.core.learner import Layout, Learner, Seat, Shares
 from dualrt.core.progress import Progress
@@ -26,6 +28,9 @@ from dualrt.workloads.phantom import Phantom
 
 ALWAYS = ("seed", "learners", "batch")
 """Arguments that every workload is made with."""
+
+MOST_BYTES = 2**50
+"""Of a model, 1 PiB: sums over its messages still are integers of 64 bits."""
 
 WITH_NUMBERS = ("optimizer", "device", "audit", "precision", "accumulate")
 """Arguments that a workload is made with if its constructor has them."""
@@ -270,6 +275,7 @@ class Composition(Ensemble):
                 f"is no workload, as it lacks {', '.join(lacking)}",
                 "Name a class that has all of dualrt.core.workload.Workload.",
             )
+        self._check_cost(made.gradient_cost, settings)
         return made
 
     def learner(self, rank: int, workload: Workload[Any], incarnation: int = 0) -> Learner:
@@ -280,7 +286,35 @@ class Composition(Ensemble):
             samples_per_update=workload.batch * self.layout.batches_per_update,
             schedule=self.scenario.training.schedule.build(),
         )
-        return self.seated(workload, workload.weights(rank), progress, incarnation)
+        weights = workload.weights(rank)
+        if weights.nbytes > MOST_BYTES:
+            raise self._about_workload(
+                "parameters_bytes",
+                f"a model of {weights.nbytes} bytes is more than a run can count the messages of",
+                "Choose a model of at most 1 PiB.",
+            )
+        return self.seated(workload, weights, progress, incarnation)
+
+    def _check_cost(self, cost: Cost, settings: Mapping[str, Any]) -> None:
+        """Raise ScenarioError for a gradient that takes no number of operations or bytes."""
+        if math.isfinite(cost.flops) and math.isfinite(cost.bytes_moved):
+            return
+        amiss = [
+            name
+            for name, value in settings.items()
+            if isinstance(value, float) and not math.isfinite(value)
+        ]
+        raise self._about_workload(
+            next(iter(amiss), "flops_per_sample"),
+            f"a gradient takes {cost.flops} flops and moves {cost.bytes_moved} bytes, and these "
+            "must be finite",
+            "Choose a finite amount for each sample.",
+        )
+
+    def _about_workload(self, setting: str, problem: str, remedy: str) -> ScenarioError:
+        """About that setting if the scenario has it, else about the workload as such."""
+        name = setting if setting in self._workload_settings else "name"
+        return self.scenario.error(f"workload.{name}", problem, remedy)
 
     def slowdowns(self, rank: int) -> Sequence[Slowdown]:
         """When learner `rank` is a straggler."""
@@ -328,4 +362,5 @@ class Composition(Ensemble):
 
 
 def _divisors(number: int) -> list[int]:
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*small, *(number // divisor for divisor in small)})

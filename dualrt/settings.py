@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from dualrt.core.errors import MissingExtraError, ScenarioError, UsageError
 from dualrt.core.names import find, nearest
 from dualrt.scenario import Scenario
+from dualrt.scenario.quantities import LARGEST_INTEGER
 
 
 def find_class(scenario: Scenario, key: str, name: str, built_in: Mapping[str, str]) -> type[Any]:
@@ -97,6 +98,10 @@ def _converted(scenario: Scenario, key: str, hint: Any, default: object, value: 
 
     Strictly: a number is no string that looks like one. As JSON, where a list may be a tuple.
     """
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise scenario.error(
+            key, "is no integer of 64 bits", f"Choose one of at most {LARGEST_INTEGER}."
+        )
     try:
         return TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:

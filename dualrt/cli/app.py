@@ -395,8 +395,12 @@ def profile(
 def swarm(
     file: File,
     *,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 100,
-    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="The first of them.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=1_000_000, help="How many seeds.")
+    ] = 100,
+    first_seed: Annotated[
+        int, typer.Option("--first-seed", min=0, max=2**62, help="The first of them.")
+    ] = 1,
     faults: Annotated[
         str | None,
         typer.Option(

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from dualrt.core.errors import RunError
+
 LIMIT = 2000
 """Most points of a curve."""
 
@@ -99,8 +101,15 @@ class Curve:
         return self._exponent
 
     def add(self, time_s: float, epoch: float, loss: float | None, samples: int) -> None:
-        """Count one update, applied at `time_s` >= 0."""
-        index = int(time_s * self._bins_per_s)
+        """Count one update, applied at `time_s` >= 0. Raises RunError for what is no time."""
+        try:
+            index = int(time_s * self._bins_per_s)
+        except (OverflowError, ValueError) as error:
+            raise RunError(
+                f"an update comes at {time_s} s, which is no time: something takes longer than a "
+                "number can hold. Look at workload.flops_per_sample and other costs of the "
+                "workload, at the rates and times of [cluster] and its device, and at faults"
+            ) from error
         one = self._bins.get(index)
         if one is None:
             one = self._bins[index] = Bin(index)

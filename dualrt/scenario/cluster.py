@@ -17,9 +17,13 @@ from dualrt.scenario.quantities import (
     Amount,
     Cap,
     Count,
+    Factor,
     Flag,
+    Machines,
     Name,
     Positive,
+    Sockets,
+    Spread,
     Table,
     Text,
     without_default,
@@ -41,12 +45,7 @@ Profile = Annotated[tuple[Point, ...], Field(min_length=1), AfterValidator(_asce
 class SlowPeriods(Table):
     """Periods in which a device is slow, with normal ones between; both of random length."""
 
-    factor: float = Field(
-        strict=True,
-        ge=1,
-        allow_inf_nan=False,
-        description="How many times as long computations take in a slow period.",
-    )
+    factor: Factor = Field(description="How many times as long computations take in a slow period.")
     mean_s: Positive = Field(
         description="Mean length of a slow period, which is exponentially distributed."
     )
@@ -89,11 +88,11 @@ class Device(Table):
     launch_s: Amount | None = Field(
         default=None, description="Time that any computation takes at least, to be started."
     )
-    device_sigma: Amount | None = Field(
+    device_sigma: Spread | None = Field(
         default=None,
         description="Spread between devices: sigma of a lognormal factor that each keeps for good.",
     )
-    step_cv: Amount | None = Field(
+    step_cv: Spread | None = Field(
         default=None,
         description="Spread between steps: coefficient of variation of a gamma factor that each "
         "computation draws.",
@@ -192,7 +191,7 @@ class ClusterDescription(Table):
 
     title: Text = Field(default="", description="What cluster this is.")
     source: Text = Field(default="", description="Where its figures are published.")
-    servers: Count = Field(description="Number of servers.")
+    servers: Machines = Field(description="Number of servers.")
     price_per_server_hour: Positive | None = Field(
         default=None,
         description="What a server costs an hour, in a currency of your own; every server that has "
@@ -202,11 +201,11 @@ class ClusterDescription(Table):
         default=False,
         description="Have as many servers as the learners fill, whatever `servers` says.",
     )
-    gpus_per_server: Count | None = Field(
+    gpus_per_server: Machines | None = Field(
         default=None,
         description="Devices in a server, one a learner; left out: as many as the learners need.",
     )
-    sockets_per_server: Count = Field(
+    sockets_per_server: Sockets = Field(
         default=2, description="Processor sockets, each with a PCIe root that its devices share."
     )
     nic_bytes_per_s: Positive = Field(description="Network card, each direction.")

@@ -103,6 +103,8 @@ def _finding(detail: ErrorDetails, schema: Node) -> Finding:
 
 def _problem(detail: ErrorDetails) -> str:
     own = re.sub(r"^\w+ (?=should )|^Value error, | after validation, not \d+$", "", detail["msg"])
+    # A bound of 1e30 is printed as an integer, in all its digits.
+    own = re.sub(r"\d{20,}", lambda found: f"{float(found[0]):g}", own)
     return _PROBLEMS.get(detail["type"], own)
 
 

@@ -16,6 +16,7 @@ from dualrt.core.faults import BEATS_A_TIMEOUT, Detection, Fault
 from dualrt.scenario.quantities import (
     Amount,
     Cap,
+    Factor,
     Index,
     Name,
     Positive,
@@ -46,11 +47,8 @@ class Straggler(Period):
     """A learner whose computations take longer, for a time or throughout."""
 
     learner: Index = Field(description="The slow learner's rank, counted from 0.")
-    factor: float = Field(
-        strict=True,
-        ge=1,
-        allow_inf_nan=False,
-        description="How many times as long its computations take; 10 is ten times slower.",
+    factor: Factor = Field(
+        description="How many times as long its computations take; 10 is ten times slower."
     )
 
 

@@ -23,11 +23,14 @@ from dualrt.scenario.quantities import (
     Count,
     Flag,
     Index,
+    Learners,
     Name,
     Ports,
     Positive,
+    Samples,
     Table,
     Text,
+    Threads,
     port_range,
 )
 from dualrt.scenario.training import Training
@@ -58,7 +61,7 @@ class Workload(Table):
         description="phantom, acoustic-phantom, module-phantom, quadratic, digits, speech, "
         "or your own as module:Class."
     )
-    batch: Count = Field(description="Samples of one learner's mini-batch.")
+    batch: Samples = Field(description="Samples of one learner's mini-batch.")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -149,7 +152,7 @@ class Real(Table):
     checkpoints_kept: Count = Field(
         default=2, description="How many checkpoints stay; older ones are removed."
     )
-    threads_per_learner: Count = Field(
+    threads_per_learner: Threads = Field(
         default=1, description="CPU threads for a learner; learners x threads should fit the cores."
     )
     device: Literal["auto", "cpu", "cuda", "cuda-shared"] = Field(
@@ -180,8 +183,8 @@ class Scenario(Table):
     title: Name = Field(description="The run in a few words.")
     about: Text = Field(default="", description="What it should show.")
     seed: Index = Field(default=1, description="All randomness comes from this number.")
-    learners: Count = Field(
-        le=65_536, description="Number of learners: replicas of the model; at most 65,536."
+    learners: Learners = Field(
+        description="Number of learners: replicas of the model; at most 65,536."
     )
     algorithm: Algorithm = Field(description="The algorithm, with its own settings.")
     workload: Workload = Field(description="Model and data, with their own settings.")

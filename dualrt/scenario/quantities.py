@@ -12,13 +12,33 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
+LARGEST_INTEGER = 2**63 - 1
+"""TOML's, and that of what records, digests and tables hold."""
+LARGEST = 1e30
+"""Beyond any machine, and so far below what a float holds that products of a few are finite."""
+
 Flag = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Index = Annotated[int, Field(strict=True, ge=0)]
-Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST_INTEGER)]
+Index = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
+# A bound of a field beside one of its type would not count: each has a type.
+Learners = Annotated[int, Field(strict=True, ge=1, le=65_536)]
+Machines = Learners
+"""Servers, or devices of one: each is built, and no more than there are learners are of use."""
+Sockets = Annotated[int, Field(strict=True, ge=1, le=32)]
+"""Of a server: more than are built."""
+Samples = Annotated[int, Field(strict=True, ge=1, le=2**40)]
+"""Of a mini-batch: those of all learners together still are an integer of 64 bits."""
+Threads = Annotated[int, Field(strict=True, ge=1, le=4_096)]
+"""Of a process: more than a host has processors."""
+Amount = Annotated[float, Field(strict=True, ge=0, le=LARGEST, allow_inf_nan=False)]
 """Zero or more, finite: a latency, a weight decay, a standard deviation."""
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST, allow_inf_nan=False)]
 """More than zero, finite: a bandwidth, a learning rate, a number of epochs."""
+Factor = Annotated[float, Field(strict=True, ge=1, le=LARGEST, allow_inf_nan=False)]
+"""How many times as long something takes."""
+Spread = Annotated[float, Field(strict=True, ge=0, le=10, allow_inf_nan=False)]
+"""Of a random factor with mean 1. From about 10 on most draws are next to nothing, and the mean is
+made by one of more than a run has."""
 Cap = Annotated[float, Field(strict=True, gt=0)]
 """More than zero; infinity is no limit."""
 Name = Annotated[str, StringConstraints(min_length=1)]

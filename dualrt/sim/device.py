@@ -130,6 +130,10 @@ _BLOCK = 128
 """Jitters drawn at once, at a twentieth of what one at a time would cost each."""
 
 
+_NO_JITTER = 1e-16
+"""A spread up to which moves no bit of a time; and a gamma of it has a shape that is no number."""
+
+
 class Device:
     """One accelerator.
 
@@ -167,7 +171,8 @@ class Device:
             kind: _from(factors, int(steps.integers(len(factors))))
             for kind, factors in spec.step_factors.items()
         }
-        self._drawn = _jitters(steps, spec.step_cv) if spec.step_cv else repeat(1.0)
+        jitters = spec.step_cv > _NO_JITTER
+        self._drawn = _jitters(steps, spec.step_cv) if jitters else repeat(1.0)
         self._slowness = Slowness(slowdowns, spec.slow_periods, weather)
         self._slows = bool(self._slowness)
 

@@ -36,6 +36,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 QUADRATIC = "quadratic-sd-psgd"
 DIGITS = "digits-adpsgd"
+PHANTOM = "workload={name='phantom',batch=4}"
 
 BAD = [
     # scenario, settings, what the message says
@@ -118,6 +119,27 @@ BAD = [
         ],
         "cluster.collectives.algorithm = 'hierarchical': ",
         "3 learners on 2 servers",
+    ),
+    *(
+        (
+            QUADRATIC,
+            [PHANTOM, f"workload.flops_per_sample={rate}"],
+            f"flops_per_sample = {rate}: a gradient",
+        )
+        for rate in ("nan", "inf")
+    ),
+    (QUADRATIC, [PHANTOM, f"workload.parameters_bytes={2**63}"], "parameters_bytes = 9", "64 bits"),
+    (
+        QUADRATIC,
+        [PHANTOM, f"workload.parameters_bytes={2**60}"],
+        "parameters_bytes = 1",
+        "at most 1 PiB",
+    ),
+    (
+        QUADRATIC,
+        [f"workload.batch={2**40 - 1}", "training.accumulate=2"],
+        "training.accumulate = 2",
+        "Choose one of 1, 3, 5, 11",
     ),
     (QUADRATIC, ["cluster.device.name=A100"], "cluster.device.name = 'A100'", "Known are P100"),
     (QUADRATIC, ["faults.stragglers=[{learner=4, factor=2}]"], "faults.stragglers.0.learner = 4"),

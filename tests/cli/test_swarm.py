@@ -68,3 +68,9 @@ def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
     done = commands.interrupted(*words, once=commands.has_processes(4))
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_more_seeds_than_anybody_waits_for_are_refused() -> None:
+    refused = commands.here("swarm", "swarm-small", "--seeds", "9" * 20)
+    assert refused.returncode == 2
+    assert "1000000" in refused.stderr

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualrt.core.errors import RunError
 from dualrt.observe import curve as module
 from dualrt.observe.curve import LIMIT, Curve
 
@@ -120,3 +121,9 @@ def test_a_merged_curve_can_go_on() -> None:
     for time_s, loss in points[2_000:]:
         merged.add(time_s, time_s / 100, loss, 8)
     assert merged.exponent == drawn(points).exponent
+
+
+@pytest.mark.parametrize("time_s", [math.inf, math.nan])
+def test_what_is_no_time_is_an_error_that_says_where_to_look(time_s: float) -> None:
+    with pytest.raises(RunError, match=f"comes at {time_s} s.*flops_per_sample.*faults"):
+        Curve().add(time_s, 0.0, None, 1)

@@ -152,6 +152,23 @@ MISTAKES = [
         "not in ascending order",
         "[samples, seconds]",
     ),
+    *(
+        # Of what a machine can be, a record can hold, or a run can be made of.
+        Mistake(f"{key}={value!r}", key, value, f"less than or equal to {most}", meaning)
+        for key, value, most, meaning in (
+            ("seed", 2**63, 2**63 - 1, "All randomness"),
+            ("workload.batch", 2**63, 2**40, "mini-batch"),
+            ("workload.batch", 2**40 + 1, 2**40, "mini-batch"),
+            ("real.threads_per_learner", 2**63, 4096, "CPU threads"),
+            ("cluster.servers", 2**63, 65536, "Number of servers"),
+            ("cluster.gpus_per_server", 2**63, 65536, "Devices in a server"),
+            ("cluster.sockets_per_server", 2**63, 32, "Processor sockets"),
+            ("cluster.device.launch_s", 1e308, "1e+30", "Time that"),
+            ("cluster.device.step_cv", 1e160, 10, "Spread between steps"),
+            ("cluster.device.device_sigma", 1e160, 10, "Spread between devices"),
+            ("faults.stragglers.0.factor", 1e308, "1e+30", "slower"),
+        )
+    ),
 ]
 
 

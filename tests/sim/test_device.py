@@ -266,6 +266,12 @@ def test_known_devices_take_the_seconds_that_were_published(
         assert seconds(samples, spec) == pytest.approx(published_s, abs=1e-3)
 
 
+@pytest.mark.parametrize("step_cv", [1e-200, 1e-17])
+def test_a_spread_that_moves_no_bit_is_none(step_cv: float) -> None:
+    spec = replace(SPEC, step_cv=step_cv)
+    assert seconds(8, spec) == seconds(8, replace(SPEC, step_cv=0.0))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
