@@ -31,6 +31,7 @@ from dualrt.core.weights import Gradient, Partner, Snapshot, Weights
 from dualrt.core.workload import GradientOf, Workload
 
 _KEEPING = Cost("checkpoint")
+_HOST = Place.HOST  # to ask the class for it takes ten times as long
 
 Shares = tuple[tuple[int, float], ...]
 """(peer, share) pairs, ascending by peer."""
@@ -133,6 +134,8 @@ class Learner(ABC):
         # Reads w and g, writes w; a norm reads g, and scaling to it reads and writes g.
         passes = 3 if seat.weights.clip_norm is None else 6
         self._update_cost = Cost("update", bytes_moved=passes * nbytes)
+        # Of another kind, as no device is busy with it.
+        self._host_update_cost = Cost("apply", bytes_moved=passes * nbytes)
         # Reads w, mine and theirs, writes w.
         self._blend_cost = Cost("blend", bytes_moved=4 * nbytes)
         self.draws = 0
@@ -278,7 +281,7 @@ class Learner(ABC):
         rate = progress.schedule(epoch)
         staleness = await Compute(
             lambda: weights.descend(gradient.vector, scale * rate, read.versions),
-            self._update_cost,
+            self._host_update_cost if on is _HOST else self._update_cost,
             on,
         )
         await Report(

@@ -42,6 +42,7 @@ BESIDE = (Activity.BLEND, Activity.EXCHANGE, Activity.OTHER)
 _ACTIVITIES = {
     "gradient": Activity.GRADIENT,
     "update": Activity.UPDATE,
+    "apply": Activity.OTHER,  # an update on the host, which keeps no device busy
     "blend": Activity.BLEND,
     "send": Activity.EXCHANGE,
     "recv": Activity.EXCHANGE,

@@ -12,6 +12,7 @@ from dualrt.observe.kinds import Activity, activity, word
     [
         ("gradient", Activity.GRADIENT),
         ("update", Activity.UPDATE),
+        ("apply", Activity.OTHER),
         ("blend", Activity.BLEND),
         ("send offer", Activity.EXCHANGE),
         ("recv answer", Activity.EXCHANGE),
