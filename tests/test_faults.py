@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from dualrt import api, faults
-from dualrt.core.errors import RunError, UsageError
+from dualrt.core.errors import RunError, ScenarioError, UsageError
 from dualrt.observe.summary import Summary
 from dualrt.scenario import load
 from tests.support.simulated import Log
@@ -78,6 +78,51 @@ def test_figures_survive_the_way_into_json_and_back() -> None:
 def test_what_befalls_nobody_is_refused(fault: faults.Fault) -> None:
     with pytest.raises(UsageError, match="Count them from 0"):
         api.simulate(load(SMALL), faults=[fault])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.SlowCard(0, 0.5, 0.02), faults.Weather(drop=0.1, end_s=9.0), faults.fail_at(1, step=2)],
+)
+def test_no_rate_is_steady_with_one_that_passes_by(fault: faults.Fault) -> None:
+    steady = load("swb2000-adpsgd-16", ["simulation.steady_percent=5", "simulation.epochs=0.001"])
+    with pytest.raises(ScenarioError, match="the rate is not the same throughout"):
+        api.simulate(steady, faults=[fault])
+    throughout = faults.SlowCard(0, 0.5, 0.0)
+    assert api.simulate(steady, faults=[throughout]).summary.steady is not None
+
+
+@pytest.mark.parametrize("key", ["duplicate", "reorder"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["algorithm.name=sd-psgd"],
+        ["algorithm.name=sgp"],
+        ["algorithm.name=asgd"],
+        ["algorithm.exchange=lock", "learners=4"],
+    ],
+)
+def test_disorder_is_refused_where_it_would_be_taken_for_news(
+    settings: list[str], key: str
+) -> None:
+    asked = load(SMALL, [*settings, f"faults.messages=[{{}}, {{{key}=0.1, delay_s=0.002}}]"])
+    with pytest.raises(ScenarioError, match=rf"faults\.messages\.1\.{key} = 0\.1: .*Leave it out"):
+        api.simulate(asked)
+    chance: dict[str, Any] = {key: 0.1}
+    weather = faults.Weather(delay_s=0.002, **chance)
+    with pytest.raises(UsageError, match=rf"Weather\(.*{key}=0\.1.*relies on messages"):
+        api.simulate(load(SMALL, settings), faults=[weather])
+
+
+@pytest.mark.parametrize("key", ["duplicate", "reorder"])
+@pytest.mark.parametrize(
+    "settings", [[], ["algorithm={name='h-adpsgd', learners_per_group=2}", "learners=4"]]
+)
+def test_disorder_is_borne_where_messages_are_numbered(settings: list[str], key: str) -> None:
+    bad = f"faults.messages=[{{{key}=0.1, delay_s=0.002}}]"
+    summary = api.simulate(load(SMALL, ["training.audit=true", bad, *settings])).summary
+    assert summary.conservation_error is not None
+    assert summary.conservation_error < 1e-12
 
 
 @pytest.mark.parametrize("side", [(), range(5)])

@@ -59,6 +59,7 @@ class ADPSGD(Gossiper):
                 one_sided=way.one_sided,
                 outlives_peers=way.outlives_peers,
                 takes_back=way.outlives_peers,
+                bears_disorder=way.bears_disorder,
                 in_parts=True,
                 pause=Pause.DRAINED,
             )

@@ -55,6 +55,7 @@ class Delta(Exchange):
     one_sided = False
     holds_updates = False
     outlives_peers = True
+    bears_disorder = True  # by the numbers of offers and answers
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner)

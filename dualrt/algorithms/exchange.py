@@ -25,6 +25,8 @@ class Exchange(ABC):
     """Whether it needs a graph of two sides, of which one starts every exchange."""
     outlives_peers: bool
     """Whether it goes on when a peer is lost."""
+    bears_disorder: bool
+    """Whether a message that comes twice, or is overtaken, counts as the one that it is."""
     holds_updates: bool
     """Whether a gradient is applied only when no exchange is under way."""
 

@@ -112,6 +112,7 @@ class HierarchicalADPSGD(Gossiper):
             one_sided=way.one_sided,
             in_parts=True,
             outlives_peers=goes_on,
+            bears_disorder=way.bears_disorder,
             pause=Pause.DRAINED,
             heirs=_heirs(groups) if goes_on else (),
             # Who may come to lead has more strands than one.

@@ -42,6 +42,7 @@ class Lock(Exchange):
 
     one_sided = True
     holds_updates = True
+    bears_disorder = False  # a receipt that comes twice is taken for the next one's
     outlives_peers = False  # a turn that waits for the lost is never given back
 
     async def average(self, shares: Shares) -> None:

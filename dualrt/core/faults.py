@@ -208,6 +208,11 @@ Fault: TypeAlias = Crash | Partition | SlowCard | SlowPair | Weather
 """What can be added to a run. Slow devices are told apart, because real runs have them too."""
 
 
+def passes_by(fault: Fault) -> bool:
+    """Whether it begins after the run has, or ends, so that the run is not the same throughout."""
+    return isinstance(fault, Crash) or fault.start_s > 0 or fault.end_s < math.inf
+
+
 class Detection(NamedTuple):
     """How long a driver takes to notice.
 

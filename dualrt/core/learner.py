@@ -70,6 +70,10 @@ class Layout(NamedTuple):
     """Whether learners go on when a peer is lost; where not, its loss ends the run."""
     takes_back: bool = False
     """Whether a learner that is started again can go on."""
+    bears_disorder: bool = False
+    """Whether a message that comes twice counts once, and one that others have overtaken is not
+    taken for theirs; where not, learners rely on a transport that keeps each connection's order, as
+    all real ones do."""
     heirs: tuple[tuple[int, int], ...] = ()
     """(rank, gossiper) pairs: who may come to stand for a vertex of the graph that is lost."""
     one_sided: bool = False

@@ -13,7 +13,7 @@ from typing import Any
 
 from dualrt.composition import Composition
 from dualrt.core.errors import RunError
-from dualrt.core.faults import Fault, Toll
+from dualrt.core.faults import Fault, Toll, passes_by
 from dualrt.core.learner import Learner
 from dualrt.core.records import Observer
 from dualrt.core.weights import Weights
@@ -57,7 +57,7 @@ def simulate(
     """
     began_s = time.perf_counter()
     cluster = cluster_of(scenario)
-    composition, workload = _composed(scenario)
+    composition, workload = _composed(scenario, faults)
     learners = _learners(composition, workload)
     device = device_of(scenario)
 
@@ -124,9 +124,11 @@ def check(scenario: Scenario) -> tuple[str, ...]:
     return _warnings(composition, workload, weights, room(scenario, workload, weights))
 
 
-def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
+def _composed(
+    scenario: Scenario, faults: Sequence[Fault] = ()
+) -> tuple[Composition, Workload[Any]]:
     """What a simulation is made of; the workload is a phantom if only time is asked for."""
-    _check_steady(scenario)
+    _check_steady(scenario, faults)
     whole = scenario.training.epochs
     epochs = min(whole, scenario.simulation.epochs or whole)
     composition = Composition(scenario, epochs, scenario.learners_per_server())
@@ -135,7 +137,7 @@ def _composed(scenario: Scenario) -> tuple[Composition, Workload[Any]]:
     return composition, workload if scenario.simulation.numerics else Phantom.like(workload)
 
 
-def _check_steady(scenario: Scenario) -> None:
+def _check_steady(scenario: Scenario, faults: Sequence[Fault]) -> None:
     """Raise ScenarioError if a steady rate is asked for where there is none, or no use for it."""
     if scenario.simulation.steady_percent is None:
         return
@@ -145,11 +147,11 @@ def _check_steady(scenario: Scenario) -> None:
             "a run that stops once its rate is steady trains no model to the end",
             "Use --set simulation.numerics=false, or no --steady.",
         )
-    if scenario.faults.pass_by:
+    if scenario.faults.pass_by or any(map(passes_by, faults)):
         raise scenario.error(
             "faults",
             "the rate is not the same throughout, as some begin or end while the run goes on",
-            "Leave out their start_s and end_s, or use no --steady.",
+            "Leave out their start_s and end_s, also of faults in code, or use no --steady.",
         )
 
 

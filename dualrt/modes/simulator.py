@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dualrt.composition import Composition
 from dualrt.core.errors import UsageError
-from dualrt.core.faults import Fault
-from dualrt.core.learner import Learner
+from dualrt.core.faults import Fault, Weather
+from dualrt.core.learner import Layout, Learner
 from dualrt.core.records import Observer
 from dualrt.core.workload import Workload
 from dualrt.scenario import Scenario
@@ -74,7 +74,8 @@ def simulator_of(
 ) -> Simulator:
     """The simulator of these learners, ready to run; `faults` come on top of the scenario's own.
 
-    Raises UsageError for faults that cannot be, ScenarioError for collectives that cannot.
+    Raises UsageError for faults that cannot be or that the algorithm does not bear, ScenarioError
+    where the scenario asks for them, and for collectives that cannot be.
     """
     from dualrt.sim.collectives import CollectiveSpec
     from dualrt.sim.driver import Machine, Simulator
@@ -88,6 +89,7 @@ def simulator_of(
         {learner.rank: composition.slowdowns(learner.rank) for learner in learners},
         CollectiveSpec(**scenario.cluster.collectives.fields()),
     )
+    _check_disorder(scenario, composition.layout, faults)
     # With numbers, learners in unison differ in more than their times.
     timing_only = isinstance(learners[0].seat.workload, Phantom)
     together = not timing_only and _together(scenario)
@@ -110,6 +112,24 @@ def simulator_of(
         )
     except UsageError as error:
         raise as_scenario_error(scenario, "cluster.collectives.algorithm", error) from error
+
+
+def _check_disorder(scenario: Scenario, layout: Layout, faults: Sequence[Fault]) -> None:
+    """Raise for messages that are to come twice or be overtaken, and would be taken for others."""
+    if layout.bears_disorder:
+        return
+    problem = (
+        f"{scenario.algorithm.name} as it is set relies on messages that come once and in order, "
+        "as every real transport brings them"
+    )
+    remedy = "Leave it out, or take adpsgd with exchange = 'delta'"
+    for number, messages in enumerate(scenario.faults.messages):
+        for key in ("duplicate", "reorder"):
+            if getattr(messages, key):
+                raise scenario.error(f"faults.messages.{number}.{key}", problem, f"{remedy}.")
+    for fault in faults:
+        if isinstance(fault, Weather) and (fault.duplicate or fault.reorder):
+            raise UsageError(f"{fault}: {problem}. {remedy}")
 
 
 def _again(

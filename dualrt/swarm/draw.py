@@ -149,9 +149,13 @@ KINDS = tuple(_KINDS)
 LOSING = ("crashes", "returns", "partitions", "drop")
 """Kinds by which a learner or a message is lost."""
 
-TOLERANT = ("returns", "duplicate", "reorder")
-"""What only an algorithm that goes on without lost peers is asked to bear: others take nobody back,
-and rely on a transport that keeps the order of a connection, as real ones do."""
+NEEDS: Mapping[str, str] = MappingProxyType(
+    {"returns": "takes_back", "duplicate": "bears_disorder", "reorder": "bears_disorder"}
+)
+"""Which field of an algorithm's `Layout` says that it bears a kind; the others all have to."""
+
+DISORDER = ("duplicate", "reorder")
+"""Kinds that are refused where they are not borne."""
 
 
 def faults(seed: int, kinds: Sequence[str], field: Field) -> Table:

@@ -16,7 +16,7 @@ from dualrt import api
 from dualrt.composition import Composition
 from dualrt.core.errors import UsageError
 from dualrt.scenario import Scenario, load
-from dualrt.swarm.draw import KINDS, TOLERANT, Field
+from dualrt.swarm.draw import DISORDER, KINDS, NEEDS, Field
 from dualrt.swarm.invariants import INVARIANTS
 from dualrt.swarm.trial import Plan, Trial, calm, trial
 from dualrt.sweep.engines import Loky
@@ -102,6 +102,13 @@ def _plan(scenario: Scenario, kinds: tuple[str, ...]) -> Plan:
         raise scenario.error(
             "learners", "a swarm needs somebody who can be lost", "Use two or more."
         )
+    bearable = tuple(k for k in KINDS if k not in NEEDS or getattr(layout, NEEDS[k]))
+    refused = [kind for kind in kinds if kind in DISORDER and kind not in bearable]
+    if refused:
+        raise UsageError(
+            f"--faults {','.join(kinds)}: {scenario.algorithm.name} as it is set does not bear "
+            f"{refused[0]!r}. Leave it out, or take adpsgd with exchange = 'delta'"
+        )
     measured, detection = calm(scenario)
     field = Field(
         learners=scenario.learners,
@@ -110,5 +117,4 @@ def _plan(scenario: Scenario, kinds: tuple[str, ...]) -> Plan:
         detect_s=detection.detect_s,
         timeout_s=detection.timeout_s,
     )
-    bearable = KINDS if layout.takes_back else tuple(k for k in KINDS if k not in TOLERANT)
     return Plan(scenario, kinds or bearable, measured, field, layout.takes_back)

@@ -21,7 +21,7 @@ class _Trains(Gossiper):
 
     @classmethod
     def layout(cls, learners: int, *_: Any, **settings: Any) -> Layout:
-        return super().layout(learners)._replace(outlives_peers=True)
+        return super().layout(learners)._replace(outlives_peers=True, bears_disorder=True)
 
     def strands(self) -> Sequence[Strand]:
         return (

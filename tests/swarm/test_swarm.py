@@ -101,6 +101,11 @@ def test_an_unknown_kind_of_fault_is_refused() -> None:
         swarm("swarm-small", 1, kinds=["drop", "earthquakes"])
 
 
+def test_a_kind_that_the_algorithm_does_not_bear_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"asgd as it is set does not bear 'duplicate'"):
+        swarm("swarm-small", 1, kinds=["duplicate"], overrides=["algorithm.name=asgd"])
+
+
 def test_a_learner_alone_is_refused() -> None:
     with pytest.raises(ScenarioError, match="somebody who can be lost"):
         swarm("swarm-small", 1, overrides=["learners=1"])
