@@ -53,7 +53,7 @@ class Evidence:
     calm: Calm
     detection: Detection
     healed_s: float
-    """When the last fault was over."""
+    """When the last fault was over; inf if one never is."""
     loses: bool
     """Whether faults were such that a message or a learner may have been lost."""
     crashes_alone: bool
@@ -159,8 +159,7 @@ def staleness(evidence: Evidence) -> str | None:
         raise NotChecked("learners are gone for good, and with them ways for news")
     # What a partition has held back comes with the first news from behind it, all at once.
     known_s = evidence.settled_s + STEPS_A_HOP * summary.learners * evidence.calm.slowest_step_s
-    if not evidence.witness.updates or evidence.witness.updates[-1][0] < known_s:
-        raise NotChecked("the run ended soon after the last fault")
+    _check_for_occasion(evidence, known_s)
     bound = STALENESS_SLACK * (evidence.calm.staleness + summary.learners)
     for time_s, update in _after(evidence):
         if time_s >= known_s and update.staleness > bound:
@@ -177,8 +176,7 @@ def progress(evidence: Evidence) -> str | None:
     summary, _ = _ended(evidence)
     last_s = max((time_s for time_s, _ in _after(evidence)), default=0.0)
     needed_s = STEPS_TO_PROGRESS * evidence.calm.slowest_step_s
-    if last_s < evidence.settled_s + needed_s:
-        raise NotChecked("the run ended soon after the last fault")
+    _check_for_occasion(evidence, evidence.settled_s + needed_s)
     down = summary.faults.down_at_the_end if summary.faults else ()
     moved = {update.learner for _, update in _after(evidence)}
     idle = [rank for rank in evidence.calm.active if rank not in moved and rank not in down]
@@ -193,6 +191,7 @@ def progress(evidence: Evidence) -> str | None:
 def answers(evidence: Evidence) -> str | None:
     """Once all has healed, whoever is up answers: no wait for it is given up."""
     _, toll = _ended(evidence)
+    _check_for_occasion(evidence, evidence.settled_s)
     for wait in toll.given_up:
         if wait.silent and evidence.settled_s <= wait.began_s < _last_step_s(evidence, wait):
             return (
@@ -237,6 +236,14 @@ def _ended(evidence: Evidence) -> tuple[Summary, Toll]:
     if evidence.summary is None:
         raise NotChecked("the run did not come to its end")
     return evidence.summary, evidence.toll or Toll()
+
+
+def _check_for_occasion(evidence: Evidence, from_s: float) -> None:
+    """Raise NotChecked unless updates were made from then on, when all had healed."""
+    if evidence.healed_s == math.inf:
+        raise NotChecked("a fault of the scenario never ends")
+    if not evidence.witness.updates or evidence.witness.updates[-1][0] < from_s:
+        raise NotChecked("the run ended soon after the last fault")
 
 
 def _after(evidence: Evidence) -> Iterator[tuple[float, Update]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dualrt import api
 from dualrt.core.errors import RunError
-from dualrt.core.faults import Detection
+from dualrt.core.faults import Detection, Toll
 from dualrt.observe.summary import Digests
 from dualrt.scenario import Scenario
 from dualrt.scenario.faults import Faults
@@ -143,11 +143,12 @@ def _run(plan: Plan, scenario: Scenario, drawn: Mapping[str, object]) -> Evidenc
         outcome = api.simulate(scenario, observer=witness)
     except RunError as raised:
         error = raised
+    toll = None if outcome is None else outcome.toll
     return Evidence(
         witness=witness,
         calm=calm_run,
         detection=Detection(field.detect_s, field.timeout_s),
-        healed_s=healed_s(dict(drawn)),
+        healed_s=max(healed_s(dict(drawn)), _own_healed_s(plan.scenario, toll or Toll())),
         loses=any(key in drawn for key in LOSING),
         crashes_alone=not (
             scenario.faults.partitions or scenario.faults.links or scenario.faults.messages
@@ -155,6 +156,19 @@ def _run(plan: Plan, scenario: Scenario, drawn: Mapping[str, object]) -> Evidenc
         outlives_peers=plan.outlives_peers,
         error=error,
         summary=None if outcome is None else outcome.summary,
-        toll=None if outcome is None else outcome.toll,
+        toll=toll,
         scale=None if outcome is None else precision(outcome.model),
     )
+
+
+def _own_healed_s(scenario: Scenario, toll: Toll) -> float:
+    """When the last fault was over that is not drawn: the scenario's own.
+
+    Its stragglers are left out, which the calm run has as well.
+    """
+    own = scenario.faults
+    ends_s = [one.end_s for one in (*own.partitions, *own.links)]
+    ends_s += [one.end_s + 2 * one.delay_s for one in own.messages]
+    if own.crashes:
+        ends_s += [time_s for _, time_s in (*toll.crashed, *toll.rejoined)]
+    return max(ends_s, default=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,9 @@ from dualrt.swarm.invariants import Calm, Evidence, judge, precision
 from dualrt.swarm.witness import EndlessError, Witness
 
 CALM = Calm(elapsed_s=0.08, updates=400, active=(0, 1), slowest_step_s=1e-3, staleness=3)
+
+
+AFTER_HEALING = ("bounded staleness", "progress after healing", "answers after healing")
 
 
 def update(learner: int, *, epoch: float = 0.0, staleness: int = 0, missed: int = 0) -> Update:
@@ -150,7 +154,7 @@ def test_everyone_who_is_up_goes_on_once_all_has_healed(sound: Evidence) -> None
     assert violated(idle) == {"progress after healing"}
     _, untold = judge(replace(sound, healed_s=0.097))
     soon = "the run ended soon after the last fault"
-    assert untold == {"progress after healing": soon, "bounded staleness": soon}
+    assert untold == dict.fromkeys(AFTER_HEALING, soon)
 
 
 def test_whoever_is_up_answers_once_all_has_healed(sound: Evidence) -> None:
@@ -163,6 +167,19 @@ def test_whoever_is_up_answers_once_all_has_healed(sound: Evidence) -> None:
     # During faults anything may be late, and after its last step it waits for what was lost then.
     assert violated(given_up(0.005, silent=True)) == set()
     assert violated(given_up(0.2, silent=True)) == set()
+
+
+def test_where_a_fault_never_ends_nothing_heals(sound: Evidence) -> None:
+    never = "a fault of the scenario never ends"
+    assert judge(replace(sound, healed_s=math.inf)) == ([], dict.fromkeys(AFTER_HEALING, never))
+
+
+def test_where_nobody_made_a_step_after_the_faults_nobody_can_say_who_answers(
+    sound: Evidence,
+) -> None:
+    wait = GivenUp(0, 1, 0.098, 0.0985, True)
+    _, untold = judge(replace(sound, healed_s=0.097, toll=Toll(given_up=(wait,))))
+    assert untold["answers after healing"] == "the run ended soon after the last fault"
 
 
 def test_a_witness_ends_a_run_that_would_have_no_end() -> None:

@@ -96,6 +96,13 @@ class TestOtherAlgorithms:
         assert "there are no numbers" in found.untold("conservation")
 
 
+def test_a_fault_of_the_scenario_counts_until_it_is_over() -> None:
+    for messages, told in (("{drop=0.001}", 0), ("{drop=0.001, end_s=0.001}", 2)):
+        own = [f"faults.messages=[{messages}]", "simulation.numerics=false"]
+        found = swarm("swarm-small", 2, overrides=own, kinds=["stragglers"], jobs=1)
+        assert found.checked["answers after healing"] == told
+
+
 def test_an_unknown_kind_of_fault_is_refused() -> None:
     with pytest.raises(UsageError, match=rf"no kind 'earthquakes'.*{KINDS[0]}"):
         swarm("swarm-small", 1, kinds=["drop", "earthquakes"])
