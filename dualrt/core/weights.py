@@ -89,6 +89,11 @@ class Weights(ABC, Generic[V]):
         """
         return (self.nbytes,)
 
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of each entry of the vector: fp32's, unless the weights are of another type."""
+        return 4
+
     @abstractmethod
     def mean(self, vectors: Sequence[V]) -> V:
         """The mean of vectors like this learner's, summed in the order given."""

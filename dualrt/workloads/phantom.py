@@ -16,6 +16,9 @@ from dualrt.core.workload import PiecewiseWorkload, Workload
 from dualrt.workloads.array_versions import ArrayVersions
 from dualrt.workloads.parts import entries, wanted
 
+_PLACE_BYTES = 4
+"""What says which entry one is (`dualrt.workloads.torch_parts`)."""
+
 
 class PhantomVector(NamedTuple):
     """A model-sized vector of which only the size exists."""
@@ -27,7 +30,7 @@ class PhantomWeights(Weights[PhantomVector]):
     """Weights that only count versions; averaging and descent change nothing else.
 
     Parameters: `tensors_bytes` are the sizes of the tensors that `vector` stands for; without them
-    it is one.
+    it is one; `entry_bytes` the size of each of its entries.
     """
 
     def __init__(
@@ -36,10 +39,12 @@ class PhantomWeights(Weights[PhantomVector]):
         learners: int,
         vector: PhantomVector,
         tensors_bytes: tuple[int, ...] | None = None,
+        entry_bytes: int = 4,
     ) -> None:
         super().__init__(rank, learners, ArrayVersions(learners))
         self._vector = vector
         self._tensors_bytes = tensors_bytes or (vector.nbytes,)
+        self._entry_bytes = entry_bytes
 
     @property
     def nbytes(self) -> int:
@@ -48,6 +53,10 @@ class PhantomWeights(Weights[PhantomVector]):
     @property
     def tensors_bytes(self) -> tuple[int, ...]:
         return self._tensors_bytes
+
+    @property
+    def entry_bytes(self) -> int:
+        return self._entry_bytes
 
     def mean(self, vectors: Sequence[PhantomVector]) -> PhantomVector:
         """The phantom, which is its own mean."""
@@ -66,19 +75,20 @@ class PhantomWeights(Weights[PhantomVector]):
         pass
 
     def _part_to_offer(self, vector: PhantomVector, peer: int) -> PhantomVector:
-        # Four bytes for which entry it is, and four for its value.
-        return PhantomVector(8 * self._entries)
+        # For each, which entry it is, and its value.
+        return PhantomVector((_PLACE_BYTES + self._entry_bytes) * self._entries)
 
     def _part_to_answer(self, vector: PhantomVector, offer: PhantomVector) -> PhantomVector:
-        return PhantomVector(4 * self._entries + 4 * wanted(self._entries))
+        entries_bytes = self._entry_bytes * self._entries
+        return PhantomVector(entries_bytes + _PLACE_BYTES * wanted(self._entries))
 
     @property
     def _entries(self) -> int:
-        return entries(self._vector.nbytes // 4, self.wire_fraction)
+        return entries(self._vector.nbytes // self._entry_bytes, self.wire_fraction)
 
     def _narrowed(self, vector: PhantomVector, wire: str) -> PhantomVector:
-        # Its entries are taken for fp32, and both names are of 16 bits.
-        return PhantomVector(vector.nbytes // 2)
+        # Both names are of 16 bits.
+        return PhantomVector(2 * vector.nbytes // self._entry_bytes)
 
 
 def weights_passes(parts: int) -> int:
@@ -107,6 +117,8 @@ class Phantom:
 
     frozen_bytes = 0
     """Of parameters that are computed with, and neither trained nor sent."""
+    entry_bytes = 4
+    """Of each parameter: it is taken for fp32, unless it is the shadow of another."""
 
     def __init__(
         self,
@@ -168,6 +180,7 @@ class Phantom:
             tensors_bytes=tuple(weights.tensors_bytes),
             samples_per_epoch=workload.samples_per_epoch,
         )
+        shadow.entry_bytes = weights.entry_bytes
         shadow.frozen_bytes = getattr(workload, "frozen_bytes", 0)
         # As it stands, not by way of costs a sample: rounding would move the shadow's clock.
         shadow.gradient_cost = workload.gradient_cost
@@ -175,7 +188,9 @@ class Phantom:
 
     def weights(self, rank: int) -> PhantomWeights:
         """Versions that start at zero."""
-        return PhantomWeights(rank, self.learners, self._vector, self._tensors_bytes)
+        return PhantomWeights(
+            rank, self.learners, self._vector, self._tensors_bytes, self.entry_bytes
+        )
 
     def gradient(self, at: PhantomVector, rank: int, draw: int) -> Gradient[PhantomVector]:
         """Always the same phantom, without a loss."""

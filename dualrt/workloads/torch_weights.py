@@ -105,7 +105,11 @@ class TorchWeights(Weights[Tensor]):
 
     @property
     def tensors_bytes(self) -> tuple[int, ...]:
-        return tuple(size * self._flat.element_size() for size in self._tensors)
+        return tuple(size * self.entry_bytes for size in self._tensors)
+
+    @property
+    def entry_bytes(self) -> int:
+        return self._flat.element_size()
 
     def mean(self, vectors: Sequence[Tensor]) -> Tensor:
         """Summed in float64, in the order given, and rounded once."""

@@ -63,6 +63,20 @@ def test_the_simulator_charges_half_where_there_are_no_numbers() -> None:
     assert half.summary.elapsed_s < full.summary.elapsed_s
 
 
+@pytest.mark.parametrize("wire", ["full", *NARROW, "top-k"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_run_without_numbers_sends_as_much_whatever_the_weights_are(
+    dtype: str, wire: str
+) -> None:
+    settings = [f"workload.dtype={dtype}", f"training.wire={wire}", "training.epochs=0.1"]
+    numbers, timing = (
+        api.simulate(load("swarm-small", [*settings, f"simulation.numerics={whether}"])).summary
+        for whether in ("true", "false")
+    )
+    assert timing.bytes_sent == numbers.bytes_sent
+    assert timing.digest.timing == numbers.digest.timing
+
+
 def test_weights_that_cannot_be_cut_say_so() -> None:
     weights = ExactWorkload(learners=2, samples_per_epoch=4).weights(0)
     weights.wire = "top-k"
