@@ -223,7 +223,8 @@ class Gossiper(Learner):
                 continue
             self.weights.begin_from(theirs)
             self.life, self.saw_losses = self.seat.incarnation + 1, True
-            # Its dead self has drawn as many mini-batches as it had updates; none is drawn again.
+            # Its dead self has drawn as many mini-batches as it had updates; those that the one
+            # that was asked had not heard of are drawn again.
             self.draws, self._round = self.step, self.step // self._period
             return True
         return False
