@@ -185,15 +185,8 @@ class Tally:
         """Bytes of the bodies that came to learners; a collective counts as in `bytes_sent`."""
         return self._bytes(RECEIVED_BYTES)
 
-    def seconds_by_kind(self, learner: int) -> dict[str, float]:
-        """Seconds of a learner's spans, by kind in alphabetical order; overlapping spans add up."""
-        seconds: dict[str, float] = {}
-        for (_, kind), spent in self._in_order(learner):
-            seconds[kind] = seconds.get(kind, 0.0) + spent.seconds_s
-        return dict(sorted(seconds.items()))
-
     def seconds_by_activity(self, learner: int) -> dict[Activity, float]:
-        """The same, by activity."""
+        """Seconds of a learner's spans, by activity; those that overlap add up."""
         training = {strand for strand, kind in self._spent[learner] if kind == GRADIENT}
         seconds: dict[Activity, float] = {}
         for (strand, kind), spent in self._in_order(learner):

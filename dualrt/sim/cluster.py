@@ -162,16 +162,6 @@ class ClusterSpec:
         """Racks in all; one where all servers are at one switch."""
         return 1 if self.servers_per_rack is None else -(-self.servers // self.servers_per_rack)
 
-    @property
-    def local_latency_s(self) -> float:
-        """From a GPU to another of its server."""
-        return self.nvlink_latency_s if self.nvlink_bytes_per_s else 2 * self.pcie_latency_s
-
-    @property
-    def network_latency_s(self) -> float:
-        """From a GPU to one of another server of its rack."""
-        return 2 * (self.pcie_latency_s + self.nic_latency_s) + self.switch_latency_s
-
 
 _COUNTS = {"servers", "gpus_per_server", "sockets_per_server", "servers_per_rack"}
 _CAPS = {

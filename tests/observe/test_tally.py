@@ -59,12 +59,12 @@ def test_a_device_is_busy_with_gradients_and_updates() -> None:
     assert tally.last_s == 9
 
 
-def test_seconds_add_up_by_kind_over_strands() -> None:
+def test_seconds_add_up_over_strands() -> None:
     tally = tallied(
         [span("blend", 0, 1), span("blend", 0, 2, strand="answer"), span("gradient", 0, 4)]
     )
-    assert tally.seconds_by_kind(0) == {"blend": 3.0, "gradient": 4.0}
-    assert tally.seconds_by_kind(1) == {}
+    assert tally.seconds_by_activity(0) == {Activity.BLEND: 3.0, Activity.GRADIENT: 4.0}
+    assert tally.seconds_by_activity(1) == {}
 
 
 def test_only_the_strand_that_trains_is_held_up_by_a_message() -> None:
@@ -120,7 +120,8 @@ def test_parts_add_up_in_any_order(
     whole = tallied(records)
     assert exact_figures(merged) == exact_figures(whole)
     for learner in range(3):
-        assert merged.seconds_by_kind(learner) == pytest.approx(whole.seconds_by_kind(learner))
+        seconds = whole.seconds_by_activity(learner)
+        assert merged.seconds_by_activity(learner) == pytest.approx(seconds)
 
 
 def test_one_process_a_learner_gives_the_same_seconds_to_the_bit() -> None:
