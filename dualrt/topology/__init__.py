@@ -30,7 +30,7 @@ from dualrt.topology.plans import (
     random_ring,
 )
 from dualrt.topology.pushing import Pushes
-from dualrt.topology.specs import Topology, build, pushes
+from dualrt.topology.specs import Topology, build, file_of, pushes
 
 __all__ = [
     "PLANS",
@@ -41,6 +41,7 @@ __all__ = [
     "Topology",
     "build",
     "check_mixing",
+    "file_of",
     "from_matrix",
     "neighbours",
     "one_sided",

@@ -207,6 +207,16 @@ def pushes(spec: str, learners: int | None = None, *, base: Path | None = None) 
     return made
 
 
+def file_of(spec: str) -> str | None:
+    """The path of the graph file that a specification names, by itself or inside groups."""
+    name, size, _ = _taken_apart(spec)
+    if name in GROUPED:
+        _, _, inner = (size or "").partition("/")
+        return file_of(inner) if inner else None
+    named = name not in KNOWN and Path(spec).suffix in files.READERS
+    return spec if named else None
+
+
 def _draft(spec: str, learners: int | None, base: Path) -> nx.Graph[int]:
     name, size, seed = _taken_apart(spec)
     if name in GROUPED:

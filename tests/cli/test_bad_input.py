@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dualrt.cli import main
+from dualrt.sweep.ledger import Ledger
 from tests.support import commands
 
 Refused = Callable[..., str]
@@ -263,3 +264,28 @@ def test_a_sweep_is_refused_whole_if_one_combination_cannot_be(
     message = refused("sweep", QUADRATIC, *options, "--jobs", "1", "--out", file)
     assert said in message
     assert not file.exists()
+
+
+@pytest.mark.parametrize("what", ["part", "lock"])
+def test_a_sweep_that_could_keep_no_row_is_refused_before_it_runs(
+    refused: Refused, what: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "sweep.csv"
+    (tmp_path / f"sweep.csv.{what}").mkdir()
+    message = refused("sweep", QUADRATIC, "--over", "seed=1", "--jobs", "1", "--out", file)
+    assert f"--out {file}: nothing can be written beside it: Is a directory" in message
+    assert not file.exists()
+
+
+def test_a_sweep_is_not_kept_where_no_files_are(refused: Refused) -> None:
+    message = refused("sweep", QUADRATIC, "--over", "seed=1", "--jobs", "1", "--out", "/proc/y.csv")
+    assert "--out /proc/y.csv: nothing can be written beside it" in message
+
+
+def test_a_sweep_is_refused_a_file_that_another_is_at_work_on(
+    refused: Refused, tmp_path: Path
+) -> None:
+    file = tmp_path / "sweep.csv"
+    with Ledger.alone(file, ["seed"]):
+        message = refused("sweep", QUADRATIC, "--over", "seed=1", "--jobs", "1", "--out", file)
+    assert f"--out {file}: another sweep is at work on it" in message

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +12,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from dualrt.core.errors import MissingExtraError, UsageError
+from dualrt.core.errors import MissingExtraError, RunError, UsageError
 from dualrt.sweep.ledger import Ledger
 from dualrt.sweep.rows import Figures, Row
+from dualrt.sweep.tables import Csv
 from tests.sweep import examples
 
 KEYS = ["algorithm.name", "seed"]
@@ -132,3 +136,78 @@ def test_parquet_without_pyarrow_says_which_extra_brings_it(
 def test_a_file_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Make it first"):
         Ledger(tmp_path / "nowhere" / "sweep.csv", KEYS)
+
+
+def beside(file: Path, what: str) -> Path:
+    return file.with_name(f"{file.name}.{what}")
+
+
+def test_one_sweep_at_a_time_has_a_file(file: Path) -> None:
+    with Ledger.alone(file, KEYS) as first:
+        first.add(row("1"))
+        with pytest.raises(UsageError, match=f"--out {file}: another sweep is at work on it"):
+            Ledger.alone(file, KEYS).__enter__()
+        first.add(row("2"))
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
+    with Ledger.alone(file, KEYS) as second:
+        assert second.find(asked("2")) == row("2")
+
+
+def test_a_lock_that_a_killed_sweep_has_left_holds_up_nobody(file: Path) -> None:
+    beside(file, "lock").touch()
+    with Ledger.alone(file, KEYS) as ledger:
+        ledger.add(row("1"))
+    assert not beside(file, "lock").exists()
+
+
+def test_a_lock_that_its_holder_takes_away_meanwhile_is_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[int] = []
+
+    def late(lock: int, how: int) -> None:
+        if not locked:
+            beside(file, "lock").unlink()
+        locked.append(os.fstat(lock).st_nlink)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with Ledger.alone(file, KEYS):
+        assert locked == [0, 1]
+
+
+def test_where_there_are_no_locks_a_warning_says_so(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(lock: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    said: list[str] = []
+    with Ledger.alone(file, KEYS, said.append) as ledger:
+        ledger.add(row("1"))
+    assert len(said) == 1
+    assert f"--out {file}: its file system has no locks" in said[0]
+
+
+def test_a_row_that_cannot_be_kept_leaves_the_others(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(file, KEYS)
+    ledger.add(row("1"))
+
+    def full(self: Csv, to: Path, *_: object) -> None:
+        to.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(to))
+
+    monkeypatch.setattr(Csv, "write", full)
+    with pytest.raises(RunError, match=f"--out {file}: a row cannot be kept: .*No space left"):
+        ledger.add(row("2"))
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
+    assert Ledger(file, KEYS).find(asked("1")) == row("1")
+
+
+def test_parquet_keeps_integers_that_no_column_holds_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.parquet"
+    for text in (str(2**63), "1"):
+        Ledger(file, KEYS).add(row(text))
+    assert parquet.read_table(file)["seed"].to_pylist() == [str(2**63), "1"]
