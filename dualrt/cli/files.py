@@ -26,15 +26,18 @@ def check_folder(out: Path | None) -> None:
         ) from error
 
 
-def check_file(out: Path | None, *, new: bool = False) -> None:
-    """Raise UsageError for an `--out` that cannot be written, or, if it is to be new, is there."""
+def check_file(out: Path | None, option: str = "--out", *, new: bool = False) -> None:
+    """Raise UsageError for a file that cannot be written, or, if it is to be new, is there.
+
+    `option` named it.
+    """
     if out is None:
         return
     if out.is_dir():
-        raise UsageError(f"--out {out} is a folder. Name a file")
+        raise UsageError(f"{option} {out} is a folder. Name a file")
     if new and out.exists():
-        raise UsageError(f"--out {out} is there already. Name a new file, or remove it")
-    _require_folder_of(out, "--out")
+        raise UsageError(f"{option} {out} is there already. Name a new file, or remove it")
+    _require_folder_of(out, option)
 
 
 def check_picture(
@@ -45,9 +48,7 @@ def check_picture(
         return
     if picture.suffix not in suffixes:
         raise UsageError(f"{option} {picture}: its name must end in {', '.join(suffixes)}")
-    if picture.is_dir():
-        raise UsageError(f"{option} {picture} is a folder. Name a file")
-    _require_folder_of(picture, option)
+    check_file(picture, option)
 
 
 def _require_folder_of(file: Path, option: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from dualrt.cli import show
-from dualrt.cli.files import check_picture
-from dualrt.core.errors import UsageError
+from dualrt.cli.files import check_file, check_picture
+from dualrt.core.errors import RunError, UsageError
 from dualrt.core.records import Span
 from dualrt.observe.plots import comparison_picture
 from dualrt.observe.plots import timeline as draw_timeline
@@ -19,6 +21,8 @@ from dualrt.observe.summary import Summary
 from dualrt.observe.tables import comparison_table
 from dualrt.observe.tally import Tally
 from dualrt.observe.trace import write_trace
+
+T = TypeVar("T")
 
 LEARNERS_SHOWN = 16
 """Learners that a timeline shows: more cannot be read."""
@@ -45,9 +49,15 @@ def timeline(folder: Path, picture: Path | None, trace: Path | None, window: str
     if picture is None and trace is None:
         raise UsageError("Nothing to make. Give --picture FILE, --trace FILE, or both")
     check_picture(picture)
+    check_file(trace, "--trace")
     summary, _ = _run(folder)
     if trace is not None:
-        write_trace(trace, read_records(folder))
+        try:
+            write_trace(trace, read_records(folder))
+        except OSError as error:
+            raise RunError(
+                f"--trace {trace} cannot be written: {error.strerror}. Name a file elsewhere"
+            ) from error
         show.note(f"trace: {trace}")
     if picture is not None:
         spans = (record for record in read_records(folder) if isinstance(record, Span))
@@ -63,8 +73,11 @@ def _window(text: str | None, summary: Summary) -> tuple[float, float]:
         start_s, end_s = (float(part) for part in text.split(":"))
     except ValueError:
         raise UsageError(f"--window {text}: give two times in seconds, as in 1.5:2.0") from None
-    if not 0 <= start_s < end_s:
-        raise UsageError(f"--window {text}: the second time comes after the first, from 0 on")
+    if not 0 <= start_s < end_s < math.inf:
+        raise UsageError(
+            f"--window {text}: the second time comes after the first, from 0 on, and is finite. "
+            f"The run took {summary.elapsed_s:g} s"
+        )
     if start_s >= summary.elapsed_s:
         raise UsageError(
             f"--window {text}: the run was over after {summary.elapsed_s:g} s. Begin before that"
@@ -73,11 +86,21 @@ def _window(text: str | None, summary: Summary) -> tuple[float, float]:
 
 
 def _run(folder: Path) -> tuple[Summary, Tally]:
+    return (
+        _read(folder / "summary.json", Summary.from_json),
+        _read(folder / "tally.json", lambda text: Tally.from_builtins(msgspec.json.decode(text))),
+    )
+
+
+def _read(file: Path, parse: Callable[[bytes], T]) -> T:
     try:
-        summary = Summary.from_json((folder / "summary.json").read_bytes())
-        plain = msgspec.json.decode((folder / "tally.json").read_bytes())
-    except FileNotFoundError as error:
+        return parse(file.read_bytes())
+    except OSError as error:
+        problem = "is missing" if isinstance(error, FileNotFoundError) else str(error.strerror)
         raise UsageError(
-            f"{folder} is no kept run: {error.filename} is missing. Name a folder that --out made"
+            f"{file.parent} is no kept run: {file} {problem}. Name a folder that --out made"
         ) from error
-    return summary, Tally.from_builtins(plain)
+    except (msgspec.DecodeError, UsageError) as error:
+        raise UsageError(
+            f"{file} is not what a run wrote there: {error}. Run it again, or leave it out"
+        ) from error

@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,9 @@ SECONDS_PER_FLUSH = 0.5
 """What a crash may lose of a run that somebody waits for."""
 
 VERSION = 1
+
+_BEGINS = b'{"header":'
+"""What a file of records begins with."""
 
 _NAME = re.compile(r"records-(\d+)(?:\.(\d+))?\.jsonl(?:\.gz)?")
 """Of a file: rank, incarnation."""
@@ -199,24 +203,31 @@ def _read(path: Path) -> Iterator[Record]:
         except msgspec.DecodeError as error:
             raise UsageError(f"{path}, line {number}, is not a record: {error}") from error
         if number == 1 and (line.header is None or line.header.version != VERSION):
-            raise UsageError(
-                f"{path} does not begin with a header of version {VERSION}. "
-                "Read it with the version of dualrt that wrote it"
-            )
+            raise _no_header(path)
         record = line.span or line.update
         if record is not None:
             yield record
 
 
+def _no_header(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} does not begin with a header of version {VERSION}. "
+        "Read it with the version of dualrt that wrote it"
+    )
+
+
 def _whole_lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file):
                 if not line.endswith(b"\n"):
+                    # What a crash cut short begins as all do.
+                    if not number and line[: len(_BEGINS)] != _BEGINS[: len(line)]:
+                        raise _no_header(path)
                     return
                 yield line
     except EOFError:
         # A compressed file that a crash cut short; its whole lines have been given.
         return
-    except OSError as error:
+    except (OSError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read as a file of records: {error}") from error

@@ -103,6 +103,22 @@ def test_a_crash_before_the_first_flush_leaves_no_records(tmp_path: Path) -> Non
     assert list(read_records(path)) == []
 
 
+@pytest.mark.parametrize("text", [b"garbage", b"[", b'{"heading": 1', b"\x00"])
+def test_what_is_no_line_and_no_beginning_of_one_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "records-0.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(UsageError, match="does not begin with a header"):
+        list(read_records(path))
+
+
+def test_a_header_that_was_cut_short_leaves_no_records(tmp_path: Path) -> None:
+    path = recorded(tmp_path, [])
+    header = path.read_bytes()
+    for end in range(len(header)):
+        path.write_bytes(header[:end])
+        assert list(read_records(path)) == []
+
+
 def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = recorded(tmp_path, [span(), span(), span()])
     lines = path.read_bytes().splitlines(keepends=True)
