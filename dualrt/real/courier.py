@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -46,6 +47,7 @@ from dualrt.real.presence import BROKE, Presence
 from dualrt.real.ring import RingError
 from dualrt.real.roster import Roster
 from dualrt.real.source import Landing, Source
+from dualrt.real.stream import Positions
 from dualrt.real.wire import (
     PROTOCOL,
     Bodies,
@@ -119,6 +121,7 @@ class Courier:
         self._address: Future[str] = Future()
         self._addresses: dict[int, str] = {}
         self._links: dict[int, Link] = {}
+        self._positions: defaultdict[int, Positions] = defaultdict(Positions)
         self._line = Line(self._progress)
         self._sources: dict[int, Source] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
@@ -126,7 +129,8 @@ class Courier:
         self._presence = Presence(mailbox, roster, watch)
         self._parting: dict[int, None] = {}
         """To whom we have said goodbye, or will when we find them."""
-        self._stopping = False
+        self._ends_s = math.inf
+        """When the thread ends, or before, if nothing waits to be sent."""
         # A daemon, so that a program which ends without closing its gossip does end.
         self._thread = threading.Thread(
             target=self._run, name=f"gossip-{origin.sender}", daemon=True
@@ -172,8 +176,15 @@ class Courier:
 
         If it is of a round, it leaves after what is of earlier rounds, for whomever.
         """
-        if not self._presence.lost(peer):
+        if self._presence.lost(peer):
+            self._positions[peer].take(letter)
+        else:
             self._link(peer).add(letter, round_)
+
+    def say_last(self, peer: int, letter: Letter) -> None:
+        """Send a letter before all that was to be sent to this peer, which is dropped."""
+        if not self._presence.lost(peer):
+            self._link(peer).add_last(letter)
 
     def look(self) -> None:
         """Go on with what is there by now of a letter that was not all there."""
@@ -202,9 +213,9 @@ class Courier:
         self._reply(source.route, Credit(*self._signature(), taken))
 
     def stop(self) -> None:
-        """End the thread."""
-        self._stopping = True
-        # Why this is the end must not wait behind bodies whose turn has not come.
+        """End the thread, once what waits to be sent has left, or `LINGER_S` are over."""
+        self._ends_s = min(self._ends_s, time.monotonic() + LINGER_S)
+        # What waits must not wait for rounds that will not end.
         self._line.end()
 
     # The thread.
@@ -214,7 +225,7 @@ class Courier:
         self._context = sockets.context()
         try:
             self._open()
-            while not self._stopping:
+            while not self._over():
                 self._turn()
         except BaseException as error:  # Of any kind: a thread that dies in silence hangs a run.
             failure = self._failure(error)
@@ -226,7 +237,8 @@ class Courier:
             self._roster.close(failure)
             self._calls.close()
             self._close()
-            self._context.destroy(linger=round(1000 * LINGER_S))
+            left_s = min(LINGER_S, max(0.0, self._ends_s - time.monotonic()))
+            self._context.destroy(linger=round(1000 * left_s))
 
     def _failure(self, error: BaseException) -> DualrtError:
         """What those raise who wait when the thread ends."""
@@ -248,6 +260,12 @@ class Courier:
         self._router = sockets.router(self._context, self._keys)
         bound = sockets.bind(self._router, self._interface, self._ports, self._origin.sender)
         self._address.set_result(bound)
+
+    def _over(self) -> bool:
+        if self._ends_s == math.inf:
+            return False
+        sent = all(link.idle or self._presence.lost(peer) for peer, link in self._links.items())
+        return sent or time.monotonic() >= self._ends_s
 
     def _turn(self) -> None:
         """Wait for something to happen, and serve every socket once."""
@@ -278,7 +296,7 @@ class Courier:
             (link.due_s for link in self._links.values() if not link.awaits_room),
             default=math.inf,
         )
-        due_s = min(due_s, self._line.due_s, self._presence.due_s)
+        due_s = min(due_s, self._line.due_s, self._presence.due_s, self._ends_s)
         return None if due_s == math.inf else max(0, math.ceil(1000 * (due_s - time.monotonic())))
 
     def _close(self) -> None:
@@ -354,6 +372,7 @@ class Courier:
                 version=self._version,
                 patience_s=self._greet_interval_s,
                 shares=self._shares_memory and at_home,
+                positions=self._positions[peer],
                 line=None if at_home else self._line,
             )
             self._poller.register(dealer, zmq.POLLIN)

@@ -227,6 +227,16 @@ class Gossip:
             self._courier.post(partial(self._courier.enqueue, peer, letter, round_))
             self._grow(letter, packet, lane)
 
+    def say_last(self, tag: str, packet: Packet) -> None:
+        """Tell all others, before all that was to be sent to them, which is dropped.
+
+        For who ends without them: it waits for nobody, and `close` has it sent if it can be. Raises
+        `WireError` as `send` does.
+        """
+        letter = seal(tag, packet, self._max_body_bytes)
+        for peer in self._others:
+            self._courier.post(partial(self._courier.say_last, peer, letter))
+
     def _grow(self, letter: Letter, packet: Packet, lane: Lane) -> None:
         """Bring a letter's body down, and have the courier send as much as is there."""
         growth = letter.growth

@@ -24,7 +24,7 @@ from dualrt import __version__
 from dualrt.real import sockets
 from dualrt.real.line import Line
 from dualrt.real.ring import RingError, RingWriter
-from dualrt.real.stream import Outgoing
+from dualrt.real.stream import Outgoing, Positions
 from dualrt.real.wire import Frame, Hello, Letter, Parts, Share, Slots, encode
 
 BURST_FRAMES = 16
@@ -39,8 +39,8 @@ class Link:
 
     Parameters: `origin` says who we are, of which `version`, and `address` where we listen; an
     offer that is not answered is made again after `patience_s`; `shares` is whether memory may be
-    offered; on the `line`, if it leaves the host, rounds have their turns. Used by the courier's
-    thread alone.
+    offered; `positions` are those of the peer's letters; on the `line`, if it leaves the host,
+    rounds have their turns. Used by the courier's thread alone.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Link:
         version: str = __version__,
         patience_s: float,
         shares: bool,
+        positions: Positions | None = None,
         line: Line | None = None,
     ) -> None:
         self.dealer = dealer
@@ -69,7 +70,7 @@ class Link:
         self._renewals = 0
         self._patience_s = patience_s
         self._hello_due_s = 0.0
-        self._outgoing = Outgoing(origin, self._place)
+        self._outgoing = Outgoing(origin, self._place, positions)
         self._parts: Parts | None = None
         """The next frame, made but not sent."""
         self._line = line
@@ -86,6 +87,11 @@ class Link:
             turn = self._line.ask(self._peer, len(letter.body), round_)
         self._outgoing.add(letter, turn)
 
+    def add_last(self, letter: Letter) -> None:
+        """Send a letter before all that waits, which is dropped."""
+        self._drop()
+        self._outgoing.add(letter)
+
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
         self._outgoing.add_frames(frames)
@@ -95,16 +101,24 @@ class Link:
         self.ready = False
         self._renewals += 1
         self._parts = None
-        self._outgoing.clear()
-        if self._line is not None:
-            self._line.drop(self._peer)
+        self._drop()
         self._hello_due_s = 0.0
         # The peer may be another process by then, which has no part in the memory.
         self._shared, self._offer_due_s = False, 0.0
 
+    def _drop(self) -> None:
+        self._outgoing.clear()
+        if self._line is not None:
+            self._line.drop(self._peer)
+
     def hurry(self) -> None:
         """The peer is there: greet it at the next `push`."""
         self._hello_due_s = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be sent, as far as the last `push` has come."""
+        return self._parts is None and self._outgoing.idle
 
     def push(self, now_s: float) -> bool:
         """Send what the socket takes; returns whether it takes no more for now."""

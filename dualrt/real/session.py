@@ -285,9 +285,7 @@ class Session:
 
     def fail(self, why: str) -> None:
         """Tell all others that this process fails, which ends the run there and here."""
-        for peer in range(self._launch.learners):
-            if peer != self._launch.rank:
-                self._gossip.send(peer, FAILURE, Packet(note=why))
+        self._gossip.say_last(FAILURE, Packet(note=why))
         self.stop()
 
     def spread(self, packet: Packet | None = None) -> Packet:

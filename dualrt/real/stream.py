@@ -16,22 +16,50 @@ from dualrt.real.line import Turn
 from dualrt.real.wire import Assembly, Bodies, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
 
 
+class Positions:
+    """Where each letter to one peer has its place: at the cost of all before it.
+
+    They count those too that are dropped before they leave, and go on over connections and
+    incarnations of the peer: what a peer has taken, which it tells by position, is compared with
+    all that the roster has accepted for it.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def take(self, letter: Letter) -> int:
+        """The position of a letter that comes after all that were asked for before."""
+        position = self._next
+        self._next += letter.cost_bytes
+        return position
+
+
 class Outgoing:
     """The frames that wait to be sent to one peer, each made when its turn comes.
 
-    Parameters: `place` may put a chunk's bytes elsewhere, as `dualrt.real.wire.chunks` says.
+    Parameters: `place` may put a chunk's bytes elsewhere, as `dualrt.real.wire.chunks` says;
+    `positions` are those of the peer's letters.
     """
 
-    def __init__(self, origin: Frame, place: Callable[[memoryview], int | None] = beside) -> None:
+    def __init__(
+        self,
+        origin: Frame,
+        place: Callable[[memoryview], int | None] = beside,
+        positions: Positions | None = None,
+    ) -> None:
         self._origin, self._place = origin, place
-        self._position = 0
+        self._positions = Positions() if positions is None else positions
         self._waiting: deque[Iterator[Parts | None]] = deque()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
 
     def add(self, letter: Letter, turn: Turn | None = None) -> None:
         """Send a letter after all that was added before, and not before its turn has come."""
-        frames = chunks(letter, self._origin, self._position, self._place)
+        frames = chunks(letter, self._origin, self._positions.take(letter), self._place)
         self.add_frames(frames if turn is None else _in_turn(letter, frames, turn))
-        self._position += letter.cost_bytes
 
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""

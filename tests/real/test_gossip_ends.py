@@ -65,6 +65,18 @@ def test_finish_names_those_who_never_said_goodbye() -> None:
         assert other.result(PATIENCE_S) == {2}
 
 
+@both_ways
+def test_a_last_word_is_heard_however_much_is_on_its_way_before_it(shares_memory: bool) -> None:
+    with team(2, shares_memory=shares_memory) as (a, b):
+        a.send(1, "t", Packet(note="the way is open"))
+        assert b.recv("t", 0).packet.note == "the way is open"
+        a.send(1, "t", Packet(body=torch.ones(5_000_000)))
+        a.send(1, "t", Packet(body=torch.ones(5_000_000)))
+        a.say_last("end", Packet(note="why"))
+        a.close()
+        assert b.recv("end", 0).packet.note == "why"
+
+
 def test_close_ends_all_waits_and_is_idempotent() -> None:
     body = torch.zeros(1000, dtype=torch.uint8)
     with ThreadPoolExecutor(4) as pool, team(2, timeout_s=60, max_body_bytes=1000) as (a, b):

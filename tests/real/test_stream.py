@@ -9,7 +9,7 @@ import xxhash
 
 from dualrt.core.effects import Packet
 from dualrt.real.drops import Drop, DroppedError
-from dualrt.real.stream import Incoming, Outgoing
+from dualrt.real.stream import Incoming, Outgoing, Positions
 from dualrt.real.wire import (
     CHUNK_BYTES,
     Chunk,
@@ -116,6 +116,25 @@ def test_an_opening_that_is_refused_does_not_end_the_message_that_is_arriving() 
     with pytest.raises(WireError):
         incoming.accept(msgspec.structs.replace(nonsense, checksum=fitting), b"")
     assert arrivals(incoming, message[1:]) == ["only"]
+
+
+def test_positions_go_on_over_connections_and_count_what_never_left() -> None:
+    positions = Positions()
+    first, second, third = (seal("t", Packet(note=note), LIMIT_BYTES) for note in range(3))
+    before = Outgoing(Frame("run", 0, 1), positions=positions)
+    before.add(first)
+    before.clear()
+    positions.take(second)
+    after = Outgoing(Frame("run", 0, 1), positions=positions)
+    after.add(third)
+    parts = after.next()
+    assert parts is not None
+    frame = decode(parts[0])
+    assert isinstance(frame, Chunk)
+    assert frame.position == 2 * cost_bytes(0)
+    incoming = Incoming(LIMIT_BYTES, HostBodies(0))
+    assert arrivals(incoming, [(frame, b"")]) == [2]
+    assert incoming.settled_bytes == 3 * cost_bytes(0)
 
 
 def test_what_is_there_of_a_message_is_sent_before_the_rest_is() -> None:
