@@ -182,7 +182,7 @@ class Courier:
             self._link(peer).add(letter, round_)
 
     def say_last(self, peer: int, letter: Letter) -> None:
-        """Send a letter before all that was to be sent to this peer, which is dropped."""
+        """Send a letter before all bodies that were to be sent to this peer, which are dropped."""
         if not self._presence.lost(peer):
             self._link(peer).add_last(letter)
 
@@ -264,7 +264,7 @@ class Courier:
     def _over(self) -> bool:
         if self._ends_s == math.inf:
             return False
-        sent = all(link.idle or self._presence.lost(peer) for peer, link in self._links.items())
+        sent = all(link.idle or not link.ready for link in self._links.values())
         return sent or time.monotonic() >= self._ends_s
 
     def _turn(self) -> None:
@@ -288,7 +288,9 @@ class Courier:
         for link in self._links.values():
             if events.get(link.dealer, 0) & sockets.WRITABLE or not link.awaits_room:
                 self._push(link, now_s)
-        self._presence.look(now_s)
+        if self._ends_s == math.inf:
+            # Who leaves meanwhile, as all do, is no loss.
+            self._presence.look(now_s)
 
     def _patience_ms(self) -> int | None:
         """Until a link has something to say again; None if none has."""

@@ -228,7 +228,7 @@ class Gossip:
             self._grow(letter, packet, lane)
 
     def say_last(self, tag: str, packet: Packet) -> None:
-        """Tell all others, before all that was to be sent to them, which is dropped.
+        """Tell all others, before all bodies that were to be sent to them, which are dropped.
 
         For who ends without them: it waits for nobody, and `close` has it sent if it can be. Raises
         `WireError` as `send` does.

@@ -88,8 +88,8 @@ class Link:
         self._outgoing.add(letter, turn)
 
     def add_last(self, letter: Letter) -> None:
-        """Send a letter before all that waits, which is dropped."""
-        self._drop()
+        """Send a letter before all bodies that wait, which are dropped."""
+        self._outgoing.drop_bodies()
         self._outgoing.add(letter)
 
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
@@ -101,15 +101,12 @@ class Link:
         self.ready = False
         self._renewals += 1
         self._parts = None
-        self._drop()
-        self._hello_due_s = 0.0
-        # The peer may be another process by then, which has no part in the memory.
-        self._shared, self._offer_due_s = False, 0.0
-
-    def _drop(self) -> None:
         self._outgoing.clear()
         if self._line is not None:
             self._line.drop(self._peer)
+        self._hello_due_s = 0.0
+        # The peer may be another process by then, which has no part in the memory.
+        self._shared, self._offer_due_s = False, 0.0
 
     def hurry(self) -> None:
         """The peer is there: greet it at the next `push`."""

@@ -13,7 +13,18 @@ from typing import NamedTuple
 from dualrt.core.effects import Packet
 from dualrt.real.drops import Drop, DroppedError
 from dualrt.real.line import Turn
-from dualrt.real.wire import Assembly, Bodies, Buffer, Chunk, Frame, Letter, Parts, beside, chunks
+from dualrt.real.wire import (
+    CHUNK_BYTES,
+    Assembly,
+    Bodies,
+    Buffer,
+    Chunk,
+    Frame,
+    Letter,
+    Parts,
+    beside,
+    chunks,
+)
 
 
 class Positions:
@@ -49,7 +60,8 @@ class Outgoing:
     ) -> None:
         self._origin, self._place = origin, place
         self._positions = Positions() if positions is None else positions
-        self._waiting: deque[Iterator[Parts | None]] = deque()
+        self._waiting: deque[tuple[bool, Iterator[Parts | None]]] = deque()
+        """What waits, and whether it has a body of more than a frame."""
 
     @property
     def idle(self) -> bool:
@@ -59,21 +71,26 @@ class Outgoing:
     def add(self, letter: Letter, turn: Turn | None = None) -> None:
         """Send a letter after all that was added before, and not before its turn has come."""
         frames = chunks(letter, self._origin, self._positions.take(letter), self._place)
-        self.add_frames(frames if turn is None else _in_turn(letter, frames, turn))
+        frames = frames if turn is None else _in_turn(letter, frames, turn)
+        self._waiting.append((len(letter.body) > CHUNK_BYTES, frames))
 
     def add_frames(self, frames: Iterator[Parts | None]) -> None:
         """Send frames that take no part in the flow control, after all that was added before."""
-        self._waiting.append(frames)
+        self._waiting.append((False, frames))
 
     def clear(self) -> None:
         """Drop all that waits; what is added later has its place after that all the same."""
         self._waiting.clear()
 
+    def drop_bodies(self) -> None:
+        """Drop messages that wait and take more than a frame, the one that is half sent too."""
+        self._waiting = deque(waits for waits in self._waiting if not waits[0])
+
     def next(self) -> Parts | None:
         """The next frame, made now; None if there is none, or none yet."""
         while self._waiting:
             try:
-                return next(self._waiting[0])
+                return next(self._waiting[0][1])
             except StopIteration:
                 self._waiting.popleft()
         return None
