@@ -13,8 +13,10 @@ Only where learners average gradients before anything is applied (SSGD), the upd
 an optimizer such as Adam must see the mean. There the gradient itself is given when the optimizer
 is about to step, and applying it is leaving the optimizer to its step (`SteppedWeights`).
 
-On a GPU the user's thread goes on in the CUDA stream that it uses, and nobody waits for the device:
-what is handed over has an event. Work of other streams must have been joined before `group.step()`.
+On a GPU the user's thread goes on in the CUDA stream that it uses, and to hand something over waits
+for no device: that has an event. But the driver waits for the device at the end of each gradient,
+so the learner asks for the next when the last is done there, and the user's thread waits to be
+asked. Work of other streams must have been joined before `group.step()`.
 """
 
 from __future__ import annotations

@@ -228,9 +228,12 @@ class ProcessGroups:
         with self._place():
             if self._ours:
                 dist.destroy_process_group()
-                return
-            for group in self._joined:
-                dist.destroy_process_group(group)
+            else:
+                for group in self._joined:
+                    dist.destroy_process_group(group)
+        # Their threads and connections live as long as anybody holds them, whoever holds us.
+        self._groups.clear()
+        self._joined.clear()
 
     def _place(self) -> AbstractContextManager[object]:
         """NCCL makes and leaves what it needs on the thread's current device."""

@@ -1,7 +1,8 @@
 """Rendezvous: how the processes of a real run find each other.
 
-Owns what the launcher says and the store that all processes share, which carries addresses and the
-name of the run before the first step, and nothing afterwards. Must not know what is sent later.
+Owns what the launcher says, and what all processes tell each other by the store that they share
+(`dualrt.real.store`): addresses and the name of the run before the first step, and nothing
+afterwards. Must not know what is sent later.
 
 Any launcher will do that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun does. Ours
 names a file instead of an address (`dualrt.real.launcher`), and says how often a learner was
@@ -18,20 +19,30 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from torch.distributed import DistNetworkError, FileStore, PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed import DistNetworkError, PrefixStore, Store
 
 from dualrt.core.errors import RunError, StalledError, UsageError
 from dualrt.real.events import Events
 from dualrt.real.gate import SLOW_SHARE
 from dualrt.real.launcher import INCARNATION, STORE
+from dualrt.real.store import ANSWER_S, Place, SharedStore, UnreachedError, reached
 
 Answer = TypeVar("Answer")
 
 REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-LEAST_WAIT_S = 0.05
-"""For those whose word should be there already."""
+MOST_PORT = 2**16 - 1
+
+MEANINGS = {
+    "RANK": " (less than WORLD_SIZE)",
+    "LOCAL_RANK": " (less than LOCAL_WORLD_SIZE)",
+    "LOCAL_WORLD_SIZE": " (no more than WORLD_SIZE)",
+    "GROUP_WORLD_SIZE": " (no more than WORLD_SIZE)",
+}
+"""Where the bounds of a number come from that the launcher says."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.05
+"""How long to leave the store alone when somebody's word is not there yet: at first, and later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +83,38 @@ class Launch:
                 f"RANK is set but {', '.join(missing)} is not. Start the processes with torchrun, "
                 "or set all of " + ", ".join(REQUIRED)
             )
-        rank, learners = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        learners = _number("WORLD_SIZE", 1)
+        rank = _number("RANK", 0, learners - 1)
+        local_learners = _number("LOCAL_WORLD_SIZE", 1, learners, absent=learners)
+        if "MASTER_PORT" in required:
+            _number("MASTER_PORT", 1, MOST_PORT)
         return cls(
             rank,
             learners,
-            int(os.environ.get("LOCAL_RANK", rank)),
-            int(os.environ.get("LOCAL_WORLD_SIZE", learners)),
-            int(os.environ["GROUP_WORLD_SIZE"]) if "GROUP_WORLD_SIZE" in os.environ else None,
-            int(os.environ.get(INCARNATION, "0")),
+            _number("LOCAL_RANK", 0, local_learners - 1, absent=rank),
+            local_learners,
+            _number("GROUP_WORLD_SIZE", 1, learners) if "GROUP_WORLD_SIZE" in os.environ else None,
+            _number(INCARNATION, 0, absent=0),
         )
+
+
+def _number(name: str, least: int, most: int | None = None, absent: int | None = None) -> int:
+    """What an environment variable says, or `absent`; UsageError if it is not in the range."""
+    if absent is not None and name not in os.environ:
+        return absent
+    said = os.environ[name]
+    try:
+        number = int(said)
+    except ValueError:
+        number = least - 1
+    if number < least or (most is not None and number > most):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise UsageError(
+            f"{name} = {said!r} in the environment, and it has to be a whole number, {bounds}"
+            f"{MEANINGS.get(name, '')}. Start the processes with torchrun, or set it as torchrun "
+            "does"
+        )
+    return number
 
 
 class Rendezvous:
@@ -88,7 +122,7 @@ class Rendezvous:
 
     `number` tells apart the runs of one launch, whose store is the same. Every wait for another
     process takes `timeout_s` at most, and is told to `events` when it is long; its StalledError
-    names the process, and what it was to say.
+    names who has not come, and what was to be said. A signal ends each of them.
     """
 
     def __init__(
@@ -98,24 +132,24 @@ class Rendezvous:
         self._events = events or Events(launch.rank, launch.incarnation)
         self.store: Store | None = None
         if launch.learners > 1:
-            store = self._shared()
+            self._shared = self._reached()
             # A restarted launch may find the store of the last one.
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            self.store = PrefixStore(f"dualrt/{attempt}/{number}", store)
+            self.store = PrefixStore(f"dualrt/{attempt}/{number}", self._shared.store)
             self.store.set_timeout(self._timeout)
 
-    def _shared(self) -> Store:
-        file = os.environ.get(STORE)
-        if file is not None:
-            # Its own count of users would remove it when the first of them leaves.
-            return FileStore(file, -1)
+    def _reached(self) -> SharedStore:
+        place = Place.from_environment(self._launch.rank)
         try:
-            store: Store = next(iter(rendezvous("env://", timeout=self._timeout)))[0]
-        except (RuntimeError, ValueError, OSError) as error:
+            return reached(place, self._timeout.total_seconds())
+        except UnreachedError as error:
+            does, remedy = "reach", "that learner 0 runs, and that its port is open"
+            if place.serves:
+                does, remedy = "serve", "that no other program listens there, or take another port"
             raise StalledError(
-                f"learner {self._launch.rank} cannot reach the rendezvous at {_served()}: {error}"
+                f"learner {self._launch.rank} cannot {does} the rendezvous at {place}: "
+                f"{first_line(error)}. See {remedy}"
             ) from error
-        return store
 
     def run_id(self) -> str:
         """A name that no other run has, the same in all processes."""
@@ -124,7 +158,7 @@ class Rendezvous:
         if self._launch.rank == 0:
             # Unless its dead self has.
             self._ask("run", lambda store: store.compare_set("run", "", secrets.token_hex(8)))
-        return self._get("run", 0, "the name of the run")
+        return self._heard({0: "run"}, "the name of the run")[0]
 
     def began_ago_s(self) -> float:
         """Seconds since the run began: for its first processes it begins now."""
@@ -134,7 +168,7 @@ class Rendezvous:
             self._ask("began", lambda store: store.compare_set("began", "", repr(time.time())))
         if self._launch.incarnation == 0:
             return 0.0
-        began = self._get("began", 0, "when the run began")
+        began = self._heard({0: "began"}, "when the run began")[0]
         return max(0.0, time.time() - float(began))
 
     def publish(self, address: str) -> Mapping[int, str]:
@@ -148,7 +182,8 @@ class Rendezvous:
         if self.store is None:
             return [ours]
         self._set(f"{what}/{self._launch.rank}", ours)
-        return [self._of(peer, what) for peer in range(self._launch.learners)]
+        everyone = {peer: f"{what}/{peer}" for peer in range(self._launch.learners)}
+        return list(self._heard(everyone, what, own=True).values())
 
     def agree(self, what: str, ours: str, remedy: str) -> None:
         """Raise UsageError in every process unless all say the same of `what`."""
@@ -174,72 +209,89 @@ class Rendezvous:
         said: dict[int, str] = {}
         for peer in range(self._launch.learners) if ranks is None else ranks:
             key = f"{what}/{peer}"
-            left_s = max(LEAST_WAIT_S, end_s - time.monotonic())
             try:
-                self.store.wait([key], timedelta(seconds=left_s))
-            except DistNetworkError:
+                if self._missing([key], end_s - time.monotonic()):
+                    continue
+            except RunError:
                 break
-            except RuntimeError:
-                continue
-            said[peer] = self._of(peer, what)
+            said[peer] = self._value(key)
         return said
-
-    def _of(self, peer: int, what: str) -> str:
-        return self._get(f"{what}/{peer}", peer, f"its {what}")
 
     def _set(self, key: str, value: str) -> None:
         self._ask(key, lambda store: store.set(key, value))
 
-    def _get(self, key: str, peer: int, what: str) -> str:
-        """What stands there, once it does. Raises StalledError that says who has not told what."""
+    def _value(self, key: str) -> str:
+        return self._ask(key, lambda store: store.get(key)).decode()
+
+    def _heard(self, keys: Mapping[int, str], what: str, own: bool = False) -> dict[int, str]:
+        """What stands there, once it does, by the rank that says it.
+
+        `own` is whether each says `what` of itself. Raises StalledError that says who has not told.
+        """
         timeout_s = self._timeout.total_seconds()
         first_s = SLOW_SHARE * timeout_s
-        if not self._there(key, first_s):
+        peers = {key: peer for peer, key in keys.items()}
+        missing = self._missing(list(peers), first_s)
+        if missing:
+            absent = [peers[key] for key in missing]
             self._events.warning(
                 "slow_wait",
-                f"learner {self._launch.rank} has waited {first_s:g} s for process {peer} to "
-                f"say {what}, and gives up after {timeout_s:g} s",
-                peers=[peer],
+                f"learner {self._launch.rank} has waited {first_s:g} s for {_named(absent)} to "
+                f"say {_whose(absent) if own else ''}{what}, and gives up after {timeout_s:g} s",
+                peers=absent,
                 waited_s=first_s,
                 patience_s=timeout_s,
             )
-            if not self._there(key, timeout_s - first_s):
-                raise StalledError(
-                    f"process {peer} has not said {what} within {timeout_s:g} s: it is not there, "
-                    "or does something else. See what it says; all processes of a run start "
-                    "together, and join the same groups in the same order"
-                )
-        return self._ask(key, lambda store: store.get(key)).decode()
+            missing = self._missing(missing, timeout_s - first_s)
+        if missing:
+            absent = [peers[key] for key in missing]
+            raise StalledError(
+                f"{_named(absent)} {'has' if len(absent) == 1 else 'have'} not said "
+                f"{_whose(absent) if own else ''}{what} within {timeout_s:g} s, and may not be "
+                "there, or do something else. See what is said there; all processes of a run "
+                "start together, and join the same groups in the same order"
+            )
+        return {peer: self._value(key) for peer, key in keys.items()}
 
-    def _there(self, key: str, timeout_s: float) -> bool:
-        """Wait until something stands there; whether it came in time."""
-        assert self.store is not None
-        try:
-            self.store.wait([key], timedelta(seconds=max(timeout_s, LEAST_WAIT_S)))
-        except DistNetworkError as error:
-            raise lost(self._launch.rank, error) from error
-        except RuntimeError:
-            return False
-        return True
+    def _missing(self, keys: Sequence[str], timeout_s: float) -> list[str]:
+        """Wait until something stands at all of these; returns those where it did not in time.
 
-    def _ask(self, key: str, question: Callable[[Store], Answer]) -> Answer:
+        By asking again and again: see `dualrt.real.store`.
+        """
+        end_s, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_S
+        while not self._there(keys, timeout_s):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0.0:
+                return [key for key in keys if not self._there([key], ANSWER_S)]
+            time.sleep(min(pause_s, left_s))
+            pause_s, timeout_s = min(2 * pause_s, LONGEST_PAUSE_S), left_s
+        return []
+
+    def _there(self, keys: Sequence[str], timeout_s: float) -> bool:
+        seconds = max(timeout_s, ANSWER_S)
+        return self._ask(keys[0], lambda store: store.check(list(keys)), seconds)
+
+    def _ask(
+        self, key: str, question: Callable[[Store], Answer], timeout_s: float | None = None
+    ) -> Answer:
         """Raises StalledError if the store does not answer in time, RunError without it."""
         assert self.store is not None
+        store, seconds = self.store, timeout_s or self._timeout.total_seconds()
         try:
-            return question(self.store)
+            return self._shared.ask(lambda: question(store), seconds)
         except DistNetworkError as error:
             raise lost(self._launch.rank, error) from error
-        except RuntimeError as error:
-            seconds = self._timeout.total_seconds()
+        except (RuntimeError, TimeoutError) as error:
             raise StalledError(
-                f"the rendezvous at {_served()} has not answered about {key!r} within {seconds:g} s"
+                f"the rendezvous at {_where(self._launch.rank)} has not answered about {key!r} "
+                f"within {seconds:g} s"
             ) from error
 
 
 def lost(rank: int, error: Exception) -> RunError:
     """The error to raise where the store answers no more, which torch tells by `error`."""
     return RunError(
-        f"learner {rank} lost the rendezvous at {_served()} before all had met: who serves it, "
+        f"learner {rank} lost the rendezvous at {_where(rank)} before all had met: who serves it, "
         f"torchrun or learner 0, has ended ({first_line(error)}). Start again"
     )
 
@@ -249,7 +301,13 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _served() -> str:
-    if STORE in os.environ:
-        return os.environ[STORE]
-    return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+def _where(rank: int) -> str:
+    return str(Place.from_environment(rank))
+
+
+def _named(ranks: Sequence[int]) -> str:
+    return f"process{'' if len(ranks) == 1 else 'es'} {', '.join(map(str, ranks))}"
+
+
+def _whose(ranks: Sequence[int]) -> str:
+    return "its " if len(ranks) == 1 else "their "

@@ -43,6 +43,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C; a launcher, or a scheduler that wants the machine; a terminal that is closed."""
 
 
+_excused: set[int] = set()
+"""Signals of which the next that comes asks for no end."""
+
 _heard: list[int] = []
 """The signals that were raised, in the innermost of the contexts that raise them."""
 
@@ -82,8 +85,12 @@ def signals_raise() -> Iterator[None]:
 
 @contextmanager
 def signals_raise_once() -> Iterator[None]:
-    """The same once, with a bound on what comes after: then the process ends in any case."""
-    with _handling(_raise_once):
+    """The same once, with a bound on what comes after: then the process ends in any case.
+
+    The bound holds also where the main thread is inside a library, for which Python's handlers
+    wait; unless the program has a wakeup file of its own, as an event loop has while it runs.
+    """
+    with _handling(_raise_once), _listening():
         yield
 
 
@@ -93,8 +100,11 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     # Of what a thread can wait for, the only thing that a signal handler may safely touch.
     asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    handled = False
 
     def handle(number: int, _: FrameType | None) -> None:
+        nonlocal handled
+        handled = True
         signal.signal(number, before)
         asked.put(True)
 
@@ -103,11 +113,15 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
             ask()
 
     threading.Thread(target=wait, name="preemption", daemon=True).start()
+    _excused.add(signal.SIGTERM)
     signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if not handled:
+            # Else it is up to who listens, who may not have got that far.
+            _excused.discard(signal.SIGTERM)
         asked.put(False)
 
 
@@ -181,10 +195,44 @@ def _raise(number: int, _: FrameType | None) -> None:
 def _raise_once(number: int, _: FrameType | None) -> None:
     for one in ENDING:
         signal.signal(one, signal.SIG_IGN)
+    _end_in_time(number)
+    raise Ended(number)
+
+
+def _end_in_time(number: int) -> None:
     last_resort = threading.Timer(GRACE_S, os._exit, args=(128 + number,))
     last_resort.daemon = True
     last_resort.start()
-    raise Ended(number)
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Meanwhile, a thread hears of signals as they come, whatever the main thread does."""
+    _excused.clear()
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    before = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+    if before != -1:
+        signal.set_wakeup_fd(before)
+    threading.Thread(target=_listen, args=(ear,), name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        now = signal.set_wakeup_fd(-1)
+        if now != mouth:
+            signal.set_wakeup_fd(now)
+        os.close(mouth)
+
+
+def _listen(ear: int) -> None:
+    """Give each signal that `_raise_once` is to handle its bound, until nobody can say any more."""
+    while numbers := os.read(ear, 64):
+        for number in numbers:
+            if number in _excused:
+                _excused.discard(number)
+            elif signal.getsignal(number) is _raise_once:
+                _end_in_time(number)
+    os.close(ear)
 
 
 def _watch(parent: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +29,12 @@ Told = list[dict[str, Any]]
 """By rank, what each loop came to."""
 
 
-def told(*names: str, processes: int = 0, nodes: tuple[int, ...] = ()) -> Told:
-    with started(LOOPS, *names, processes=processes, nodes=nodes) as running:
+def told(
+    *names: str, processes: int = 0, nodes: tuple[int, ...] = (), first_serves: bool = False
+) -> Told:
+    with started(
+        LOOPS, *names, processes=processes, nodes=nodes, first_serves=first_serves
+    ) as running:
         ends = [ended(process) for process in running]
     for code, _, err in ends:
         assert (code, err) == (0, "")
@@ -145,6 +150,14 @@ def test_local_sgd_averages_every_so_many_steps(pair: Told) -> None:
 
 def test_a_script_may_use_torch_distributed_for_itself(pair: Told) -> None:
     assert [one[LAST]["ranks"] for one in pair] == [1.0, 1.0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are counted in /proc")
+def test_joining_again_and_again_leaves_nothing_open_whoever_serves_the_store() -> None:
+    for one in told("in_a_row", processes=2, first_serves=True):
+        assert "UsageError: the model of process 1 is not" in one["in_a_row"]["said"]
+        for counts in (one["in_a_row"]["with garbage"], one["in_a_row"]["without"]):
+            assert counts[1:] == counts[1:2] * 5
 
 
 def test_followers_take_every_step_of_their_super_learner(four: Told) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -55,6 +56,33 @@ def test_torchrun_s_variables_say_how_many_nodes_there_are(monkeypatch: pytest.M
     assert Launch.from_environment() == Launch(3, 6, 1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RANK", "a", "from 0 to 3 (less than WORLD_SIZE)"),
+        ("RANK", "7", "from 0 to 3 (less than WORLD_SIZE)"),
+        ("RANK", "-1", "from 0 to 3 (less than WORLD_SIZE)"),
+        ("WORLD_SIZE", "", "1 or more"),
+        ("WORLD_SIZE", "0", "1 or more"),
+        ("LOCAL_RANK", "2", "from 0 to 1 (less than LOCAL_WORLD_SIZE)"),
+        ("LOCAL_WORLD_SIZE", "5", "from 1 to 4 (no more than WORLD_SIZE)"),
+        ("GROUP_WORLD_SIZE", "0", "from 1 to 4 (no more than WORLD_SIZE)"),
+        ("MASTER_PORT", "tcp", "from 1 to 65535"),
+        ("MASTER_PORT", "65536", "from 1 to 65535"),
+    ],
+)
+def test_what_a_launcher_cannot_mean_is_refused_with_its_name_and_range(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    address = {"MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    for one, right in {**told, **address, name: value}.items():
+        monkeypatch.setenv(one, right)
+    words = f"{name} = {value!r} in the environment, and it has to be a whole number, {said}. Start"
+    with pytest.raises(UsageError, match=re.escape(words)):
+        Launch.from_environment()
+
+
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
     """Of two processes."""
@@ -70,10 +98,27 @@ def store(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
 @pytest.mark.usefixtures("store")
 def test_who_does_not_come_is_named_with_what_was_awaited(caplog: pytest.LogCaptureFixture) -> None:
     meeting = Rendezvous(launched((2,))[0], timeout_s=0.4)
-    with pytest.raises(StalledError, match=r"process 1 has not said its keys within 0\.4 s: "):
+    with pytest.raises(StalledError, match=r"process 1 has not said its keys within 0\.4 s, and"):
         meeting.exchange("keys", "none")
     said = "learner 0 has waited 0.1 s for process 1 to say its keys, and gives up after 0.4 s"
     assert caplog.messages == [said]
+
+
+@pytest.mark.usefixtures("store")
+def test_all_who_do_not_come_are_named_after_one_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    meetings = [Rendezvous(launch, timeout_s=0.4) for launch in launched((4,))]
+    meetings[2].tell("keys", "none")
+    said = r"processes 1, 3 have not said their keys within 0\.4 s, and"
+    with pytest.raises(StalledError, match=said):
+        meetings[0].exchange("keys", "none")
+    assert [vars(record)["fields"]["peers"] for record in caplog.records] == [[1, 3]]
+
+
+@pytest.mark.usefixtures("store")
+def test_who_says_nothing_in_time_is_left_out_of_what_is_shared() -> None:
+    meetings = [Rendezvous(launch, timeout_s=0.4) for launch in launched((3,))]
+    meetings[2].tell("figures", "3")
+    assert meetings[0].share("figures", "1") == {0: "1", 2: "3"}
 
 
 @pytest.mark.usefixtures("store")

@@ -64,3 +64,65 @@ def test_a_learner_whose_torchrun_was_gone_when_it_began_ends_at_once(tmp_path: 
     finally:
         with suppress(ProcessLookupError):
             os.kill(learner, signal.SIGKILL)
+
+
+INSIDE = """
+import ctypes, os
+from dualrt.real import watchdog
+watchdog.GRACE_S = 0.0
+mutex = ctypes.create_string_buffer(256)
+lock = ctypes.CDLL(None).pthread_mutex_lock
+with {contexts}:
+    lock(mutex)
+    os.write(1, b"!")
+    # A second time it waits for ever, and is not woken by signals.
+    lock(mutex)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of zeros is open on Linux")
+@pytest.mark.parametrize(
+    ("contexts", "signals"),
+    [
+        ("watchdog.signals_raise_once()", [signal.SIGTERM]),
+        (
+            "watchdog.signals_raise_once(), watchdog.first_asks(list)",
+            [signal.SIGTERM, signal.SIGINT],
+        ),
+    ],
+    ids=["alone", "where the first SIGTERM asks"],
+)
+def test_a_signal_ends_a_process_whose_main_thread_is_inside_a_library(
+    contexts: str, signals: list[signal.Signals]
+) -> None:
+    """Python's handlers wait until it is back. A SIGTERM that only asks ends nothing."""
+    inside = INSIDE.format(contexts=contexts)
+    with subprocess.Popen([sys.executable, "-c", inside], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.read(1) == b"!"
+            for number in signals:
+                process.send_signal(number)
+            assert process.wait(commands.PATIENCE_S) == 128 + signals[-1]
+        finally:
+            process.kill()
+
+
+def test_a_program_s_own_wakeup_file_stays_in_use() -> None:
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    before = signal.set_wakeup_fd(mouth)
+    try:
+        with watchdog.signals_raise_once():
+            assert signal.set_wakeup_fd(mouth) == mouth
+        assert signal.set_wakeup_fd(mouth) == mouth
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(ear)
+        os.close(mouth)
+
+
+def test_no_wakeup_file_is_left_behind() -> None:
+    with watchdog.signals_raise_once():
+        pass
+    assert signal.set_wakeup_fd(-1) == -1

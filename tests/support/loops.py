@@ -7,11 +7,13 @@ runs some of them one after the other in this process and prints a JSON object w
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -360,6 +362,32 @@ def another_model() -> Any:
     """Rank 1 brings another model than rank 0."""
     model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1 + RANK))
     return said_by(lambda: endless(model))
+
+
+def in_a_row() -> Any:
+    """Joined again and again, after once in vain; descriptors then, and with garbage collected."""
+    said = another_model()
+    with_garbage = [joined_once(number) for number in range(6)]
+    gc.collect()
+    without = []
+    for number in range(6):
+        without.append(joined_once(number))
+        gc.collect()
+    return {"said": said, "with garbage": with_garbage, "without": without}
+
+
+def joined_once(number: int) -> int:
+    """Join, with groups every other time; how many files this process then has open."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    algorithm = ("adpsgd", "local-sgd")[number % 2]
+    with dualrt.join(model, optimizer, algorithm=algorithm, timeout_s=20.0) as group:
+        for batch in islice(mine(), 2):
+            optimizer.zero_grad()
+            loss_of(model, batch).backward()
+            optimizer.step()
+            group.step()
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def an_error() -> Any:
