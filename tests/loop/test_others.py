@@ -157,7 +157,7 @@ def test_joining_again_and_again_leaves_nothing_open_whoever_serves_the_store() 
     for one in told("in_a_row", processes=2, first_serves=True):
         assert "UsageError: the model of process 1 is not" in one["in_a_row"]["said"]
         for counts in (one["in_a_row"]["with garbage"], one["in_a_row"]["without"]):
-            assert counts[1:] == counts[1:2] * 5
+            assert counts[1:] == counts[1:2] * 3
 
 
 def test_followers_take_every_step_of_their_super_learner(four: Told) -> None:

@@ -12,7 +12,6 @@ import pytest
 from torch.distributed import TCPStore
 
 from dualrt.core.errors import StalledError
-from dualrt.real import store
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.store import Place, reached
 from tests.support.commands import await_
@@ -84,7 +83,7 @@ def test_a_signal_ends_the_wait_for_a_store(port: int, monkeypatch: pytest.Monke
         os.kill(os.getpid(), signal.SIGINT)
         raise ConnectionRefusedError(f"{address}, {timeout_s}")
 
-    monkeypatch.setattr(store.socket, "create_connection", refused)
+    monkeypatch.setattr(socket, "create_connection", refused)
     with pytest.raises(KeyboardInterrupt):
         met(1, timeout_s=PATIENCE_S)
 

@@ -367,10 +367,10 @@ def another_model() -> Any:
 def in_a_row() -> Any:
     """Joined again and again, after once in vain; descriptors then, and with garbage collected."""
     said = another_model()
-    with_garbage = [joined_once(number) for number in range(6)]
+    with_garbage = [joined_once(number) for number in range(4)]
     gc.collect()
     without = []
-    for number in range(6):
+    for number in range(4):
         without.append(joined_once(number))
         gc.collect()
     return {"said": said, "with garbage": with_garbage, "without": without}
