@@ -156,7 +156,7 @@ def gather(
     All of them call it, and replicas' vectors go to `device`. What the dead have done is taken from
     the records in `out`. Raises RunError if there is no replica left.
     """
-    from dualrt.real.session import Contribution
+    from dualrt.real.gathering import Contribution
 
     losses = learner.saw_losses or bool(session.lost)
     final = Final.of(learner, losses=losses) if learner.is_replica else None

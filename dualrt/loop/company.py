@@ -31,8 +31,9 @@ from dualrt.loop.workload import OwnLoop
 from dualrt.observe.meter import Transport
 from dualrt.parting import Final, Whole, delivered, gather
 from dualrt.real.attempts import Keeping
+from dualrt.real.gathering import Contribution
 from dualrt.real.rendezvous import Launch
-from dualrt.real.session import Contribution, Session
+from dualrt.real.session import Session
 from dualrt.terms import terms
 
 

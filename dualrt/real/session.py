@@ -15,15 +15,13 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from dualrt import __version__
 from dualrt.core.effects import Group, Packet
-from dualrt.core.errors import DualrtError, PeerLostError, RunError, UsageError
+from dualrt.core.errors import DualrtError, RunError, UsageError
 from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.order import Witness
@@ -34,6 +32,7 @@ from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
 from dualrt.real.failures import FAILURE
+from dualrt.real.gathering import Contribution, Gathering
 from dualrt.real.gossip import Gossip
 from dualrt.real.hardware import SHARED, identity
 from dualrt.real.keys import Keys, is_loopback
@@ -68,15 +67,6 @@ class Terms:
     """Where this process may listen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one process adds to the results."""
-
-    vectors: tuple[Any, ...]
-    """Model-sized tensors on the CPU."""
-    figures: bytes
-
-
 class Session:
     """The transport of one process. Use as a context: leaving it frees every port and thread.
 
@@ -98,8 +88,6 @@ class Session:
     ) -> None:
         self._launch, self._terms = launch, terms
         self._events = Events(launch.rank, launch.incarnation)
-        self.collector = 0
-        """Who has everything in the end."""
         self._driver: RealDriver | None = None
         self._asked_to_end = False
         self._under_way = threading.Lock()
@@ -175,6 +163,7 @@ class Session:
             keys=keys,
             events=self._events,
         )
+        self._gathering = Gathering(self._gossip, launch.learners, terms.timeout_s, self._events)
         self._collectives: Collectives | None = None
         try:
             # Everyone has answered before anyone starts, so that clocks begin together.
@@ -205,6 +194,11 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def collector(self) -> int:
+        """Who has everything in the end."""
+        return self._gathering.collector
 
     @property
     def address(self) -> str:
@@ -293,39 +287,14 @@ class Session:
 
         Raises PeerLostError if the collector is lost. Who else is lost is not waited for.
         """
-        rank, collector = self._launch.rank, self.collector
-        if rank != collector:
-            spread = _on_cpu(self._gossip.recv("spread", collector).packet)
-            self._gossip.send(collector, "taken", Packet())
-            return spread
-        if packet is None:
-            raise ValueError(f"rank {rank} spreads a packet, and brought none")
-        others = [peer for peer in range(self._launch.learners) if peer != rank]
-        for peer in others:
-            self._gossip.send(peer, "spread", packet)
-        for peer in others:
-            with suppress(PeerLostError):
-                self._gossip.recv("taken", peer)
-        return packet
+        return self._gathering.spread(packet)
 
     def gather(self, mine: Contribution) -> dict[int, Contribution]:
         """Contributions by rank, in order, at the collector; empty elsewhere.
 
         Whoever is lost on the way is left out; if it is the collector, the next one collects.
         """
-        rank, learners = self._launch.rank, self._launch.learners
-        for collector in range(learners):
-            self.collector = collector
-            if collector == rank:
-                return self._collect(mine)
-            if collector in self._gossip.lost:
-                continue
-            try:
-                self._contribute(collector, mine)
-            except PeerLostError:
-                continue
-            return {}
-        raise AssertionError("every learner is among the learners")
+        return self._gathering.gather(mine)
 
     def _introduce(self, group: Group, port: int | None) -> str:
         """The address of a store that the first of a group serves: see `Introduce`."""
@@ -361,46 +330,8 @@ class Session:
             addresses={str(rank): address for rank, address in addresses.items()},
         )
 
-    def _contribute(self, collector: int, mine: Contribution) -> None:
-        # torch makes no tensor of an empty buffer.
-        figures = torch.frombuffer(bytearray(mine.figures or b"\0"), dtype=torch.uint8)
-        body = figures[: len(mine.figures)]
-        self._gossip.send(collector, "figures", Packet(note=len(mine.vectors), body=body))
-        for vector in mine.vectors:
-            self._gossip.send(collector, "vector", Packet(body=vector))
-        self._gossip.recv("gathered", collector)
-
-    def _collect(self, mine: Contribution) -> dict[int, Contribution]:
-        rank = self._launch.rank
-        gathered = {rank: mine}
-        for peer in range(self._launch.learners):
-            if peer == rank:
-                continue
-            try:
-                gathered[peer] = self._from(peer)
-            except PeerLostError as error:
-                self._events.warning(
-                    "left_out", f"learner {peer} adds nothing to the results: {error}", peer=peer
-                )
-        for peer in gathered:
-            if peer != rank:
-                self._gossip.send(peer, "gathered", Packet())
-        return dict(sorted(gathered.items()))
-
-    def _from(self, peer: int) -> Contribution:
-        figures = _on_cpu(self._gossip.recv("figures", peer).packet)
-        vectors = tuple(
-            _on_cpu(self._gossip.recv("vector", peer).packet).body for _ in range(figures.note)
-        )
-        return Contribution(vectors, figures.body.numpy().tobytes())
-
     def close(self) -> None:
         """Free every port and thread; idempotent."""
         self._gossip.close()
         if self._collectives is not None:
             self._collectives.close()
-
-
-def _on_cpu(packet: Packet) -> Packet:
-    """What came before the driver had bodies put into the host's memory again is on its device."""
-    return packet if packet.body is None else replace(packet, body=packet.body.cpu())

@@ -22,8 +22,9 @@ from dualrt.observe.digest import TimingDigest
 from dualrt.observe.tally import Tally
 from dualrt.parting import Final, gather, imbalance
 from dualrt.real.driver import RealDriver
+from dualrt.real.gathering import Contribution
 from dualrt.real.gossip import Gossip
-from dualrt.real.session import Contribution, Session
+from dualrt.real.session import Session
 from dualrt.workloads.quadratic import Quadratic
 from dualrt.workloads.torch_optimizer import sgd
 from tests.support.exact import learners_of, seats
