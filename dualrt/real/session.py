@@ -31,7 +31,7 @@ from dualrt.real.attempts import Keeping
 from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import RealDriver
 from dualrt.real.events import Events
-from dualrt.real.failures import FAILURE
+from dualrt.real.failures import FAILURE, message
 from dualrt.real.gathering import Contribution, Gathering
 from dualrt.real.gossip import Gossip
 from dualrt.real.hardware import SHARED, identity
@@ -279,8 +279,10 @@ class Session:
 
     def fail(self, why: str) -> None:
         """Tell all others that this process fails, which ends the run there and here."""
-        self._gossip.say_last(FAILURE, Packet(note=why))
-        self.stop()
+        try:
+            self._gossip.say_last(FAILURE, message(why))
+        finally:
+            self.stop()
 
     def spread(self, packet: Packet | None = None) -> Packet:
         """The collector's packet, at everyone once everyone has it; the others bring none.
