@@ -247,7 +247,7 @@ def fetch(socket: zmq.Socket[bytes]) -> list[memoryview] | None:
 
 def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: zmq.SocketType) -> zmq.Socket[bytes]:
     made = context.socket(kind)
-    # Whoever sends more is disconnected before the memory for it is allocated.
+    # Of each part. Whoever sends more is disconnected before the memory for it is allocated.
     made.set(zmq.MAXMSGSIZE, max(CHUNK_BYTES, MAX_HEADER_BYTES) + CURVE_BYTES)
     made.set(zmq.LINGER, 0)
     return made

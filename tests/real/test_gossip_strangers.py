@@ -52,6 +52,7 @@ def test_what_a_stranger_sends_is_counted_and_harms_nothing() -> None:
             (b"\xff" * 10,),
             (b"\x91" * 60_000,),
             (b"x" * (MAX_HEADER_BYTES + 1),),
+            (b"x" * CHUNK_BYTES,),
             (encode(Bye("run", 0, 0)), b"", b""),
             (encode(Credit("run", 0, 2**62, 0)),),
             (encode(Slots("run", 0, 2**62, b"", 0)),),
