@@ -252,7 +252,15 @@ class _Crew:
             "LOCAL_WORLD_SIZE": str(self._processes),
             "GROUP_WORLD_SIZE": "1",
         }
-        with log.open("w") as stderr:
+        try:
+            stderr = log.open("w")
+        except FileNotFoundError as error:
+            raise RunError(
+                f"learner {rank} cannot be started: {self._folder} was removed, and with it the "
+                "file by which processes find each other. Have whatever cleans there spare "
+                "dualrt-*, or set TMPDIR to another folder"
+            ) from error
+        with stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dualrt", *self._arguments],
                 stdout=subprocess.PIPE,
@@ -364,5 +372,9 @@ def _kept(file: Path, text: str) -> str:
 
 
 def _tail(log: Path) -> str:
-    with log.open(errors="replace") as lines:
-        return "".join(deque(lines, maxlen=LOG_LINES))
+    """The last lines; none if the file was removed."""
+    try:
+        with log.open(errors="replace") as lines:
+            return "".join(deque(lines, maxlen=LOG_LINES))
+    except FileNotFoundError:
+        return ""

@@ -3,6 +3,9 @@
 Owns the folder's names and both ends of it. Must not know what the processes do, nor what the
 launcher makes of it.
 
+Who cleans /tmp may remove the folder of a run that is under way. That costs what would be reported,
+and nothing else.
+
 A process that ends by an error leaves it; one that has met the others, and so is a part of the run,
 says so; and the first that has seen the run to its end says that too. Files, because they outlive
 whoever wrote them, and because a process may die in the middle of anything.
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from dualrt.core.errors import RunError, UsageError
@@ -30,14 +34,20 @@ class OverError(RunError):
 
 
 def report(error: Exception, rank: int) -> bool:
-    """Leave an error for the launcher; False if it was not ours that started the process."""
+    """Leave an error for the launcher; False if it was not ours that started the process.
+
+    So it is where the folder is gone.
+    """
     folder = os.environ.get(REPORTS)
     if folder is None:
         return False
     found = {"usage": isinstance(error, UsageError), "message": str(error)}
     unfinished = Path(folder) / f"error-{rank}.part"
-    unfinished.write_text(json.dumps(found))
-    unfinished.rename(unfinished.with_suffix(".json"))
+    try:
+        unfinished.write_text(json.dumps(found))
+        unfinished.rename(unfinished.with_suffix(".json"))
+    except FileNotFoundError:
+        return False
     return True
 
 
@@ -99,4 +109,5 @@ def _met(rank: int, incarnation: int) -> str:
 def _touch(name: str) -> None:
     folder = os.environ.get(REPORTS)
     if folder is not None:
-        Path(folder, name).touch()
+        with suppress(FileNotFoundError):
+            Path(folder, name).touch()
