@@ -29,7 +29,16 @@ from dualrt.core.errors import RunError
 from dualrt.real.interfaces import name_of
 from dualrt.real.ports import ANY, in_turn, none_left
 from dualrt.real.rendezvous import first_line, lost
-from dualrt.real.wire import Assembly, Bodies, Body, Buffer, HostBodies, WireError, seal
+from dualrt.real.wire import (
+    MAX_HEADER_BYTES,
+    Assembly,
+    Bodies,
+    Body,
+    Buffer,
+    HostBodies,
+    WireError,
+    seal,
+)
 
 GLOO, NCCL = "gloo", "nccl"
 """The libraries, as torch.distributed names them."""
@@ -195,7 +204,10 @@ class ProcessGroups:
         return self.sum(group, vector).div_(len(group.ranks))
 
     def broadcast(self, group: Group, root: int, packet: Packet | None) -> Packet:
-        """The packet of the rank `root`, which brings it; the others bring none."""
+        """The packet of the rank `root`, which brings it; the others bring none.
+
+        Raises WireError for what is no packet, or larger than one may be, or not all there.
+        """
         members, place = self._groups[group], group.ranks.index(root)
 
         def send(tensor: torch.Tensor) -> torch.Tensor:
@@ -212,6 +224,11 @@ class ProcessGroups:
                 send(packet.body.detach().contiguous().reshape(-1).view(torch.uint8))
             return packet
         opening_bytes, body_bytes = send(torch.zeros(2, dtype=torch.int64)).tolist()
+        if not (0 < opening_bytes <= MAX_HEADER_BYTES and 0 <= body_bytes <= self._max_body_bytes):
+            raise WireError(
+                f"learner {root} broadcasts an opening of {opening_bytes} bytes and a body of "
+                f"{body_bytes}; at most {MAX_HEADER_BYTES} and {self._max_body_bytes} can be"
+            )
         opening = send(torch.empty(opening_bytes, dtype=torch.uint8)).cpu().numpy().tobytes()
         came = torch.empty(body_bytes, dtype=torch.uint8, device=self.device)
         if body_bytes:
@@ -219,8 +236,10 @@ class ProcessGroups:
         if self._bodies is None:
             return Assembly(opening, self._max_body_bytes, _Whole(came)).packet()
         assembly = Assembly(opening, self._max_body_bytes, self._bodies)
-        if body_bytes:
-            assembly.add(0, came.numpy().data)
+        if not assembly.add(0, came.numpy().data):
+            raise WireError(
+                f"learner {root} broadcasts a body of {body_bytes} bytes, and its opening says more"
+            )
         return assembly.packet()
 
     def leave(self) -> None:

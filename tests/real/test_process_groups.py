@@ -1,14 +1,20 @@
-"""Which library joins processes, and which of its groups are aborted."""
+"""Which library joins processes, what is asked of it, and what it brings."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from dualrt.core.effects import Group, Packet
 from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups, library_for
+from dualrt.real.wire import WireError, seal
+
+MAX_BODY_BYTES = 4096
+
+PAIR = Group("pair", (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,75 @@ def test_where_the_library_is_used_beside_us_our_groups_alone_are_aborted(
     groups._ours, groups._joined = ours, made
     groups.abort()
     assert told == aborted
+
+
+class Root:
+    """A group whose root sends these parts, whatever they are."""
+
+    def __init__(self, *parts: torch.Tensor) -> None:
+        self._parts = list(parts)
+
+    def broadcast(self, tensor: torch.Tensor, root: int) -> Root:
+        tensor.copy_(self._parts.pop(0))
+        return self
+
+    def wait(self) -> None:
+        """It is over."""
+
+
+def hearing(*parts: torch.Tensor) -> Packet:
+    """What learner 1 makes of what learner 0 broadcasts."""
+    groups = ProcessGroups(
+        1,
+        device=torch.device("cpu"),
+        library=GLOO,
+        timeout_s=1.0,
+        max_body_bytes=MAX_BODY_BYTES,
+        interface="127.0.0.1",
+    )
+    groups._groups[PAIR] = cast(Any, Root(*parts))
+    return groups.broadcast(PAIR, 0, None)
+
+
+def opening_of(packet: Packet) -> torch.Tensor:
+    return torch.frombuffer(
+        bytearray(seal("broadcast", packet, MAX_BODY_BYTES).opening), dtype=torch.uint8
+    )
+
+
+@pytest.mark.parametrize("body", [torch.arange(6.0), torch.zeros(0), None], ids=str)
+def test_what_is_broadcast_arrives_as_it_was(body: torch.Tensor | None) -> None:
+    opening = opening_of(Packet((1, 2), body))
+    parts = [] if body is None or not len(body) else [body.view(torch.uint8)]
+    nbytes = sum(len(part) for part in parts)
+    came = hearing(torch.tensor([len(opening), nbytes]), opening, *parts)
+    assert came.versions == (1, 2)
+    if body is None:
+        assert came.body is None
+    else:
+        assert came.body.tolist() == body.tolist()
+
+
+@pytest.mark.parametrize("nbytes", [0, 4, 28], ids=["nothing", "too little", "too much"])
+def test_a_body_that_is_not_as_large_as_its_opening_says_is_refused(nbytes: int) -> None:
+    opening = opening_of(Packet((1, 2), torch.ones(6)))
+    body = torch.zeros(nbytes, dtype=torch.uint8)
+    with pytest.raises(WireError, match="bytes"):
+        hearing(torch.tensor([len(opening), nbytes]), opening, body)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(1 << 45, 0), (10, 1 << 45), (10, MAX_BODY_BYTES + 1), (0, 0), (-1, 0), (10, -1)],
+    ids=str,
+)
+def test_sizes_that_cannot_be_are_refused_before_there_is_memory_for_them(
+    sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def empty(*_: object, **__: object) -> torch.Tensor:
+        raise AssertionError("memory was taken")
+
+    said = torch.tensor(sizes)
+    monkeypatch.setattr(torch, "empty", empty)
+    with pytest.raises(WireError, match=f"learner 0 broadcasts an opening of {sizes[0]} bytes"):
+        hearing(said)
