@@ -124,8 +124,8 @@ class ProcessGroups:
     def join(self, store: Store, learners: int, groups: Sequence[Group]) -> None:
         """Make all groups of a run, in the same order everywhere; `store` is what all share.
 
-        Where torch.distributed is in use already, they are made within it, and it stays. Raises
-        RunError.
+        When it returns, members have heard of each other, and need the store no more. Where
+        torch.distributed is in use already, they are made within it, and it stays. Raises RunError.
         """
         initialised = dist.is_initialized()
         try:
@@ -158,6 +158,18 @@ class ProcessGroups:
             made = dist.new_group(list(group.ranks), timeout, self._library)
             self._groups[group] = made
             self._joined.append(made)
+        for group in groups:
+            if self.rank in group.ranks:
+                self._begin(group)
+
+    def _begin(self, group: Group) -> None:
+        """Call the library once, and wait for it.
+
+        NCCL connects a group, by way of the store, in its first call. If that fails, or whoever
+        serves the store is gone, it is to be said here and not in a strand's first step.
+        """
+        with self._place():
+            self.sum(group, torch.zeros(1, device=self.device)).item()
 
     @property
     def may_form(self) -> bool:

@@ -7,8 +7,10 @@ from typing import Any, cast
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore
 
 from dualrt.core.effects import Group, Packet
+from dualrt.core.errors import RunError
 from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups, library_for
 from dualrt.real.wire import WireError, seal
 
@@ -123,3 +125,44 @@ def test_sizes_that_cannot_be_are_refused_before_there_is_memory_for_them(
     monkeypatch.setattr(torch, "empty", empty)
     with pytest.raises(WireError, match=f"learner 0 broadcasts an opening of {sizes[0]} bytes"):
         hearing(said)
+
+
+def groups_of_one(rank: int = 0) -> ProcessGroups:
+    return ProcessGroups(
+        rank,
+        device=torch.device("cpu"),
+        library=GLOO,
+        timeout_s=20.0,
+        max_body_bytes=1,
+        interface="127.0.0.1",
+    )
+
+
+def test_each_group_that_we_are_in_is_called_once_before_the_run_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called = []
+
+    def called_for(_: ProcessGroups, group: Group, one: torch.Tensor) -> torch.Tensor:
+        called.append(group)
+        return one
+
+    monkeypatch.setattr(ProcessGroups, "sum", called_for)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "new_group", lambda *_: object())
+    others = Group("others", (1, 2))
+    groups_of_one().join(HashStore(), 3, [PAIR, others, Group("all", (0, 1, 2))])
+    assert called == [PAIR, Group("all", (0, 1, 2))]
+
+
+def test_a_library_that_fails_in_its_first_call_fails_as_where_groups_are_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("ncclSystemError: no route to host")
+
+    monkeypatch.setattr(dist, "all_reduce", fail)
+    said = "learner 0 could not join its groups: ncclSystemError: no route to host. .*doctor"
+    with pytest.raises(RunError, match=said):
+        groups_of_one().join(HashStore(), 1, [Group("all", (0,))])
+    assert not dist.is_initialized()
