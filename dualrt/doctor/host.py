@@ -11,21 +11,23 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dualrt import __version__
 from dualrt.api import check_reachable, check_real
 from dualrt.composition import Composition
+from dualrt.core.effects import Group
 from dualrt.core.errors import DualrtError, UsageError
 from dualrt.doctor.findings import Finding, fail, ok, warn
 from dualrt.observe.units import counted, size
-from dualrt.real import keys
+from dualrt.real import descriptors, keys
 from dualrt.real.hardware import SHARED, choose_device, idle
 from dualrt.real.rendezvous import Launch
 from dualrt.real.reports import REPORTS
 from dualrt.real.ring import RingError, RingWriter
+from dualrt.real.session import lack_of_files
 from dualrt.real.wire import PROTOCOL
 from dualrt.scenario import Scenario
 
@@ -102,7 +104,17 @@ def fit(scenario: Scenario, launch: Launch, alone: bool) -> Fit:
     except DualrtError as error:
         return Fit([fail("scenario", str(error))])
     findings = [found, ok("model", f"{size(nbytes)} of weights")]
+    if launch.learners > 1 and launch.local_rank == 0:
+        findings.append(files(launch, composition.layout.groups))
     return Fit(findings, nbytes, bool(composition.layout.groups))
+
+
+def files(launch: Launch, groups: Sequence[Group]) -> Finding:
+    """Whether a process of this host may have as many files open as the run takes."""
+    lacking = lack_of_files(launch, groups)
+    if lacking:
+        return fail("open files", lacking)
+    return ok("open files", f"a process may have {descriptors.limits()[1]:g}")
 
 
 def device(scenario: Scenario, launch: Launch, model_bytes: int) -> Finding:

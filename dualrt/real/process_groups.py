@@ -43,6 +43,9 @@ from dualrt.real.wire import (
 GLOO, NCCL = "gloo", "nccl"
 """The libraries, as torch.distributed names them."""
 
+DESCRIPTORS_A_GROUP = 4
+"""What gloo opens for a group beside a connection to each other member."""
+
 PATIENCE = 2
 """By how much NCCL's bound of a call is longer than ours: who waits is to be the one to give up."""
 
@@ -77,6 +80,13 @@ def library_for(devices: Sequence[str]) -> str:
     """
     on_gpus = "cpu" not in devices
     return NCCL if on_gpus and len(set(devices)) == len(devices) else GLOO
+
+
+def files_of(rank: int, learners: int, groups: Sequence[Group]) -> int:
+    """How many files gloo opens for the groups of a process, and for the one of all beside them."""
+    wide = [group.ranks for group in groups if len(group.ranks) > 1]
+    sizes = [learners, *(len(ranks) for ranks in wide if rank in ranks)] if wide else []
+    return sum(size - 1 + DESCRIPTORS_A_GROUP for size in sizes)
 
 
 class ProcessGroups:

@@ -26,7 +26,7 @@ from dualrt.core.faults import Crash, Slowdown
 from dualrt.core.learner import Learner
 from dualrt.core.order import Witness
 from dualrt.core.records import Observer
-from dualrt.real import word
+from dualrt.real import descriptors, ring, sockets, word
 from dualrt.real.attempts import Keeping
 from dualrt.real.collectives import Collectives, in_use
 from dualrt.real.driver import RealDriver
@@ -37,7 +37,7 @@ from dualrt.real.gossip import Gossip
 from dualrt.real.hardware import SHARED, identity
 from dualrt.real.keys import Keys, is_loopback
 from dualrt.real.ports import ANY
-from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups, library_for
+from dualrt.real.process_groups import GLOO, NCCL, ProcessGroups, files_of, library_for
 from dualrt.real.rendezvous import Launch, Rendezvous
 from dualrt.real.reports import OverError, have_met, is_over
 from dualrt.real.wire import PROTOCOL
@@ -106,6 +106,7 @@ class Session:
             f"{__version__} (protocol {PROTOCOL})",
             "install the same version on all hosts",
         )
+        objection = objection or lack_of_files(launch, groups)
         refused = next((one for one in meeting.exchange("objections", objection) if one), "")
         if refused:
             raise UsageError(refused)
@@ -337,3 +338,17 @@ class Session:
         self._gossip.close()
         if self._collectives is not None:
             self._collectives.close()
+
+
+def lack_of_files(launch: Launch, groups: Sequence[Group]) -> str:
+    """Why this process cannot have as many files open as a run takes; empty if, now, it can."""
+    others = launch.learners - 1
+    try:
+        descriptors.make_room(
+            others * sockets.DESCRIPTORS_A_PEER + files_of(launch.rank, launch.learners, groups),
+            f"learner {launch.rank} on {socket.gethostname()} connects to {others} others",
+            (launch.local_learners - 1) * ring.DESCRIPTORS_A_PEER,
+        )
+    except UsageError as error:
+        return str(error)
+    return ""

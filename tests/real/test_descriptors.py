@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 
 import pytest
 import torch
 import zmq
 
-from dualrt.core.effects import Packet
+from dualrt.core.effects import Group, Packet
 from dualrt.core.errors import UsageError
+from dualrt.doctor import host
+from dualrt.doctor.findings import Verdict, fail
 from dualrt.real import descriptors, ring, sockets
+from dualrt.real.rendezvous import Launch
+from dualrt.real.session import lack_of_files
 from tests.support.files import at_most, harden, none_left
 from tests.support.gossips import learner, team
 
@@ -101,3 +106,25 @@ def test_a_peer_takes_as_many_as_is_said(shares_memory: bool, a_peer: int) -> No
 def test_zeromq_makes_more_sockets_than_it_does_by_default() -> None:
     with zmq.Context() as usual, sockets.context() as context:
         assert context.get(zmq.MAX_SOCKETS) > 3 * MANY > usual.get(zmq.MAX_SOCKETS)
+
+
+@pytest.mark.parametrize(
+    ("groups", "more"),
+    [((), 0), ([Group("all", tuple(range(MANY))), Group("others", (1, 2))], 2 * (MANY - 1 + 4))],
+    ids=["no groups", "groups"],
+)
+def test_a_run_and_the_doctor_say_what_is_too_low_before_anybody_connects(
+    groups: Sequence[Group], more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = Launch(0, MANY, 0, 1)
+    opened = descriptors.opened()
+    with at_most(opened):
+        harden(monkeypatch, opened + NEEDED + more - 40)
+        said = lack_of_files(launch, groups)
+        assert f"connects to {MANY - 1} others" in said
+        assert "ulimit -n" in said
+        assert host.files(launch, groups) == fail("open files", said)
+        harden(monkeypatch, opened + NEEDED + more + 40)
+        assert not lack_of_files(launch, groups)
+        assert host.files(launch, groups).verdict is Verdict.OK
+        assert soft() > opened + NEEDED + more
