@@ -6,6 +6,7 @@ Owns exit codes: 0 for success, 1 for a run that failed, 2 for input that cannot
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -66,6 +67,12 @@ def _answer() -> None:
         _fail_unless_asked(str(error))
     except KeyboardInterrupt as asked:
         _fail(watchdog.words(asked), watchdog.exit_code(asked), "stopped")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"no space is left for what is written: {error}. Make room, and start again", 1)
     except Exception:
         if watchdog.asked_to_end() is None:
             raise

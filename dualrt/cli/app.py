@@ -486,8 +486,8 @@ def schema() -> None:
 
 
 @app.command()
-def scenarios() -> None:
+def scenarios(json: Json = False) -> None:
     """List the scenarios and clusters that come with dualrt."""
     from dualrt.cli import runs
 
-    runs.list_shipped()
+    runs.list_shipped(json)

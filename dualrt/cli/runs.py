@@ -17,6 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.padding import Padding
+from rich.text import Text
+
 from dualrt import api, keeping
 from dualrt.cli import processes, show, talk
 from dualrt.cli.files import check_folder, check_picture
@@ -282,12 +285,18 @@ def _train_gently(
         return run(checkpoints=wish)
 
 
-def list_shipped() -> None:
+def list_shipped(as_json: bool) -> None:
     """Names of shipped files, with what they show."""
-    for name in shipped.names("sims"):
+    # Broken into lines by whoever shows it.
+    about = {name: " ".join(load(name).about.split()) for name in shipped.names("sims")}
+    clusters = list(shipped.names("topologies"))
+    if as_json:
+        print(json.dumps({"scenarios": about, "clusters": clusters}))
+        return
+    for name, says in about.items():
         show.results.print(f"[bold]{name}[/bold]")
-        show.results.print(f"  {load(name).about}", markup=False)
-    show.results.print(f"clusters: {', '.join(shipped.names('topologies'))}", markup=False)
+        show.results.print(Padding(Text(says), (0, 0, 0, 2)))
+    show.results.print(f"clusters: {', '.join(clusters)}", markup=False)
 
 
 def _print(summary: Summary, request: Request) -> None:

@@ -7,6 +7,8 @@ said in lines on stderr goes through logging (`dualrt.cli.logs`), which knows in
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,7 +27,17 @@ from rich.progress import (
 
 from dualrt.cli.logs import OURS, for_people
 
-results = Console()
+WIDE = 240
+"""Columns of results that no terminal shows: a table is not to be cut for a file or a pipe."""
+
+
+def _width() -> int | None:
+    """None: as wide as the terminal, or as COLUMNS says."""
+    shown = sys.stdout is None or sys.stdout.isatty()
+    return None if shown or os.environ.get("COLUMNS", "").isdigit() else WIDE
+
+
+results = Console(width=_width())
 notes = Console(stderr=True, highlight=False)
 
 _LOGGER = logging.getLogger(OURS)

@@ -35,8 +35,10 @@ from dualrt.loop.preemption import asked_by_sigterm
 from dualrt.loop.solo import Kept
 from dualrt.loop.workload import OwnLoop
 from dualrt.observe.metrics import parse
+from dualrt.observe.remarks import remarks
 from dualrt.observe.summary import Summary, summarise
 from dualrt.parting import Whole, hashed, imbalance
+from dualrt.real.events import Events
 from dualrt.real.rendezvous import Launch
 from dualrt.scenario import Scenario
 
@@ -275,6 +277,8 @@ class Group:
             if whole is not None:
                 self.summary = self._summed_up(whole)
                 self._logbook.keep(self.summary, whole.tally)
+                for remark in remarks(whole.tally):
+                    Events(self.rank).warning("remark", remark)
 
     @property
     def updates(self) -> int:

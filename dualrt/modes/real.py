@@ -32,6 +32,7 @@ from dualrt.modes.threads import set_threads
 from dualrt.observe.meter import Transport
 from dualrt.observe.metrics import Target
 from dualrt.observe.order import Header, OrderWriter
+from dualrt.observe.remarks import remarks
 from dualrt.observe.summary import FaultFigures
 from dualrt.parting import Whole, gather
 from dualrt.scenario import Scenario
@@ -132,7 +133,7 @@ def train(
         timing_digest=whole.timing_digest,
         faults=_losses(whole, scenario.learners, resumed=resumed),
     )
-    outcome = Outcome(summary, whole.tally, model, tuple(composition.warnings()))
+    outcome = Outcome(summary, whole.tally, model, (*composition.warnings(), *remarks(whole.tally)))
     return keep(scenario, outcome, out)
 
 

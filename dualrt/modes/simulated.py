@@ -26,6 +26,7 @@ from dualrt.modes.spared import spared
 from dualrt.modes.threads import set_threads
 from dualrt.observe.fan import fan
 from dualrt.observe.metrics import Target
+from dualrt.observe.remarks import remarks
 from dualrt.observe.steady import Steadiness
 from dualrt.observe.summary import FaultFigures, FittedKey, RoomFigures
 from dualrt.parting import Final
@@ -106,6 +107,7 @@ def simulate(
         *_warnings(composition, workload, weights, memory),
         *spared(scenario, elapsed_s, simulator.toll, faults),
         *watch.complaints,
+        *remarks(watch.tally),
     )
     outcome = Outcome(summary, watch.tally, model, warnings, toll=simulator.toll)
     return keep(scenario, outcome, out)

@@ -56,7 +56,8 @@ class Gate:
     def check(self) -> None:
         """Raise what the gate was closed with, if it was; held by the caller."""
         if self._closed is not None:
-            raise self._closed
+            # The same error ends waits of many threads: each would leave its frames in it.
+            raise self._closed.with_traceback(None)
 
     def wait(
         self,
