@@ -277,7 +277,7 @@ class Group:
             if whole is not None:
                 self.summary = self._summed_up(whole)
                 self._logbook.keep(self.summary, whole.tally)
-                for remark in remarks(whole.tally):
+                for remark in remarks(whole.tally, faults=whole.crashes > 0):
                     Events(self.rank).warning("remark", remark)
 
     @property

@@ -133,7 +133,8 @@ def train(
         timing_digest=whole.timing_digest,
         faults=_losses(whole, scenario.learners, resumed=resumed),
     )
-    outcome = Outcome(summary, whole.tally, model, (*composition.warnings(), *remarks(whole.tally)))
+    told = remarks(whole.tally, faults=summary.faults is not None)
+    outcome = Outcome(summary, whole.tally, model, (*composition.warnings(), *told))
     return keep(scenario, outcome, out)
 
 

@@ -107,7 +107,7 @@ def simulate(
         *_warnings(composition, workload, weights, memory),
         *spared(scenario, elapsed_s, simulator.toll, faults),
         *watch.complaints,
-        *remarks(watch.tally),
+        *remarks(watch.tally, faults=summary.faults is not None),
     )
     outcome = Outcome(summary, watch.tally, model, warnings, toll=simulator.toll)
     return keep(scenario, outcome, out)

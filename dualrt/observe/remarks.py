@@ -23,9 +23,12 @@ HELD_UP = 0.5
 """Of the run's time: so much of it in exchanges explains that a learner made few steps."""
 
 
-def remarks(tally: Tally) -> tuple[str, ...]:
-    """A line for each finding; none for a run that went as it should."""
-    return (*_diverged(tally), *_held_up(tally))
+def remarks(tally: Tally, *, faults: bool) -> tuple[str, ...]:
+    """A line for each finding; none for a run that went as it should.
+
+    `faults` is whether learners or messages were lost, which explains that others waited.
+    """
+    return (*_diverged(tally), *(() if faults else _held_up(tally)))
 
 
 def _diverged(tally: Tally) -> Iterator[str]:

@@ -231,9 +231,11 @@ class Gossip:
         """Tell all others, before all bodies that were to be sent to them, which are dropped.
 
         For who ends without them: it waits for nobody, and `close` has it sent if it can be. Raises
-        `WireError` as `send` does.
+        `WireError` as `send` does, and what all waits were ended with.
         """
         letter = seal(tag, packet, self._max_body_bytes)
+        # Who was told to stop has no more to say: the others are told the same, or said it.
+        self._roster.check()
         for peer in self._others:
             self._courier.post(partial(self._courier.say_last, peer, letter))
 

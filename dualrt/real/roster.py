@@ -218,6 +218,11 @@ class Roster:
             )
             return frozenset(unheard())
 
+    def check(self) -> None:
+        """Raise what every wait was ended with, if they were."""
+        with self._gate:
+            self._gate.check()
+
     def close(self, error: BaseException | None = None) -> None:
         """End every wait with `error` or `ClosedError`."""
         self._gate.close(error)

@@ -30,7 +30,7 @@ def test_a_run_that_fails_ends_with_1_and_not_by_an_abort() -> None:
 def test_a_signal_is_one_whatever_a_library_makes_of_it(
     made: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted() -> None:
+    def interrupted(_: bool) -> None:
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:
