@@ -67,14 +67,10 @@ def _answer() -> None:
         _fail_unless_asked(str(error))
     except KeyboardInterrupt as asked:
         _fail(watchdog.words(asked), watchdog.exit_code(asked), "stopped")
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _fail(f"no space is left for what is written: {error}. Make room, and start again", 1)
-    except Exception:
+    except Exception as error:
         if watchdog.asked_to_end() is None:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                _fail(f"what is written has no room: {error}. Make some, and start again", 1)
             raise
         _fail_unless_asked("")
 

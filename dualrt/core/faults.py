@@ -22,7 +22,7 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, SupportsIndex, TypeAlias, cast
+from typing import NamedTuple, Protocol, SupportsIndex, TypeAlias, cast
 
 from dualrt.core.errors import UsageError
 
@@ -208,7 +208,19 @@ Fault: TypeAlias = Crash | Partition | SlowCard | SlowPair | Weather
 """What can be added to a run. Slow devices are told apart, because real runs have them too."""
 
 
-def passes_by(fault: Fault) -> bool:
+class Lasting(Protocol):
+    """What is there for a time; `end_s` may be inf."""
+
+    @property
+    def start_s(self) -> float:
+        """From when on."""
+
+    @property
+    def end_s(self) -> float:
+        """Until when."""
+
+
+def passes_by(fault: Crash | Lasting) -> bool:
     """Whether it begins after the run has, or ends, so that the run is not the same throughout."""
     return isinstance(fault, Crash) or fault.start_s > 0 or fault.end_s < math.inf
 

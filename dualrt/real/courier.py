@@ -261,8 +261,12 @@ class Courier:
         bound = sockets.bind(self._router, self._interface, self._ports, self._origin.sender)
         self._address.set_result(bound)
 
+    @property
+    def _ending(self) -> bool:
+        return self._ends_s < math.inf
+
     def _over(self) -> bool:
-        if self._ends_s == math.inf:
+        if not self._ending:
             return False
         sent = all(link.idle or not link.ready for link in self._links.values())
         return sent or time.monotonic() >= self._ends_s
@@ -288,8 +292,8 @@ class Courier:
         for link in self._links.values():
             if events.get(link.dealer, 0) & sockets.WRITABLE or not link.awaits_room:
                 self._push(link, now_s)
-        if self._ends_s == math.inf:
-            # Who leaves meanwhile, as all do, is no loss.
+        if not self._ending:
+            # Who leaves later, as all do, is no loss.
             self._presence.look(now_s)
 
     def _patience_ms(self) -> int | None:
@@ -298,7 +302,7 @@ class Courier:
             (link.due_s for link in self._links.values() if not link.awaits_room),
             default=math.inf,
         )
-        due_s = min(due_s, self._line.due_s, self._presence.due_s, self._ends_s)
+        due_s = min(due_s, self._line.due_s, self._ends_s if self._ending else self._presence.due_s)
         return None if due_s == math.inf else max(0, math.ceil(1000 * (due_s - time.monotonic())))
 
     def _close(self) -> None:

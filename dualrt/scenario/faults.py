@@ -139,7 +139,9 @@ class Messages(Period):
 
     drop: Probability = Field(default=0.0, description="Probability that one is lost.")
     duplicate: Probability = Field(
-        default=0.0, description="Probability that one comes twice, the second time delay_s later."
+        default=0.0,
+        description="Probability that one comes twice, the second time delay_s later; refused of "
+        "algorithms that would count it twice.",
     )
     delay: Probability = Field(
         default=0.0,
@@ -147,7 +149,8 @@ class Messages(Period):
     )
     reorder: Probability = Field(
         default=0.0,
-        description="Probability that one alone comes delay_s later, and is overtaken.",
+        description="Probability that one alone comes delay_s later, and is overtaken; refused of "
+        "algorithms that would take it for another.",
     )
     delay_s: Amount = Field(
         default=0.0, description="How much later those come that are repeated, delayed, overtaken."
@@ -222,5 +225,4 @@ class Faults(Table):
     def pass_by(self) -> bool:
         """Whether any begins after the run has, or ends."""
         periods = (*self.stragglers, *self.partitions, *self.links, *self.messages)
-        passing = any(one.start_s > 0 or one.end_s < math.inf for one in periods)
-        return passing or bool(self.crashes)
+        return bool(self.crashes) or any(map(faults.passes_by, periods))

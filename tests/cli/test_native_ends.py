@@ -26,7 +26,10 @@ def test_a_run_that_fails_ends_with_1_and_not_by_an_abort() -> None:
     assert code == 1
 
 
-@pytest.mark.parametrize("made", [RunError("a process died"), ValueError("closed"), SystemExit(1)])
+@pytest.mark.parametrize(
+    "made",
+    [RunError("a process died"), ValueError("closed"), OSError(5, "input"), SystemExit(1)],
+)
 def test_a_signal_is_one_whatever_a_library_makes_of_it(
     made: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ def test_a_disk_that_is_full_is_an_error_and_no_traceback(words: tuple[str, ...]
             [*commands.DUALRT, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 1
-    assert done.stderr.startswith("dualrt: no space is left")
+    assert done.stderr.startswith("dualrt: what is written has no room: [Errno 28]")
     assert "Traceback" not in done.stderr
 
 
