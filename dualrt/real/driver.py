@@ -72,6 +72,9 @@ from dualrt.real.staging import DeviceBodies
 from dualrt.real.truce import Truce
 from dualrt.real.witnessed import Unwitnessed, Witnessed
 
+ENDING_S = 1.0
+"""How long strands may take to end once nobody waits for them: no longer than one computation."""
+
 
 class StoppedError(RunError):
     """The run was stopped from outside, or by another strand's error."""
@@ -139,6 +142,7 @@ class RealDriver:
         if collectives is not None:
             gossip.watch(collectives.note)
         self._helpers = Helpers()
+        self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         # Guards and announces the counts below.
         self._gate = Gate()
@@ -242,9 +246,22 @@ class RealDriver:
         if self._collectives is not None:
             self._collectives.stop(error)
 
+    def join(self) -> None:
+        """Wait until no thread of the run is left, once it is over and the gossip is closed.
+
+        Not for longer than `ENDING_S`: a computation may never return. A thread that still drops
+        tensors while the interpreter ends would abort the process.
+        """
+        end_s = time.monotonic() + ENDING_S
+        for thread in self._threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
+        self._helpers.join(end_s)
+
     def _thread(self, run: Callable[[], None]) -> None:
         # A Python daemon: a computation that never returns must not keep the process alive.
-        threading.Thread(target=run, daemon=True).start()
+        thread = threading.Thread(target=run, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _strand(self, strand: Strand) -> None:
         # What a daemon waits for may never come, and nobody waits for the daemon.

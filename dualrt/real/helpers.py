@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -20,12 +21,13 @@ class Helpers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Helper] = []
+        self._threads: list[threading.Thread] = []
         self._open = True
 
     def start(self, part: Callable[[], None]) -> Callable[[], None]:
         """Run `part`, which must not raise, on a thread; returns what waits for its end."""
         with self._lock:
-            helper = self._idle.pop() if self._idle else _Helper(self._back)
+            helper = self._idle.pop() if self._idle else self._another()
         return helper.run(part)
 
     def close(self) -> None:
@@ -35,6 +37,16 @@ class Helpers:
             idle, self._idle = self._idle, []
         for helper in idle:
             helper.dismiss()
+
+    def join(self, end_s: float) -> None:
+        """Wait for the threads to end, until the monotonic clock shows `end_s` at the latest."""
+        for thread in self._threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
+
+    def _another(self) -> _Helper:
+        helper = _Helper(self._back)
+        self._threads.append(helper.thread)
+        return helper
 
     def _back(self, helper: _Helper) -> None:
         with self._lock:
@@ -50,7 +62,8 @@ class _Helper:
     def __init__(self, back: Callable[[_Helper], None]) -> None:
         self._back = back
         self._parts: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="helper", daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, name="helper", daemon=True)
+        self.thread.start()
 
     def run(self, part: Callable[[], None]) -> Callable[[], None]:
         # Held until the part is over: cheaper than an event, and nobody but the asker waits.
@@ -76,3 +89,5 @@ class _Helper:
     def _serve(self) -> None:
         while (work := self._parts.get()) is not None:
             work()
+            # What it refers to, weights perhaps, would be kept until there is more to do.
+            del work

@@ -338,6 +338,8 @@ class Session:
         self._gossip.close()
         if self._collectives is not None:
             self._collectives.close()
+        if self._driver is not None:
+            self._driver.join()
 
 
 def lack_of_files(launch: Launch, groups: Sequence[Group]) -> str:

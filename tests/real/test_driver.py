@@ -188,6 +188,44 @@ def test_a_daemon_that_has_returned_is_not_waited_for() -> None:
         assert driver.run() < PATIENCE_S
 
 
+def test_what_is_left_of_a_run_is_waited_for_and_what_never_ends_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course: list[str] = []
+    never = threading.Event()
+
+    async def nothing() -> None:
+        pass
+
+    async def lingers() -> None:
+        try:
+            await Together(Recv("what nobody sends"), Recv("nor this"))
+        finally:
+            # As whoever drops large tensors.
+            time.sleep(0.2)
+            course.append("ended")
+
+    async def hangs() -> None:
+        try:
+            await Recv("what nobody sends")
+        finally:
+            never.wait(PATIENCE_S)
+            course.append("ended too")
+
+    before = set(threading.enumerate())
+    with driver_of(main(nothing), daemon(lingers)) as driver:
+        driver.run()
+    driver.join()
+    assert course == ["ended"]
+    assert set(threading.enumerate()) <= before
+    monkeypatch.setattr("dualrt.real.driver.ENDING_S", 0.1)
+    with driver_of(main(nothing), daemon(hangs)) as driver:
+        driver.run()
+    driver.join()
+    assert course == ["ended"]
+    never.set()
+
+
 def test_a_learner_that_does_not_end_is_named() -> None:
     async def end() -> None:
         pass
