@@ -7,7 +7,6 @@ processes start, and the choice of the checkpoint that all of them go on from.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.learner import Layout, Learner
 from dualrt.scenario import Scenario
+from dualrt.writable import refusal
 
 if TYPE_CHECKING:
     from dualrt.real.attempts import Keeping
@@ -90,9 +90,9 @@ def check_folder(scenario: Scenario, wish: Wish) -> None:
     if not there.is_dir():
         what = "" if there == wish.folder else f", as {there} is none"
         raise UsageError(f"{told} is no folder{what}. Name one, or a new one")
-    # Of a file system that is mounted read-only, nobody may write to any folder.
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"{told}: {there} may not be written to. Name a folder elsewhere")
+    why = refusal(there)
+    if why is not None:
+        raise UsageError(f"{told}: {there} cannot be written to ({why}). Name a folder elsewhere")
     if found and not wish.resume:
         raise UsageError(
             f"{told} holds checkpoints already. Go on from them with {wish.how}, or name a new "

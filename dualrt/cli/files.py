@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualrt.core.errors import UsageError
+from dualrt.writable import refusal
 
 PICTURES = (".png", ".svg", ".pdf")
 """What a picture's name may end in."""
@@ -54,5 +55,9 @@ def check_picture(
 def _require_folder_of(file: Path, option: str) -> None:
     if not file.parent.is_dir():
         raise UsageError(f"{option} {file}: there is no folder {file.parent}. Make it first")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise UsageError(f"{option} {file} may not be written. Name a file elsewhere")
+    if file.exists():
+        why = None if os.access(file, os.W_OK) else "it may not be written to"
+    else:
+        why = refusal(file.parent)
+    if why is not None:
+        raise UsageError(f"{option} {file} cannot be written: {why}. Name a file elsewhere")

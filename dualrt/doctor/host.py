@@ -30,6 +30,7 @@ from dualrt.real.ring import RingError, RingWriter
 from dualrt.real.session import lack_of_files
 from dualrt.real.wire import PROTOCOL
 from dualrt.scenario import Scenario
+from dualrt.writable import refusal
 
 SHM = Path("/dev/shm")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -210,8 +211,9 @@ def disk(out: Path, model_bytes: int, *, new: bool) -> Finding:
     if new and out.exists() and (not out.is_dir() or any(out.iterdir())):
         return fail(check, "is there already", "Name a new folder, or remove it.")
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    if not os.access(there, os.W_OK | os.X_OK):
-        return fail(check, f"{there} cannot be written to", "Name another folder.")
+    why = refusal(there)
+    if why is not None:
+        return fail(check, f"{there} cannot be written to ({why})", "Name another folder.")
     free_bytes, needed_bytes = shutil.disk_usage(there).free, 2 * model_bytes + KEPT_BYTES
     if free_bytes < needed_bytes:
         said = f"{size(free_bytes)} free; a run may keep {size(needed_bytes)}"

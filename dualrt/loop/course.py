@@ -13,13 +13,17 @@ from typing import Any
 from dualrt.algorithms import BUILT_IN as ALGORITHMS
 from dualrt.algorithms.asgd import ASGD
 from dualrt.algorithms.ssgd import SSGD
-from dualrt.core.errors import UsageError
+from dualrt.composition import Ensemble
+from dualrt.core.errors import ScenarioError, UsageError
 from dualrt.core.progress import Constant, Progress
 from dualrt.scenario import Scenario, made
 from dualrt.settings import check_settings, find_class
 
 SOURCE = "dualrt.join"
 """What errors name instead of a file."""
+
+COMPANIES = (2, 3, 4, 6, 8, 9, 12, 16, 25, 64)
+"""Numbers of processes that a loop which runs alone may be written for: pairs, squares, cubes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,24 @@ def check_algorithm(scenario: Scenario) -> None:
             "a loop of one's own gives its gradient when it is done, and all of it at once",
             "Leave it out.",
         )
+
+
+def check_ensemble(scenario: Scenario) -> None:
+    """Raise ScenarioError for what no number of processes can do: a graph that there is not, say.
+
+    For a loop that runs alone, where no graph and no layout is made. Whatever depends on how many
+    there are is told with other words for each number of them.
+    """
+    told: dict[str, ScenarioError] = {}
+    for learners in COMPANIES:
+        try:
+            Ensemble(scenario.model_copy(update={"learners": learners}), learners)
+        except ScenarioError as error:
+            told[str(error)] = error
+        else:
+            return
+    if len(told) == 1:
+        raise next(iter(told.values()))
 
 
 def progress(pool: Pool, batches_per_update: int, left: Callable[[], bool]) -> UntilLeft:

@@ -149,7 +149,11 @@ def join(
     )
     check_reachable(scenario, launch)
     course.check_algorithm(scenario)
-    ensemble = Ensemble(scenario, launch.learners_per_node) if launch.learners > 1 else None
+    ensemble = None
+    if launch.learners > 1:
+        ensemble = Ensemble(scenario, launch.learners_per_node)
+    else:
+        course.check_ensemble(scenario)
     kept = _kept(scenario, ensemble, checkpoint, resume=resume)
     belongings = Belongings(model, optimizer, keep)
     targets = [parse(one) for one in ([metrics] if isinstance(metrics, str) else metrics)]

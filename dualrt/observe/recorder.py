@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Self, TypeAlias, cast
+from typing import IO, BinaryIO, NamedTuple, Self, TypeAlias, cast
 
 import msgspec
 
@@ -70,7 +70,8 @@ class Recorder:
     Parameters: `directory` is made if need be; `rank` and `incarnation` name the process;
     `records_per_flush` and `seconds_per_flush`, of the run's time, bound what a crash loses. Use as
     a context manager, or call `close`.
-    Raises UsageError if the file is there already: the records of a run are never overwritten.
+    Raises UsageError if the file is there already, as the records of a run are never overwritten,
+    or cannot be made.
     All methods raise RunError once if the disk is full, and keep nothing from then on.
     """
 
@@ -90,13 +91,7 @@ class Recorder:
         self._next_flush_s = self._interval_s
         self._pending: list[Record] = []
         self._encode_lines = msgspec.json.Encoder().encode_lines
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file = self.path.open("xb")
-        except FileExistsError:
-            raise UsageError(
-                f"{self.path} already exists. Choose another directory, or remove it"
-            ) from None
+        self._file = self._opened()
         # No name and no time inside: equal records make equal files.
         self._sink: IO[bytes] = (
             cast(IO[bytes], gzip.GzipFile("", "wb", 1, self._file, mtime=0))
@@ -105,6 +100,25 @@ class Recorder:
         )
         header = _Header(VERSION, rank, Span._fields, Update._fields)
         self._write([_Line(header=header)])
+
+    def _opened(self) -> BinaryIO:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the records' folder {folder} cannot be made: {error.strerror}. Name another"
+            ) from error
+        try:
+            return self.path.open("xb")
+        except FileExistsError:
+            raise UsageError(
+                f"{self.path} already exists. Choose another directory, or remove it"
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} cannot be written: {error.strerror}. Name another folder"
+            ) from error
 
     def span(self, span: Span) -> None:
         """Write one effect, at the latest when `records_per_flush` have come together."""

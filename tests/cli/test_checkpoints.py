@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -205,9 +206,13 @@ def test_checkpoints_are_not_written_over(kept: Path) -> None:
 def test_a_folder_that_may_not_be_written_to_is_told_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a file system that is mounted read-only."""
-    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
-    with pytest.raises(UsageError, match=f"{tmp_path} may not be written to"):
+    """As on a file system that is mounted read-only, whoever asks."""
+
+    def refused(path: str, mode: int = 0o777) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    with pytest.raises(UsageError, match=rf"{tmp_path} cannot be written to \(Read-only"):
         train(folder=tmp_path / "new" / "one")
 
 

@@ -189,12 +189,47 @@ def test_a_model_that_was_moved_is_noticed() -> None:
         ({"batch": 3, "samples_per_epoch": 0}, r"samples_per_epoch = 0: a pool has 1 or more"),
         ({"timeout_s": 0.0}, r"dualrt.join: real.timeout_s = 0.0"),
         ({"buffers": "all"}, r"buffers = 'all'; give one of mean, broadcast, local"),
+        # What no number of processes could do is told before there are several.
+        ({"topology": "rang"}, r"topology.graph = 'rang': .* Did you mean 'ring'\?"),
+        ({"topology": "/none.json"}, r"/none.json: there is no such file"),
+        ({"mixing": "hulf"}, r"topology.mixing = 'hulf': no mixing is called"),
+        ({"period": 0}, r"dualrt.join: algorithm.period = 0"),
+        ({"exchange": "lock", "overlap": 2}, r"algorithm.overlap = 2"),
     ],
 )
 def test_what_cannot_be_is_refused(settings: dict[str, object], message: str) -> None:
     model = network()
     with pytest.raises(UsageError, match=message):
         dualrt.join(model, adam(model), **settings)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"topology": "torus:3x4"},
+        {"topology": "hypercube"},
+        {"exchange": "lock"},
+        {"algorithm": "h-adpsgd", "learners_per_group": 24},
+        {"algorithm": "h-adpsgd", "learners_per_group": 4, "topology": "path"},
+    ],
+)
+def test_what_some_number_of_processes_can_do_is_not_refused_to_one(settings: Any) -> None:
+    model = network()
+    optimizer = adam(model)
+    with dualrt.join(model, optimizer, **settings) as group:
+        train(model, optimizer, 1)
+        group.step()
+
+
+def test_a_folder_of_records_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    model, file = network(), tmp_path / "file"
+    file.touch()
+    with (
+        pytest.raises(UsageError, match=rf"{file}/records cannot be made: Not a directory"),
+        dualrt.join(model, adam(model), out=file / "records"),
+    ):
+        pass
+    assert file.stat().st_size == 0
 
 
 def test_torch_saves_the_parameters_once() -> None:

@@ -242,7 +242,9 @@ def test_asynchronous_learners_go_on_from_one_instant(pair: list[dict[str, Any]]
         # What the optimizer has counted is what this process's loop has done.
         assert one["moments"] == [one["steps"]] * 4
         assert one["steps"] == one["began_at"] + 8 > 8
-        assert one["updates_at_the_start"] <= first["began_at"] + second["began_at"]
+        # The other may have made all of its steps before this process asked.
+        least, most = one["began_at"], first["began_at"] + second["began_at"] + 8
+        assert least <= one["updates_at_the_start"] <= most
 
 
 def test_all_end_with_what_one_process_refuses(pair: list[dict[str, Any]]) -> None:
