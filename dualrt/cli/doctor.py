@@ -17,7 +17,7 @@ from rich.text import Text
 from dualrt.cli import processes, show, talk
 from dualrt.cli.options import written
 from dualrt.core.errors import DualrtError, require
-from dualrt.observe.units import seconds, size
+from dualrt.observe.units import counted, seconds, size
 from dualrt.scenario import Scenario, load
 
 if TYPE_CHECKING:
@@ -75,12 +75,13 @@ def _look_locally(request: Request, learners: int) -> Report:
     scenario = request.scenario(learners)
     if request.file is not None and request.scenario().learners != learners:
         show.note(
-            f"{request.scenario().learners} learners in the scenario, {learners} with --local"
+            f"{counted(request.scenario().learners, 'learner')} in the scenario, "
+            f"{learners} with --local"
         )
     overrides = (f"learners={learners}", *request.overrides)
     there = replace(request, overrides=overrides)
     reports: list[Report] = []
-    with show.progress(f"looking at {learners} learners") as tell:
+    with show.progress(f"looking at {counted(learners, 'learner')}") as tell:
 
         def told(said: Mapping[str, Any]) -> None:
             reports.append(Report.from_builtins(said["report"]))

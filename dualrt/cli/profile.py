@@ -16,7 +16,7 @@ from dualrt.cli import show
 from dualrt.cli.files import check_file
 from dualrt.core.errors import UsageError, require
 from dualrt.core.names import nearest
-from dualrt.observe.units import seconds, size
+from dualrt.observe.units import counted, seconds, size
 from dualrt.profile.description import described
 from dualrt.profile.measure import Plan, Report, measure
 from dualrt.scenario import Scenario, load, shipped
@@ -110,8 +110,8 @@ def _plan(request: Request, file: str) -> Plan:
         learners = min(scenario.learners, most)
         if learners < scenario.learners:
             show.note(
-                f"{scenario.learners} learners in the scenario, {learners} measured at once; "
-                f"--learners sets another number"
+                f"{counted(scenario.learners, 'learner')} in the scenario, "
+                f"{learners} measured at once; --learners sets another number"
             )
     return Plan(
         file=file,

@@ -33,6 +33,7 @@ from dualrt.observe.plots import run_picture
 from dualrt.observe.summary import Summary
 from dualrt.observe.tables import summary_table
 from dualrt.observe.tally import Tally
+from dualrt.observe.units import counted
 from dualrt.scenario import Scenario, load, shipped
 from dualrt.terms import readable
 
@@ -128,7 +129,7 @@ def simulate(request: Request) -> None:
     # What a user's own code prints must not mix with the result.
     with (
         redirect_stdout(sys.stderr),
-        show.progress(f"simulating {scenario.learners} learners") as tell,
+        show.progress(f"simulating {counted(scenario.learners, 'learner')}") as tell,
     ):
         outcome = api.simulate(scenario, out=request.out, on_progress=tell, metrics=targets)
     _warn(outcome.warnings)
@@ -155,7 +156,8 @@ def _train_locally(request: Request, learners: int) -> None:
     request.check_order(scenario)
     api.check_real(scenario)
     if learners != scenario.learners:
-        show.note(f"{scenario.learners} learners in the scenario, {learners} with --local")
+        there = counted(scenario.learners, "learner")
+        show.note(f"{there} in the scenario, {learners} with --local")
         request = replace(request, overrides=(*request.overrides, f"learners={learners}"))
         scenario = request.scenario()
     check_folder(request.out)
@@ -170,13 +172,14 @@ def _train_locally(request: Request, learners: int) -> None:
     _warn(composition.warnings())
     _warn(readable(scenario))
     show.note(
-        f"{learners} processes, {scenario.real.threads_per_learner} thread each, "
+        f"{counted(learners, 'process', 'processes')}, "
+        f"{counted(scenario.real.threads_per_learner, 'thread')} each, "
         f"on {scenario.real.interface}, {os.cpu_count()} cores"
     )
     summaries: list[Summary] = []
     preempted: list[PreemptedError] = []
     notice = Notice(threading.Event(), scenario.real.timeout_s + PARTING_S)
-    with show.progress(f"training {learners} learners") as tell:
+    with show.progress(f"training {counted(learners, 'learner')}") as tell:
 
         def told(said: Mapping[str, Any]) -> None:
             match said:
@@ -235,7 +238,7 @@ def _train_in_this_process(request: Request, heard: bool) -> None:
         if launch.rank == 0 and not heard:
             check_folder(request.out)
             _warn(readable(scenario))
-        what = f"training {scenario.learners} learners"
+        what = f"training {counted(scenario.learners, 'learner')}"
         with processes.telling(what, launch.rank, heard) as tell:
             outcome = _train_gently(request, scenario, launch, targets, tell)
     except reports.OverError as late:

@@ -106,7 +106,7 @@ def _facts(summary: Summary) -> str:
     """The line below a run's title."""
     facts = [
         f"{summary.algorithm}, {summary.mode}",
-        f"{units.count(summary.learners)} learners × batch {units.count(summary.batch)}",
+        f"{units.counted(summary.learners, 'learner')} × batch {units.count(summary.batch)}",
         f"{units.seconds(summary.seconds_per_iteration)} an iteration",
         f"{units.hours(summary.hours_per_epoch)} an epoch",
     ]

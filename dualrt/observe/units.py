@@ -66,9 +66,9 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
-def counted(number: int | None, noun: str) -> str:
-    """1 round, 133 rounds."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+def counted(number: int | None, noun: str, plural: str | None = None) -> str:
+    """1 round, 133 rounds; whose plural is no -s, gives it."""
+    return f"{count(number)} {noun if number == 1 else plural or noun + 's'}"
 
 
 def rate(per_s: float | None) -> str:
