@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from dualrt.algorithms.adpsgd import ADPSGD
 from dualrt.core import effects
 from dualrt.observe.summary import Summary
 
@@ -55,6 +58,11 @@ def test_the_architecture_explains_every_effect() -> None:
 def test_every_figure_of_a_run_is_explained() -> None:
     page = (ROOT / "docs" / "figures.md").read_text()
     assert [field.name for field in fields(Summary) if f"`{field.name}`" not in page] == []
+
+
+def test_the_readme_shows_the_loop_that_runs() -> None:
+    [shown] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown in dedent(inspect.getsource(ADPSGD.train)).replace("\n    ", "\n")
 
 
 def test_every_decision_is_listed_and_says_what_was_rejected() -> None:
