@@ -188,7 +188,7 @@ def test_a_run_that_gossips_goes_on_where_it_was(
     # All of both runs together, but for what was under way when the end was reached.
     assert 2 * total - 4 <= made + len(log.updates)
     # Each of the four takes some steps until it hears of the end, and with an overlap more of them.
-    late = 4 * (10 + 3 * case.get("settings", {}).get("overlap", 0))
+    late = 4 * (25 + 3 * case.get("settings", {}).get("overlap", 0))
     assert total + len(log.updates) < 2 * total + late
     assert min(update.epoch for _, update in log.updates) > 0.25
     assert imbalance(again) < 1e-12

@@ -102,7 +102,7 @@ if __name__ == "__main__":
 
 @pytest.mark.usefixtures("digits")  # for its reasons to skip
 def test_an_interrupt_leaves_no_file_and_no_process(tmp_path: Path) -> None:
-    for attempt in range(3):
+    for attempt in range(8):
         folder = tmp_path / f"out{attempt}"
         folder.mkdir()
         group, complaint = interrupted(tmp_path, folder)
