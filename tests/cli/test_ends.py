@@ -70,16 +70,19 @@ def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Started]
 
 def leaves_nothing(started: Started) -> bool:
     """No process, port, temporary file, or file in shared memory, before long."""
-    return commands.await_(
-        lambda: (
-            not (
-                commands.alive(started.processes)
-                or commands.ports() & started.ports
-                or list(started.temporary.iterdir())
-                or commands.shared_files() - started.shared
-            )
-        )
-    )
+
+    def left() -> list[object]:
+        return [
+            *commands.alive(started.processes),
+            *(commands.ports() & started.ports),
+            *started.temporary.iterdir(),
+            *(commands.shared_files() - started.shared),
+        ]
+
+    if commands.await_(lambda: not left()):
+        return True
+    print("left behind:", left())
+    return False
 
 
 @pytest.mark.parametrize(
