@@ -29,6 +29,7 @@ import msgspec
 from dualrt import __version__
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.order import SEND, TOOK, Witness
+from dualrt.observe.fresh import fresh
 
 T = TypeVar("T")
 
@@ -94,14 +95,8 @@ class OrderWriter(Witness):
         self._pending: list[Any] = []
         # Guards the file, and what is pending while it is written.
         self._writing = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            # With no buffer, which would fail once more as the file is closed.
-            self._file = self.path.open("xb", buffering=0)
-        except FileExistsError:
-            raise UsageError(
-                f"{self.path} already exists. Choose another directory, or remove it"
-            ) from None
+        # With no buffer, which would fail once more as the file is closed.
+        self._file = fresh(self.path, buffering=0)
         self._note(_First(header))
 
     def __enter__(self) -> Self:

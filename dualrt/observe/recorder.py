@@ -22,12 +22,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple, Self, TypeAlias, cast
+from typing import IO, NamedTuple, Self, TypeAlias, cast
 
 import msgspec
 
 from dualrt.core.errors import RunError, UsageError
 from dualrt.core.records import Span, Update
+from dualrt.observe.fresh import fresh
 
 SECONDS_PER_FLUSH = 0.5
 """What a crash may lose of a run that somebody waits for."""
@@ -91,7 +92,7 @@ class Recorder:
         self._next_flush_s = self._interval_s
         self._pending: list[Record] = []
         self._encode_lines = msgspec.json.Encoder().encode_lines
-        self._file = self._opened()
+        self._file = fresh(self.path)
         # No name and no time inside: equal records make equal files.
         self._sink: IO[bytes] = (
             cast(IO[bytes], gzip.GzipFile("", "wb", 1, self._file, mtime=0))
@@ -100,25 +101,6 @@ class Recorder:
         )
         header = _Header(VERSION, rank, Span._fields, Update._fields)
         self._write([_Line(header=header)])
-
-    def _opened(self) -> BinaryIO:
-        folder = self.path.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"the records' folder {folder} cannot be made: {error.strerror}. Name another"
-            ) from error
-        try:
-            return self.path.open("xb")
-        except FileExistsError:
-            raise UsageError(
-                f"{self.path} already exists. Choose another directory, or remove it"
-            ) from None
-        except OSError as error:
-            raise UsageError(
-                f"{self.path} cannot be written: {error.strerror}. Name another folder"
-            ) from error
 
     def span(self, span: Span) -> None:
         """Write one effect, at the latest when `records_per_flush` have come together."""

@@ -73,7 +73,7 @@ from dualrt.real.truce import Truce
 from dualrt.real.witnessed import Unwitnessed, Witnessed
 
 ENDING_S = 1.0
-"""How long strands may take to end once nobody waits for them: no longer than one computation."""
+"""How long threads are waited for once the run is over: one may be in a long computation."""
 
 
 class StoppedError(RunError):
@@ -253,9 +253,8 @@ class RealDriver:
         tensors while the interpreter ends would abort the process.
         """
         end_s = time.monotonic() + ENDING_S
-        for thread in self._threads:
+        for thread in (*self._threads, *self._helpers.threads):
             thread.join(max(0.0, end_s - time.monotonic()))
-        self._helpers.join(end_s)
 
     def _thread(self, run: Callable[[], None]) -> None:
         # A Python daemon: a computation that never returns must not keep the process alive.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 
 
@@ -21,7 +20,8 @@ class Helpers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Helper] = []
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
+        """All that were started, for who waits until they have ended."""
         self._open = True
 
     def start(self, part: Callable[[], None]) -> Callable[[], None]:
@@ -38,14 +38,9 @@ class Helpers:
         for helper in idle:
             helper.dismiss()
 
-    def join(self, end_s: float) -> None:
-        """Wait for the threads to end, until the monotonic clock shows `end_s` at the latest."""
-        for thread in self._threads:
-            thread.join(max(0.0, end_s - time.monotonic()))
-
     def _another(self) -> _Helper:
         helper = _Helper(self._back)
-        self._threads.append(helper.thread)
+        self.threads.append(helper.thread)
         return helper
 
     def _back(self, helper: _Helper) -> None:

@@ -225,7 +225,7 @@ def test_a_folder_of_records_that_cannot_be_made_is_named(tmp_path: Path) -> Non
     model, file = network(), tmp_path / "file"
     file.touch()
     with (
-        pytest.raises(UsageError, match=rf"{file}/records cannot be made: Not a directory"),
+        pytest.raises(UsageError, match=rf"0.jsonl cannot be made \(Not a directory: {file}"),
         dualrt.join(model, adam(model), out=file / "records"),
     ):
         pass

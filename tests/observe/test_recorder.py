@@ -171,7 +171,7 @@ def test_a_file_that_only_says_it_is_compressed_is_an_error(tmp_path: Path) -> N
 
 def test_records_are_never_overwritten(tmp_path: Path) -> None:
     recorded(tmp_path, a_run())
-    with pytest.raises(UsageError, match="already exists"):
+    with pytest.raises(UsageError, match=r"cannot be made \(File exists"):
         Recorder(tmp_path)
 
 

@@ -184,8 +184,9 @@ def test_a_run_that_gossips_goes_on_where_it_was(
     again = restored(team(algorithm, steps=total // 2, **case), tmp_path, number)
     drawn = [learner.draws for learner in again]
     log = train(again)
-    # A slow one may make no step more.
-    assert all(learner.draws >= before for learner, before in zip(again, drawn, strict=True))
+    # On a busy machine one of them may come to no step before the end.
+    went_on = [learner.draws > before for learner, before in zip(again, drawn, strict=True)]
+    assert sum(went_on) >= len(again) - 1
     # All of both runs together, but for what was under way when the end was reached.
     assert 2 * total - 4 <= made + len(log.updates)
     # Each of the four takes some steps until it hears of the end, and with an overlap more of them.
