@@ -190,7 +190,7 @@ def test_a_full_disk_is_an_error_that_names_the_file_once(
 ) -> None:
     """While the run is under way, and when all is written at its end."""
     full = Path("/dev/full").open("wb")  # noqa: SIM115 - the recorder closes it
-    monkeypatch.setattr(Path, "open", lambda *_: full)
+    monkeypatch.setattr(Path, "open", lambda *_, **__: full)
 
     def record() -> None:
         with recorder:
